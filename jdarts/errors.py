@@ -1,0 +1,34 @@
+"""The one exception a user can cause, and the nearest valid choice to what they wrote."""
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["UserError", "unknown_choice"]
+
+
+class UserError(Exception):
+    """Something the user can mend: one line that names the file or field, what was
+    found, what was expected and, where there is one, the nearest valid choice.
+
+    Commands print it as ``error: ...`` and leave with exit status 2.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+def unknown_choice(what: str, found: str, choices: Iterable[str]) -> UserError:
+    """The error for a name that is in no table.
+
+    Args:
+      what: the field or kind, as the user knows it ("data set", "--method").
+      found: what the user wrote.
+      choices: the valid names.
+
+    Returns:
+      The error to raise; it names the nearest valid choice and lists all of them.
+    """
+    names = sorted(choices)
+    close = difflib.get_close_matches(found, names, n=1, cutoff=0.4)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return UserError(f"{what}: unknown '{found}'; {hint}choices: {', '.join(names)}")

@@ -1,0 +1,30 @@
+"""What can be searched: one file a space, one row in SPACES."""
+
+from jdarts.errors import unknown_choice
+from jdarts.spaces.base import CellSpec, SearchSpace
+from jdarts.spaces.darts_cnn import DARTS_CNN
+from jdarts.spaces.genotype import CellGenotype, Connection, Genotype
+from jdarts.spaces.toy import TOY
+
+__all__ = [
+    "SPACES",
+    "CellGenotype",
+    "CellSpec",
+    "Connection",
+    "Genotype",
+    "SearchSpace",
+    "get_space",
+]
+
+SPACES: dict[str, SearchSpace] = {space.name: space for space in (DARTS_CNN, TOY)}
+
+
+def get_space(name: str) -> SearchSpace:
+    """The space of that name.
+
+    Raises:
+      UserError: if there is none; it names the nearest one.
+    """
+    if name not in SPACES:
+        raise unknown_choice("space", name, SPACES)
+    return SPACES[name]

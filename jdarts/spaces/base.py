@@ -1,0 +1,78 @@
+"""What a search space is: plain frozen data."""
+
+import dataclasses
+from typing import Literal
+
+__all__ = ["CellSpec", "SearchSpace"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CellSpec:
+    """One searched cell type: a directed acyclic graph whose edges are all searched.
+
+    Nodes ``0 .. inputs - 1`` are the outputs of earlier cells. Intermediate node ``i``
+    has one edge from every earlier node; edges are numbered node by node and, inside a
+    node, by their source: the row order of `alpha`.
+
+    Attributes:
+      primitives: the names of an edge's candidate operations (rows of the OPS table),
+        in the column order of `alpha`.
+      nodes: number of intermediate nodes, >= 1.
+      inputs: number of input nodes.
+      keep: connections kept at each node when a genotype is derived.
+      stride: of the edges that leave an input node: 2 in a reduction cell.
+    """
+
+    primitives: tuple[str, ...]
+    nodes: int
+    inputs: int = 2
+    keep: int = 2
+    stride: Literal[1, 2] = 1
+
+    @property
+    def edges(self) -> tuple[tuple[int, int], ...]:
+        """``(source, target)`` of every edge, in the row order of `alpha`."""
+        return tuple(
+            (source, target)
+            for target in range(self.inputs, self.inputs + self.nodes)
+            for source in range(target)
+        )
+
+    @property
+    def node_slices(self) -> tuple[slice, ...]:
+        """For each intermediate node the slice of `edges` that enters it."""
+        slices, start = [], 0
+        for target in range(self.inputs, self.inputs + self.nodes):
+            slices.append(slice(start, start + target))
+            start += target
+        return tuple(slices)
+
+    @property
+    def concat(self) -> tuple[int, ...]:
+        """The nodes that make the cell's output: all intermediate ones."""
+        return tuple(range(self.inputs, self.inputs + self.nodes))
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSpace:
+    """Cell types and how a network is made of them.
+
+    Attributes:
+      name: its row in the SPACES table.
+      cells: cell type to its specification. `alpha` and `beta` have the same keys.
+      stem_multiplier: stem width / initial channels.
+      reductions: at which fractions ``(numerator, denominator)`` of the depth the cells
+        of type ``"reduce"`` stand: cell ``layers * numerator // denominator``.
+      reference: where it comes from.
+    """
+
+    name: str
+    cells: dict[str, CellSpec]
+    stem_multiplier: int = 3
+    reductions: tuple[tuple[int, int], ...] = ((1, 3), (2, 3))
+    reference: str = ""
+
+    def layout(self, layers: int) -> tuple[str, ...]:
+        """The cell type of each of `layers` cells, from the input on."""
+        reduced = {layers * n // d for n, d in self.reductions}
+        return tuple("reduce" if i in reduced else "normal" for i in range(layers))

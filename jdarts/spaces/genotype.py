@@ -1,0 +1,111 @@
+"""A genotype: the discrete architecture that a search ends with."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jdarts.errors import UserError
+
+__all__ = ["CellGenotype", "Connection", "Genotype"]
+
+
+class Connection(NamedTuple):
+    """One chosen edge: a primitive applied to an earlier node of the cell."""
+
+    primitive: str
+    source: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CellGenotype:
+    """One cell type: the connections that enter each intermediate node.
+
+    Attributes:
+      nodes: for each intermediate node, in order, its incoming connections, strongest
+        first. Node numbers count the cell's inputs first: with two inputs the first
+        intermediate node is number 2.
+      concat: the nodes whose values are concatenated to the cell's output.
+    """
+
+    nodes: tuple[tuple[Connection, ...], ...]
+    concat: tuple[int, ...]
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """All connections, node by node."""
+        return tuple(connection for node in self.nodes for connection in node)
+
+
+@dataclasses.dataclass(frozen=True)
+class Genotype:
+    """The cells of one architecture, by cell type.
+
+    Attributes:
+      space: the name of the search space that it belongs to.
+      cells: cell type (``"normal"``, ``"reduce"``) to that cell's genotype.
+    """
+
+    space: str
+    cells: dict[str, CellGenotype]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``json.dumps``; `from_json` reads it back unchanged."""
+        return {
+            "space": self.space,
+            "cells": {
+                kind: {
+                    "nodes": [[list(edge) for edge in node] for node in cell.nodes],
+                    "concat": list(cell.concat),
+                }
+                for kind, cell in self.cells.items()
+            },
+        }
+
+    @classmethod
+    def from_json(cls, data: Any, source: str = "genotype") -> "Genotype":
+        """Reads what `to_json` wrote.
+
+        Args:
+          data: the parsed JSON.
+          source: the file's name, for the error.
+
+        Raises:
+          UserError: if the data does not have that form, or a connection names a node
+            that does not come before its own.
+        """
+        try:
+            cells = {
+                kind: CellGenotype(
+                    nodes=tuple(
+                        tuple(Connection(str(name), int(src)) for name, src in node)
+                        for node in cell["nodes"]
+                    ),
+                    concat=tuple(int(node) for node in cell["concat"]),
+                )
+                for kind, cell in data["cells"].items()
+            }
+            return cls(space=str(data["space"]), cells=cells)
+        except (TypeError, KeyError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{source}: not a genotype ({type(error).__name__}: {error}); expected "
+                '{"space": NAME, "cells": {KIND: {"nodes": [[[PRIMITIVE, NODE], ...], '
+                '...], "concat": [NODE, ...]}}}'
+            ) from None
+
+    @classmethod
+    def load(cls, path: Path) -> "Genotype":
+        """Reads a genotype file.
+
+        Raises:
+          UserError: if the file is missing, is not JSON or holds no genotype.
+        """
+        try:
+            data = json.loads(path.read_text())
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        except ValueError as error:
+            raise UserError(f"{path}: not JSON ({error})") from None
+        if isinstance(data, dict) and "final" in data:  # a run's genotype.json
+            data = data["final"]
+        return cls.from_json(data, str(path))
