@@ -1,0 +1,207 @@
+"""Image data: one file a data set, one row in DATASETS; splits, batches, augmentation.
+
+A new data set is a ``load(config) -> RawImages`` in a file of its own and its row here.
+"""
+
+from functools import partial
+
+import numpy as np
+
+from jdarts.data import cifar, digits, image_folder, npz, tfds
+from jdarts.data.augment import AugmentSpec, augment, augment_spec, normalise
+from jdarts.data.base import (
+    DataConfig,
+    Dataset,
+    Images,
+    RawImages,
+    channel_statistics,
+    shape_text,
+)
+from jdarts.data.batches import (
+    batch_at,
+    epoch_permutation,
+    random_batch,
+    steps_per_epoch,
+)
+from jdarts.data.split import train_valid_split
+from jdarts.errors import UserError, unknown_choice
+
+__all__ = [
+    "DATASETS",
+    "AugmentSpec",
+    "DataConfig",
+    "Dataset",
+    "Images",
+    "RawImages",
+    "augment",
+    "augment_spec",
+    "batch_at",
+    "epoch_permutation",
+    "get_dataset",
+    "load",
+    "normalise",
+    "random_batch",
+    "steps_per_epoch",
+    "train_valid_split",
+]
+
+DATASETS: dict[str, Dataset] = {
+    "digits": Dataset(
+        load=digits.load,
+        description="1797 handwritten digits, 8 x 8 grey, 10 classes (scikit-learn)",
+    ),
+    "cifar10": Dataset(
+        load=partial(cifar.load, cifar.CIFAR10),
+        description="60,000 photographs, 32 x 32 RGB, 10 classes",
+        dir="the folder cifar-10-batches-bin or cifar-10-batches-py, or its parent",
+        mean=(0.49139968, 0.48215827, 0.44653124),
+        std=(0.24703233, 0.24348505, 0.26158768),
+    ),
+    "cifar100": Dataset(
+        load=partial(cifar.load, cifar.CIFAR100),
+        description="60,000 photographs, 32 x 32 RGB, 100 classes",
+        dir="the folder cifar-100-binary or cifar-100-python, or its parent",
+        mean=(0.5071, 0.4867, 0.4408),
+        std=(0.2675, 0.2565, 0.2761),
+    ),
+    "image_folder": Dataset(
+        load=image_folder.load,
+        description="image files of one size, one folder a class",
+        dir="a folder with train/CLASS/IMAGE and test/CLASS/IMAGE, or CLASS/IMAGE",
+    ),
+    "npz": Dataset(
+        load=npz.load,
+        description="arrays in one NumPy file",
+        dir="a .npz file with train_images, train_labels, test_images, test_labels",
+    ),
+    "tfds:NAME": Dataset(
+        load=tfds.load,
+        description="a TensorFlow Datasets image set prepared as array_record",
+        dir="the TFDS data_dir that holds NAME/VERSION",
+    ),
+}
+
+
+def get_dataset(name: str) -> Dataset:
+    """The row for ``--data.name``; every ``tfds:...`` has the same one.
+
+    Raises:
+      UserError: if there is none; it names the nearest one.
+    """
+    key = "tfds:NAME" if name.startswith("tfds:") else name
+    if key not in DATASETS:
+        raise unknown_choice("--data.name", name, DATASETS)
+    return DATASETS[key]
+
+
+def load(config: DataConfig) -> Images:
+    """Reads the configured data set and checks it.
+
+    Returns:
+      The images and labels, the training part cut to ``config.limit``.
+
+    Raises:
+      UserError: if the name is unknown, the files are missing or wrong, or the data are
+        not as the configuration says; it names the file or the field.
+    """
+    dataset = get_dataset(config.name)
+    _check_dir(config, dataset)
+    try:
+        raw = dataset.load(config)
+    except OSError as error:
+        where = error.filename or config.dir
+        raise UserError(
+            f"{where}: cannot be read ({error.strerror or error})"
+        ) from None
+    _check(raw, str(config.dir or config.name))
+    _check_fits(raw, config)
+    images, labels = raw.train_images, raw.train_labels
+    if config.limit is not None and config.limit < len(images):
+        # Copies, so that the images that are not used can be freed.
+        images, labels = images[: config.limit].copy(), labels[: config.limit].copy()
+    computed = channel_statistics(images) if not dataset.mean else ((), ())
+    return Images(
+        name=config.name,
+        train_images=images,
+        train_labels=labels.astype(np.int32),
+        test_images=raw.test_images,
+        test_labels=raw.test_labels.astype(np.int32),
+        class_names=raw.class_names,
+        mean=dataset.mean or computed[0],
+        std=dataset.std or computed[1],
+    )
+
+
+def _check_dir(config: DataConfig, dataset: Dataset) -> None:
+    """Raises unless ``config.dir`` is given exactly if needed, and exists."""
+    if not dataset.dir and config.dir is not None:
+        raise UserError(
+            f"--data.dir: {config.dir} would not be read; data set '{config.name}' "
+            "needs no files; expected another --data.name or no --data.dir"
+        )
+    if dataset.dir and config.dir is None:
+        raise UserError(
+            f"--data.dir: not given; data set '{config.name}' expects {dataset.dir}"
+        )
+    if config.dir is not None and not config.dir.exists():
+        raise UserError(
+            f"{config.dir}: no such file or folder (--data.dir); expected {dataset.dir}"
+        )
+
+
+def _check(raw: RawImages, where: str) -> None:
+    """Raises unless the arrays are what RawImages says, with at least one image."""
+    if len(raw.train_images) == 0:
+        raise UserError(f"{where}: has no training images; expected at least one")
+    for part, images, labels in (
+        ("training", raw.train_images, raw.train_labels),
+        ("test", raw.test_images, raw.test_labels),
+    ):
+        if (
+            images.dtype != np.uint8
+            or images.ndim != 4
+            or images.shape[1:] != raw.train_images.shape[1:]
+            or 0 in images.shape[1:]
+            or images.shape[3] > 4
+        ):
+            raise UserError(
+                f"{where}: the {part} images are {shape_text(images)}; expected uint8 "
+                "[N, H, W, C] with 1 to 4 channels, the same H, W, C in all parts"
+            )
+        if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+            raise UserError(
+                f"{where}: the {part} labels are {shape_text(labels)}; expected "
+                f"integers [{len(images)}]"
+            )
+        last = len(raw.class_names) - 1
+        if labels.size and (labels.min() < 0 or labels.max() > last):
+            raise UserError(
+                f"{where}: the {part} labels go from {labels.min()} to {labels.max()}; "
+                f"expected 0 to {last}"
+            )
+
+
+def _check_fits(raw: RawImages, config: DataConfig) -> None:
+    """Raises unless the data have what the configuration asks for."""
+    where, found = config.dir or config.name, len(raw.class_names)
+    if config.classes is not None and found != config.classes:
+        relation = "fewer" if found < config.classes else "more"
+        raise UserError(
+            f"--data.classes: {where} has {found} classes, expected {config.classes} "
+            f"({relation} classes than configured)"
+        )
+    if config.limit is not None and config.limit > len(raw.train_images):
+        raise UserError(
+            f"--data.limit: {config.limit} is more than the {len(raw.train_images)} "
+            f"training images of {where}; expected at most as many"
+        )
+    height, width = raw.train_images.shape[1:3]
+    for flag, value in (
+        ("crop-padding", config.crop_padding),
+        ("cutout", config.cutout),
+    ):
+        if value >= min(height, width):
+            raise UserError(
+                f"--data.{flag}: {value} pixels for images of {height} x {width}; "
+                f"expected less than {min(height, width)}"
+            )

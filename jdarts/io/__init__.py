@@ -1,0 +1,24 @@
+"""What a run reads and writes: its folder, checkpoints, records, drawings, progress."""
+
+from jdarts.io.checkpoint import Checkpoints, Restored
+from jdarts.io.draw import cell_svg, cell_text
+from jdarts.io.files import read_json, write_atomic, write_json
+from jdarts.io.genotypes import GenotypeLog
+from jdarts.io.metrics import MetricsLog, read_metrics
+from jdarts.io.progress import Progress
+from jdarts.io.run_folder import RunFolder
+
+__all__ = [
+    "Checkpoints",
+    "GenotypeLog",
+    "MetricsLog",
+    "Progress",
+    "Restored",
+    "RunFolder",
+    "cell_svg",
+    "cell_text",
+    "read_json",
+    "read_metrics",
+    "write_atomic",
+    "write_json",
+]

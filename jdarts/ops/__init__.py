@@ -1,0 +1,120 @@
+"""What an edge can do: one OPS table.
+
+An op maps the value of one source node, ``[batch, height, width, channel]``, to its
+values on all edges that leave that node: ``[edge, batch, height, width, channel]``, with
+stacked parameters. Parameter-free ops return ``[1, ...]``: they are computed once per
+source. A fixed network uses the same ops with one edge.
+"""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+from jaxtyping import Array
+
+from jdarts.errors import unknown_choice
+from jdarts.ops.conv import DilConv, FactorizedReduce, SepConv
+from jdarts.ops.norm import BatchNorm
+from jdarts.ops.pool import avg_pool, max_pool
+from jdarts.ops.windows import Window
+
+__all__ = ["OPS", "OpBuilder", "make_op"]
+
+OpBuilder = Callable[..., nn.Module]
+
+
+class Pool(nn.Module):
+    """A pooling function, followed by a normaliser in search networks."""
+
+    function: Callable[[Array, Window], Array]
+    window: Window
+    normalise: bool
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        y = self.function(x, self.window)[None]
+        return BatchNorm(name="bn")(y, train=train) if self.normalise else y
+
+
+class Identity(nn.Module):
+    """The source itself."""
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        return x[None]
+
+
+def _skip(
+    *, edges: int, channels: int, stride: int, affine: bool, name: str, **_: bool
+) -> nn.Module:
+    if stride == 1:
+        return Identity(name=name)
+    return FactorizedReduce(edges, channels, affine, name=name)
+
+
+def _pool(function: Callable[[Array, Window], Array], kernel: int) -> OpBuilder:
+    def build(*, stride: int, normalise_pools: bool, name: str, **_: int) -> nn.Module:
+        return Pool(function, Window(kernel, stride), normalise_pools, name=name)
+
+    return build
+
+
+def _conv(module: Callable[..., nn.Module], kernel: int) -> OpBuilder:
+    def build(
+        *, edges: int, stride: int, affine: bool, name: str, **_: int
+    ) -> nn.Module:
+        return module(edges, kernel, stride, affine=affine, name=name)
+
+    return build
+
+
+# Name -> builder(edges, channels, stride, affine, normalise_pools, name) of a module,
+# called as ``op(x, train=...)``; None where an op takes its share of the mixing weights
+# and adds nothing.
+OPS: dict[str, OpBuilder | None] = {
+    "none": None,
+    "max_pool_3x3": _pool(max_pool, 3),
+    "avg_pool_3x3": _pool(avg_pool, 3),
+    "skip_connect": _skip,
+    "sep_conv_3x3": _conv(SepConv, 3),
+    "sep_conv_5x5": _conv(SepConv, 5),
+    "sep_conv_7x7": _conv(SepConv, 7),
+    "dil_conv_3x3": _conv(DilConv, 3),
+    "dil_conv_5x5": _conv(DilConv, 5),
+}
+
+
+def make_op(
+    name: str,
+    *,
+    edges: int,
+    channels: int,
+    stride: int = 1,
+    affine: bool = False,
+    normalise_pools: bool = True,
+) -> nn.Module | None:
+    """Builds an op of the table; the module (and its weights) are named after it.
+
+    Args:
+      name: a row of OPS.
+      edges: number of edges that leave the source.
+      channels: width of the source and of the result.
+      stride: 1 or 2.
+      affine: whether normalisers learn a scale and a shift (not in search networks).
+      normalise_pools: whether a normaliser follows a pool (only in search networks).
+
+    Raises:
+      UserError: if there is no such row.
+    """
+    if name not in OPS:
+        raise unknown_choice("primitive", name, OPS)
+    build = OPS[name]
+    if build is None:
+        return None
+    return build(
+        edges=edges,
+        channels=channels,
+        stride=stride,
+        affine=affine,
+        normalise_pools=normalise_pools,
+        name=name,
+    )

@@ -1,0 +1,314 @@
+"""Hypergradients: the derivative of the validation loss in the architecture.
+
+The bilevel problem is
+
+    min over a of  L_valid(w*(a), a)   with   w*(a) = argmin over w of L_train(w, a).
+
+``w*`` is replaced by what K optimiser steps from the current weights reach,
+
+    w_0 = w,    w_{k+1} = w_k + U(grad_w L_train(w_k, a; batch k)),
+
+with U the real optimiser's update: its momentum, decay and schedule included. Here
+nothing is known of networks: losses are functions, weights and architectures pytrees.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from jdarts import tree
+from jdarts.errors import UserError, unknown_choice
+from jdarts.types import PyTree
+
+__all__ = [
+    "HYPERGRADIENTS",
+    "Hypergradient",
+    "HypergradientConfig",
+    "InnerStep",
+    "Loss",
+    "finite_difference",
+    "first_order",
+    "make_hypergradient",
+    "unrolled_forward",
+    "unrolled_reverse",
+]
+
+Loss = Callable[[PyTree, PyTree, Any], jax.Array]
+"""``loss(w, arch, batch) -> scalar``."""
+
+InnerStep = Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]
+"""``inner_step(w, opt_state, gradient) -> (w, opt_state)``."""
+
+
+class Hypergradient(Protocol):
+    """A rule for the derivative of the outer loss in the architecture."""
+
+    def __call__(
+        self,
+        inner_loss: Loss,
+        outer_loss: Loss,
+        inner_step: InnerStep,
+        w: PyTree,
+        opt_state: PyTree,
+        arch: PyTree,
+        train_batches: PyTree,
+        valid_batch: PyTree,
+    ) -> tuple[jax.Array, PyTree]:
+        """Differentiates.
+
+        Args:
+          inner_loss: the training loss.
+          outer_loss: the validation loss.
+          inner_step: the optimiser's step on the weights.
+          w: the current weights.
+          opt_state: the optimiser's state; a constant of the differentiation.
+          arch: the architecture parameters.
+          train_batches: the batches of the virtual steps, on a leading axis.
+          valid_batch: the validation batch.
+
+        Returns:
+          The outer loss where it was differentiated (at the virtual weights, if the
+          rule makes any) and its gradient in `arch`.
+        """
+        ...
+
+
+def first_order(
+    inner_loss: Loss,
+    outer_loss: Loss,
+    inner_step: InnerStep,
+    w: PyTree,
+    opt_state: PyTree,
+    arch: PyTree,
+    train_batches: PyTree,
+    valid_batch: PyTree,
+) -> tuple[jax.Array, PyTree]:
+    """``grad_a L_valid(w, a)``: the weights are taken for optimal (xi = 0).
+
+    Liu et al., 'DARTS', ICLR 2019, section 2.3. See `Hypergradient` for the arguments.
+    """
+    return jax.value_and_grad(outer_loss, argnums=1)(w, arch, valid_batch)
+
+
+def unrolled_reverse(steps: int) -> Hypergradient:
+    """``grad_a L_valid(w_K(a), a)``, exact, in reverse mode over reverse mode.
+
+    Each inner step is compiled once however many there are.
+
+    Args:
+      steps: K, the number of virtual steps, >= 1.
+    """
+
+    def hypergradient(
+        inner_loss: Loss,
+        outer_loss: Loss,
+        inner_step: InnerStep,
+        w: PyTree,
+        opt_state: PyTree,
+        arch: PyTree,
+        train_batches: PyTree,
+        valid_batch: PyTree,
+    ) -> tuple[jax.Array, PyTree]:
+        @jax.jit  # traced once for all K
+        def virtual_step(
+            w: PyTree, opt_state: PyTree, arch: PyTree, batch: PyTree
+        ) -> tuple[PyTree, PyTree]:
+            return inner_step(w, opt_state, jax.grad(inner_loss)(w, arch, batch))
+
+        def outer(arch: PyTree) -> jax.Array:
+            virtual, state = w, opt_state
+            for k in range(steps):
+                batch = _batch(train_batches, k)
+                virtual, state = virtual_step(virtual, state, arch, batch)
+            return outer_loss(virtual, arch, valid_batch)
+
+        return jax.value_and_grad(outer)(arch)
+
+    return hypergradient
+
+
+class _Virtual(NamedTuple):
+    """One virtual step and what its adjoint needs."""
+
+    hessian: Callable[[PyTree], tuple[PyTree, PyTree]]
+    pull_back: Callable[[tuple[PyTree, PyTree]], tuple[PyTree, PyTree, PyTree]]
+
+
+def unrolled_forward(steps: int) -> Hypergradient:
+    """``grad_a L_valid(w_K(a), a)``, exact, in forward mode over reverse mode.
+
+    The adjoint of the virtual steps, written out. With ``(u, s) = (dL/dw_K, 0)`` the
+    cotangents of weights and optimiser state after step k, the optimiser pulls them
+    back to ``(u', s', v)``, v the cotangent of the step's gradient, and then
+
+        u <- u' + H_ww v,    s <- s',    grad_a <- grad_a + H_aw v.
+
+    Both products with the second derivatives of L_train are one directional derivative
+    of its gradient. The numbers are those of `unrolled_reverse`.
+
+    Args:
+      steps: K, the number of virtual steps, >= 1.
+    """
+
+    def hypergradient(
+        inner_loss: Loss,
+        outer_loss: Loss,
+        inner_step: InnerStep,
+        w: PyTree,
+        opt_state: PyTree,
+        arch: PyTree,
+        train_batches: PyTree,
+        valid_batch: PyTree,
+    ) -> tuple[jax.Array, PyTree]:
+        gradients = jax.grad(inner_loss, argnums=(0, 1))
+        virtual, state, done = w, opt_state, []
+        for k in range(steps):
+            batch = _batch(train_batches, k)
+            # The primal gradient and its linear map share one forward pass.
+            (gradient, _), hessian = jax.linearize(
+                lambda w, batch=batch: gradients(w, arch, batch), virtual
+            )
+            (virtual, state), pull_back = jax.vjp(inner_step, virtual, state, gradient)
+            done.append(_Virtual(hessian, pull_back))
+        value, (u, total) = jax.value_and_grad(outer_loss, argnums=(0, 1))(
+            virtual, arch, valid_batch
+        )
+        s = jax.tree.map(_zero_cotangent, state)
+        for step in reversed(done):
+            u, s, v = step.pull_back((u, s))
+            along_w, along_arch = step.hessian(v)
+            u = jax.tree.map(jnp.add, u, along_w)
+            total = jax.tree.map(jnp.add, total, along_arch)
+        return value, total
+
+    return hypergradient
+
+
+def finite_difference(radius: float) -> Hypergradient:
+    """The 2018 code's approximation of one virtual step's hypergradient.
+
+    With ``v = grad_w L_valid(w')`` pulled back through the optimiser to ``v'`` and
+    ``R = radius / |v'|``, the mixed second derivative becomes a quotient:
+
+        grad_a L_valid(w', a) + [grad_a L_train(w + R v') - grad_a L_train(w - R v')]/2R.
+
+    For SGD ``v' = -xi v``, so that this is the quotient along v of the paper's
+    equation (8), times -xi. For networks with kinks (ReLU, max-pooling) it is *not*
+    close to the exact derivative at the published radius.
+
+    Args:
+      radius: length of the step in the weights, > 0; the published one is 0.01.
+    """
+
+    def hypergradient(
+        inner_loss: Loss,
+        outer_loss: Loss,
+        inner_step: InnerStep,
+        w: PyTree,
+        opt_state: PyTree,
+        arch: PyTree,
+        train_batches: PyTree,
+        valid_batch: PyTree,
+    ) -> tuple[jax.Array, PyTree]:
+        batch = _batch(train_batches, 0)
+        gradient = jax.grad(inner_loss)(w, arch, batch)
+        virtual, pull_back = jax.vjp(
+            lambda gradient: inner_step(w, opt_state, gradient)[0], gradient
+        )
+        value, (v, direct) = jax.value_and_grad(outer_loss, argnums=(0, 1))(
+            virtual, arch, valid_batch
+        )
+        (v,) = pull_back(v)
+        scale = radius / jnp.maximum(tree.norm(v), jnp.finfo(jnp.float32).tiny)
+        slope = jax.grad(inner_loss, argnums=1)
+        ahead = slope(tree.add_scaled(w, scale, v), arch, batch)
+        behind = slope(tree.add_scaled(w, -scale, v), arch, batch)
+        return value, jax.tree.map(
+            lambda d, p, m: d + (p - m) / (2 * scale), direct, ahead, behind
+        )
+
+    return hypergradient
+
+
+def _batch(batches: PyTree, k: int) -> PyTree:
+    return jax.tree.map(lambda x: x[k], batches)
+
+
+def _zero_cotangent(x: jax.Array) -> Any:
+    if jnp.issubdtype(jnp.result_type(x), jnp.inexact):
+        return jnp.zeros_like(x)
+    return jax.numpy.zeros(jnp.shape(x), jax.dtypes.float0)
+
+
+@dataclasses.dataclass(frozen=True)
+class HypergradientConfig:
+    """Which hypergradient, and its options; one that has no effect is refused."""
+
+    name: str = "unrolled"
+    """first_order, unrolled (exact) or finite_difference (the 2018 code's quotient)."""
+    steps: int | None = None
+    """unrolled: number K of virtual weight steps, >= 1 (default 1)."""
+    mode: str | None = None
+    """unrolled: reverse or forward (over reverse): same numbers, other costs (default
+    forward)."""
+    radius: float | None = None
+    """finite_difference: length of the step in the weights, > 0 (default 0.01)."""
+
+    @property
+    def virtual_steps(self) -> int:
+        """Training batches needed per search step."""
+        return 1 if self.steps is None else self.steps
+
+
+def _make_unrolled(steps: int = 1, mode: str = "forward") -> Hypergradient:
+    modes = {"forward": unrolled_forward, "reverse": unrolled_reverse}
+    if mode not in modes:
+        raise unknown_choice("hypergradient.mode", mode, modes)
+    if steps < 1:
+        raise UserError(f"hypergradient.steps: found {steps}, expected at least 1")
+    return modes[mode](steps)
+
+
+def _make_finite_difference(radius: float = 0.01) -> Hypergradient:
+    if not radius > 0:
+        raise UserError(f"hypergradient.radius: found {radius}, expected more than 0")
+    return finite_difference(radius)
+
+
+class _Row(NamedTuple):
+    make: Callable[..., Hypergradient]
+    options: tuple[str, ...]
+
+
+HYPERGRADIENTS: dict[str, _Row] = {
+    "first_order": _Row(lambda: first_order, ()),
+    "unrolled": _Row(_make_unrolled, ("steps", "mode")),
+    "finite_difference": _Row(_make_finite_difference, ("radius",)),
+}
+
+
+def make_hypergradient(config: HypergradientConfig) -> Hypergradient:
+    """The hypergradient that a configuration asks for.
+
+    Raises:
+      UserError: for an unknown name, a value out of range, or an option that the named
+        hypergradient does not have.
+    """
+    if config.name not in HYPERGRADIENTS:
+        raise unknown_choice("hypergradient.name", config.name, HYPERGRADIENTS)
+    row = HYPERGRADIENTS[config.name]
+    given = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.name != "name" and getattr(config, field.name) is not None
+    }
+    for option in given:
+        if option not in row.options:
+            raise UserError(
+                f"hypergradient.{option}: has no effect with '{config.name}'; "
+                f"expected {' or '.join(row.options) or 'no option'}"
+            )
+    return row.make(**given)

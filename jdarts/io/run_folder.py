@@ -1,0 +1,232 @@
+"""The folder of a run: made or re-opened, owned by one process at a time."""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from jdarts.errors import UserError
+from jdarts.io.files import cannot, read_json, write_json
+
+__all__ = ["RunFolder"]
+
+_log = logging.getLogger("jdarts")
+_LOCK = ".lock"
+_SHOWN = 6  # differing fields named in full
+
+
+@dataclasses.dataclass
+class RunFolder:
+    """An open run folder; close it, or use it in a ``with``, to let others write.
+
+    Attributes:
+      path: the folder.
+      resumed: whether the run had begun before.
+    """
+
+    path: Path
+    resumed: bool
+    _lock: int = dataclasses.field(repr=False)
+
+    @classmethod
+    def open(
+        cls, path: Path, config: dict[str, Any], may_differ: Collection[str] = ()
+    ) -> "RunFolder":
+        """Creates the folder of a run, or re-opens the run that is in it.
+
+        Args:
+          path: the folder; its parents are created too.
+          config: the resolved configuration, plain data for JSON, nested by part.
+          may_differ: dotted names of fields, or of whole parts, whose values may
+            change from one invocation to the next; ``config.json`` then holds the
+            latest ones.
+
+        Raises:
+          UserError: if the folder cannot be made or written, holds something that is
+            no run, belongs to another configuration, or is in use by another process.
+        """
+        config = json.loads(json.dumps(config))  # tuples become lists, as in the file
+        created = _create(path)
+        try:
+            lock = _acquire(path)
+            try:
+                resumed = _settle_config(path, config, may_differ)
+            except BaseException:
+                os.close(lock)
+                raise
+        except BaseException:
+            _remove_created(path, created)
+            raise
+        return cls(path=path, resumed=resumed, _lock=lock)
+
+    def close(self) -> None:
+        """Lets other processes write the folder; closing twice does no harm."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> Path:
+        """The metrics, see `MetricsLog`."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def genotype(self) -> Path:
+        """The genotypes, see `GenotypeLog`."""
+        return self.path / "genotype.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of `Checkpoints`."""
+        return self.path / "checkpoints"
+
+    @property
+    def summary(self) -> Path:
+        """The result in words."""
+        return self.path / "summary.txt"
+
+    def drawing(self, kind: str) -> Path:
+        """The drawing of the derived cell of that type."""
+        return self.path / f"cell_{kind}.svg"
+
+
+def _create(path: Path) -> list[Path]:
+    """Makes the folder; returns the folders that this call made, outermost last."""
+    try:
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path}: is a file; expected a folder for the run")
+        if path.is_dir():
+            _refuse_foreign(path)
+            return []
+        new = [folder for folder in (path, *path.parents) if not folder.exists()]
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot(path, "created", error) from None
+    return new
+
+
+def _refuse_foreign(path: Path) -> None:
+    names = sorted(entry.name for entry in path.iterdir())
+    foreign = [name for name in names if name != _LOCK and not _is_temporary(name)]
+    if foreign and "config.json" not in foreign:
+        raise UserError(
+            f"{path}: holds other files ({foreign[0]}, ...) but no config.json; "
+            "expected a new or empty folder, or the folder of a run"
+        )
+
+
+def _is_temporary(name: str) -> bool:
+    """Whether it is what a kill leaves of `write_atomic`."""
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+def _remove_created(path: Path, created: list[Path]) -> None:
+    """Takes back the folders of a run that could not begin."""
+    with contextlib.suppress(OSError):
+        if created:
+            (path / _LOCK).unlink(missing_ok=True)
+        for folder in created:
+            folder.rmdir()
+
+
+def _acquire(path: Path) -> int:
+    """Locks the folder; the system lets go of the lock when the process ends."""
+    try:
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise cannot(path, "written", error) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(lock, 20).decode(errors="replace") or "unknown"
+        os.close(lock)
+        raise UserError(
+            f"{path}: in use by another run (process {owner}); "
+            "wait for it to end, or choose another folder"
+        ) from None
+    except OSError as error:  # some network file systems have no locks
+        _log.warning("%s: cannot be locked (%s)", path, error.strerror)
+    with contextlib.suppress(OSError):  # only for the other process's message
+        os.ftruncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+    return lock
+
+
+def _settle_config(
+    path: Path, config: dict[str, Any], may_differ: Collection[str]
+) -> bool:
+    """Writes ``config.json``, or makes sure that it says the same; whether it was
+    there."""
+    file = path / "config.json"
+    for name in os.listdir(path):
+        if _is_temporary(name):
+            (path / name).unlink(missing_ok=True)
+    stored = read_json(file) if file.exists() else None
+    if stored is not None and not isinstance(stored, dict):
+        raise UserError(f"{file}: not a configuration; expected a JSON object")
+    if stored is not None:
+        _refuse_other(path, _differences(config, stored, may_differ))
+    if stored != config:
+        write_json(file, config)
+    return stored is not None
+
+
+def _refuse_other(path: Path, differences: list[str]) -> None:
+    if not differences:
+        return
+    more = len(differences) - _SHOWN
+    tail = f"; +{more} more" if more > 0 else ""
+    raise UserError(
+        f"{path}: made with another configuration: "
+        + "; ".join(differences[:_SHOWN])
+        + f"{tail}. Choose another folder, or repeat the folder's settings"
+    )
+
+
+def _differences(
+    config: dict[str, Any], stored: dict[str, Any], may_differ: Collection[str]
+) -> list[str]:
+    """Each differing field in words, in the order of the configuration."""
+    here, there = _flatten(config), _flatten(stored)
+    free = tuple(f"{name}." for name in may_differ)
+    return [
+        f"{name}: {_shown(here, name)} here, {_shown(there, name)} in the folder"
+        for name in {**here, **there}
+        if _shown(here, name) != _shown(there, name) and not f"{name}.".startswith(free)
+    ]
+
+
+def _flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted names to values; an empty part counts as a value."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, dict) and value:
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _shown(flat: dict[str, Any], name: str) -> str:
+    if name not in flat:
+        return "not set"
+    value = flat[name]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 1.0 and 1 are the same setting
+    return json.dumps(value)

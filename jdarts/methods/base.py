@@ -1,0 +1,181 @@
+"""What a search method is, and the alternating step that bilevel methods share."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jdarts import tree
+from jdarts.hypergradient import Hypergradient
+from jdarts.problem import BilevelProblem
+from jdarts.relaxation import Relaxation
+from jdarts.spaces import Genotype, SearchSpace
+from jdarts.types import Arch, Batch, Metrics, PyTree
+
+__all__ = [
+    "SearchBatches",
+    "SearchMethod",
+    "SearchState",
+    "Training",
+    "alternating_step",
+    "init_state",
+]
+
+
+class SearchState(NamedTuple):
+    """What the next step needs, and nothing else.
+
+    Attributes:
+      step: number of steps done, int32.
+      w: the weights.
+      model_state: the running statistics.
+      arch: the architecture parameters.
+      w_opt: the weight optimiser's state.
+      arch_opt: the architecture optimisers' states, one per part of `arch`.
+    """
+
+    step: jax.Array
+    w: PyTree
+    model_state: PyTree
+    arch: Arch
+    w_opt: PyTree
+    arch_opt: Arch
+
+
+class SearchBatches(NamedTuple):
+    """What one step reads.
+
+    Attributes:
+      train: training batches on a leading axis: the first is the weight step's, and
+        virtual step k reads number k.
+      valid: one validation batch.
+    """
+
+    train: Batch
+    valid: Batch
+
+
+class SearchMethod(NamedTuple):
+    """A search method as three functions.
+
+    Attributes:
+      init: ``init(key, images) -> SearchState``; only the shape and dtype of `images`
+        matter.
+      step: ``step(key, state, batches) -> (state, metrics)``, to be compiled with
+        `jdarts.jit`. The key is the run's: what is random in a step derives from it and
+        from ``state.step``. Metrics are scalars: `train_loss` and `train_accuracy`
+        before the weight step, `valid_loss` where the architecture's gradient was
+        taken, `gradient_norm` before clipping, `arch_gradient_norm`, `lr`.
+      weights: ``weights(arch) -> mix``, the mixing weights that the networks gets.
+      evaluate: ``evaluate(state, batch, mask) -> Evaluation`` of the supernet.
+      discretize: ``discretize(arch) -> Genotype``.
+      train_batches: number of training batches that a step reads.
+    """
+
+    init: Callable[[jax.Array, jax.Array], SearchState]
+    step: Callable[[jax.Array, SearchState, SearchBatches], tuple[SearchState, Metrics]]
+    weights: Callable[[Arch], dict[str, jax.Array]]
+    evaluate: Callable[..., Any]
+    discretize: Callable[[Arch], Genotype]
+    train_batches: int
+
+
+class Training(NamedTuple):
+    """The optimisers of a search.
+
+    Attributes:
+      weights: of the real weight step.
+      virtual: of the virtual weight steps; its state has the form of `weights`'.
+      arch: of alpha and beta, each with a state of its own.
+      schedule: step to the weights' learning rate, for the record.
+    """
+
+    weights: optax.GradientTransformation
+    virtual: optax.GradientTransformation
+    arch: optax.GradientTransformation
+    schedule: optax.Schedule
+
+
+def init_state(
+    problem: BilevelProblem,
+    relaxation: Relaxation,
+    training: Training,
+    space: SearchSpace,
+) -> Callable[[jax.Array, jax.Array], SearchState]:
+    """The `init` of a method made of these parts."""
+
+    def init(key: jax.Array, images: jax.Array) -> SearchState:
+        w_key, arch_key = jax.random.split(key)
+        w, model_state = problem.init(w_key, images)
+        arch = relaxation.init(arch_key, space)
+        return SearchState(
+            step=jnp.zeros((), jnp.int32),
+            w=w,
+            model_state=model_state,
+            arch=arch,
+            w_opt=training.weights.init(w),
+            arch_opt=Arch(*(training.arch.init(part) for part in arch)),
+        )
+
+    return init
+
+
+def alternating_step(
+    problem: BilevelProblem,
+    relaxation: Relaxation,
+    hypergradient: Hypergradient,
+    training: Training,
+) -> Callable[[jax.Array, SearchState, SearchBatches], tuple[SearchState, Metrics]]:
+    """First the architecture, then the weights at the new architecture.
+
+    Liu et al., 'DARTS', ICLR 2019, algorithm 1.
+    """
+
+    def virtual_step(w: PyTree, opt: PyTree, gradient: PyTree) -> tuple[PyTree, PyTree]:
+        updates, opt = training.virtual.update(gradient, opt, w)
+        return optax.apply_updates(w, updates), opt
+
+    def arch_step(
+        state: SearchState, batches: SearchBatches
+    ) -> tuple[Arch, Arch, Metrics]:
+        loss, gradient = hypergradient(
+            problem.loss,
+            problem.loss,
+            virtual_step,
+            state.w,
+            state.w_opt,
+            state.arch,
+            batches.train,
+            batches.valid,
+        )
+        stepped = [
+            training.arch.update(g, opt, part)
+            for g, opt, part in zip(gradient, state.arch_opt, state.arch, strict=True)
+        ]
+        updates, opt = (Arch(*parts) for parts in zip(*stepped, strict=True))
+        arch = relaxation.project(optax.apply_updates(state.arch, updates))
+        info = {"valid_loss": loss, "arch_gradient_norm": tree.norm(gradient)}
+        return arch, opt, info
+
+    def step(
+        key: jax.Array, state: SearchState, batches: SearchBatches
+    ) -> tuple[SearchState, Metrics]:
+        del key  # nothing is random here
+        arch, arch_opt, info = arch_step(state, batches)
+        first = jax.tree.map(lambda x: x[0], batches.train)
+        (loss, (model_state, accuracy)), gradient = jax.value_and_grad(
+            problem.train_loss, has_aux=True
+        )(state.w, state.model_state, arch, first)
+        updates, w_opt = training.weights.update(gradient, state.w_opt, state.w)
+        info |= {
+            "train_loss": loss,
+            "train_accuracy": accuracy,
+            "gradient_norm": tree.norm(gradient),
+            "lr": training.schedule(state.step),
+        }
+        w = optax.apply_updates(state.w, updates)
+        return SearchState(state.step + 1, w, model_state, arch, w_opt, arch_opt), info
+
+    return step

@@ -1,0 +1,132 @@
+"""The two optimisers of a search: SGD on the weights, Adam on the architecture."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jdarts import tree
+from jdarts.errors import UserError
+from jdarts.types import PyTree
+
+__all__ = [
+    "ArchOptimizer",
+    "WeightOptimizer",
+    "arch_transformation",
+    "clip_by_norm",
+    "cosine_by_epoch",
+    "weight_transformation",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightOptimizer:
+    """SGD with momentum on the weights (DARTS, appendix A.1.1 and its code)."""
+
+    lr: float = 0.025
+    """Learning rate of the first epoch, > 0."""
+    lr_min: float = 0.001
+    """Where the cosine ends, reached after the last epoch; in [0, lr]."""
+    momentum: float = 0.9
+    """In [0, 1)."""
+    weight_decay: float = 3e-4
+    """Added to the gradient (after clipping), >= 0."""
+    clip: float = 5.0
+    """Largest gradient norm over all weights, > 0."""
+
+    def check(self, where: str) -> None:
+        """Raises a UserError for a value out of range; `where` is the field's name."""
+        _check(where, "lr", self.lr, self.lr > 0, "more than 0")
+        _check(where, "lr_min", self.lr_min, 0 <= self.lr_min <= self.lr, "0 to lr")
+        _check(where, "momentum", self.momentum, 0 <= self.momentum < 1, "0 to 1")
+        _check(where, "weight_decay", self.weight_decay, self.weight_decay >= 0, ">= 0")
+        _check(where, "clip", self.clip, self.clip > 0, "more than 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class ArchOptimizer:
+    """Adam on the architecture (DARTS, appendix A.1.1)."""
+
+    lr: float = 3e-4
+    """Learning rate, constant, > 0."""
+    b1: float = 0.5
+    """Decay of the first moment, in [0, 1)."""
+    b2: float = 0.999
+    """Decay of the second moment, in [0, 1)."""
+    weight_decay: float = 1e-3
+    """Added to the gradient before Adam sees it, >= 0."""
+
+    def check(self, where: str) -> None:
+        """Raises a UserError for a value out of range; `where` is the field's name."""
+        _check(where, "lr", self.lr, self.lr > 0, "more than 0")
+        _check(where, "b1", self.b1, 0 <= self.b1 < 1, "0 to 1")
+        _check(where, "b2", self.b2, 0 <= self.b2 < 1, "0 to 1")
+        _check(where, "weight_decay", self.weight_decay, self.weight_decay >= 0, ">= 0")
+
+
+def _check(where: str, name: str, value: float, valid: bool, expected: str) -> None:
+    if not (valid and math.isfinite(value)):
+        raise UserError(f"{where}.{name}: found {value}, expected {expected}")
+
+
+def cosine_by_epoch(
+    config: WeightOptimizer, epochs: int, steps_per_epoch: int
+) -> optax.Schedule:
+    """``lr_min + (lr - lr_min) (1 + cos(pi e / epochs)) / 2``, constant in an epoch e.
+
+    Args:
+      config: holds `lr` and `lr_min`.
+      epochs: length of the search, >= 1.
+      steps_per_epoch: weight steps in one epoch, >= 1.
+    """
+
+    def schedule(step: jax.Array) -> jax.Array:
+        epoch = jnp.minimum(step // steps_per_epoch, epochs)
+        share = 0.5 * (1 + jnp.cos(math.pi * epoch / epochs))
+        return config.lr_min + (config.lr - config.lr_min) * share
+
+    return schedule
+
+
+def clip_by_norm(limit: float) -> optax.GradientTransformation:
+    """Scales the gradient by ``min(1, limit / (norm + 1e-6))``.
+
+    As PyTorch does it; optax's own has no 1e-6, which shows in the seventh digit.
+    """
+
+    def update(
+        updates: PyTree, state: optax.EmptyState, params: PyTree | None = None
+    ) -> tuple[PyTree, optax.EmptyState]:
+        scale = jnp.minimum(1.0, limit / (tree.norm(updates) + 1e-6))
+        return jax.tree.map(lambda u: scale * u, updates), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def weight_transformation(
+    config: WeightOptimizer, schedule: optax.Schedule, *, clip: bool
+) -> optax.GradientTransformation:
+    """Clipping, weight decay, momentum, learning rate, in this order.
+
+    Args:
+      config: the settings.
+      schedule: step to learning rate.
+      clip: whether gradients are clipped. The optimiser's state has the same form
+        either way, so that the virtual step can start from the real one's.
+    """
+    return optax.chain(
+        clip_by_norm(config.clip) if clip else optax.identity(),
+        optax.add_decayed_weights(config.weight_decay),
+        optax.trace(decay=config.momentum),
+        optax.scale_by_learning_rate(schedule),
+    )
+
+
+def arch_transformation(config: ArchOptimizer) -> optax.GradientTransformation:
+    """Weight decay added to the gradient, then Adam."""
+    return optax.chain(
+        optax.add_decayed_weights(config.weight_decay),
+        optax.adam(config.lr, b1=config.b1, b2=config.b2, eps=1e-8),
+    )

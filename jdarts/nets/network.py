@@ -1,0 +1,138 @@
+"""Networks behind one seam: `Network(init, apply)`. Nothing above imports flax."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jdarts.errors import UserError
+from jdarts.nets.cell import MixedCell
+from jdarts.ops.fence import fence
+from jdarts.ops.init import draw, uniform_fan_in
+from jdarts.ops.norm import BatchNorm
+from jdarts.spaces import SearchSpace
+from jdarts.types import PyTree
+
+__all__ = ["Network", "supernet"]
+
+
+class Network(NamedTuple):
+    """A network as two pure functions.
+
+    Attributes:
+      init: ``init(key, images) -> (w, model_state)``; only the shape and dtype of
+        `images` matter. `w` holds the weights, `model_state` the running statistics.
+      apply: ``apply(w, model_state, mix, images, train) -> (logits, model_state)``.
+        `mix` maps a cell type to the mixing weights of its edges, ``[edges,
+        primitives]``; `images` are ``[batch, height, width, channels]``; `logits`
+        ``[batch, classes]``. In training, normalisers use the batch's statistics and
+        the returned model state holds the updated running ones (None keeps none); in
+        evaluation they use `model_state`, which is returned unchanged.
+    """
+
+    init: Callable[[jax.Array, jax.Array], tuple[PyTree, PyTree]]
+    apply: Callable[..., tuple[jax.Array, PyTree]]
+
+
+class _Stem(nn.Module):
+    """3x3 convolution and an affine normaliser."""
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        shape = (3, 3, x.shape[-1], self.channels)
+        w = self.param("conv", uniform_fan_in(9 * x.shape[-1]), shape, x.dtype)
+        y = lax.conv_general_dilated(
+            x, w, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return BatchNorm(affine=True, name="bn")(fence(y)[None], train=train)[0]
+
+
+class _Supernet(nn.Module):
+    space: SearchSpace
+    channels: int
+    layers: int
+    classes: int
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch height width channel"],
+        mix: dict[str, Float[Array, "edge primitive"]],
+        *,
+        train: bool,
+    ) -> Float[Array, "batch class"]:
+        channels = self.channels
+        x = _Stem(self.space.stem_multiplier * channels, name="stem")(x, train=train)
+        inputs, reduce_first = (x, x), False
+        for i, kind in enumerate(self.space.layout(self.layers)):
+            spec = self.space.cells[kind]
+            channels *= spec.stride
+            cell = MixedCell(spec, channels, reduce_first, name=f"cell_{i}")
+            inputs = inputs[1], cell(inputs, mix[kind], train=train)
+            reduce_first = spec.stride == 2
+        x = inputs[1].mean((1, 2))
+        w = self.param(
+            "head_kernel",
+            uniform_fan_in(x.shape[-1]),
+            (x.shape[-1], self.classes),
+            x.dtype,
+        )
+        b = self.param(
+            "head_bias", uniform_fan_in(x.shape[-1]), (self.classes,), x.dtype
+        )
+        return x @ w + b
+
+
+def supernet(
+    space: SearchSpace, *, channels: int, layers: int, classes: int
+) -> Network:
+    """The search network of a space: all ops on all edges.
+
+    Args:
+      space: the search space.
+      channels: width of the first cells, >= 1; it doubles at every reduction.
+      layers: number of cells, >= 1.
+      classes: number of classes, >= 2.
+
+    Raises:
+      UserError: if a size is out of range, or the depth makes two reductions coincide.
+    """
+    for name, value, least in (
+        ("channels", channels, 1),
+        ("layers", layers, 1),
+        ("classes", classes, 2),
+    ):
+        if value < least:
+            raise UserError(f"{name}: found {value}, expected at least {least}")
+    module = _Supernet(space, channels, layers, classes)
+    mix_shape = {
+        kind: jax.ShapeDtypeStruct((len(s.edges), len(s.primitives)), jnp.float32)
+        for kind, s in space.cells.items()
+    }
+
+    def init(key: jax.Array, images: jax.Array) -> tuple[PyTree, PyTree]:
+        init = functools.partial(module.init, train=False)
+        boxed = jax.eval_shape(init, key, images, mix_shape)
+        return draw(key, boxed["params"]), draw(key, boxed["batch_stats"])
+
+    def apply(
+        w: PyTree, model_state: PyTree, mix: PyTree, images: jax.Array, train: bool
+    ) -> tuple[jax.Array, PyTree]:
+        if train and model_state is None:
+            return module.apply({"params": w}, images, mix, train=True), None
+        variables = {"params": w, "batch_stats": model_state}
+        if not train:
+            return module.apply(variables, images, mix, train=False), model_state
+        logits, updated = module.apply(
+            variables, images, mix, train=True, mutable=["batch_stats"]
+        )
+        return logits, updated["batch_stats"]
+
+    return Network(init, apply)

@@ -1,0 +1,90 @@
+"""Pooling: maximum and mean over a window, twice differentiable in both modes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+from jdarts.ops.fence import fence
+from jdarts.ops.linear import linear_pair
+from jdarts.ops.windows import Window, gather_taps, scatter_taps
+
+__all__ = ["avg_pool", "max_pool"]
+
+
+def max_pool(
+    x: Float[Array, "*leading height width channel"], window: Window
+) -> Float[Array, "*leading out_height out_width channel"]:
+    """The largest value in each window.
+
+    Where several cells are largest, the first in row-major order gets the whole
+    gradient, as in PyTorch.
+    """
+    winner = fence(_winning_tap(lax.stop_gradient(x), window))
+    return _select(x, winner, window=window, size=x.shape[-3:-1])
+
+
+def avg_pool(
+    x: Float[Array, "*leading height width channel"], window: Window
+) -> Float[Array, "*leading out_height out_width channel"]:
+    """The mean of each window over the cells that lie inside the image."""
+    return _average(x, window=window, size=x.shape[-3:-1])
+
+
+def _winning_tap(x: Array, window: Window) -> Array:
+    """The number of the tap that holds each window's maximum."""
+    best = winner = None
+    for number, (_, _, tap) in enumerate(gather_taps(x, window, -jnp.inf)):
+        if best is None:
+            best, winner = tap, jnp.zeros(tap.shape, jnp.int8)
+            continue
+        better = tap > best
+        best = jnp.where(better, tap, best)
+        winner = jnp.where(better, jnp.int8(number), winner)
+    return winner
+
+
+def _select_forward(
+    x: Array, winner: Array, *, window: Window, size: tuple[int, int]
+) -> Array:
+    out = 0.0
+    for number, (_, _, tap) in enumerate(gather_taps(x, window)):
+        out = jnp.where(winner == number, tap, out)
+    return fence(out.astype(x.dtype))
+
+
+def _select_transposed(
+    g: Array, winner: Array, *, window: Window, size: tuple[int, int]
+) -> Array:
+    def combine(i: int, j: int, gradient: Array, number: Array) -> Array:
+        return jnp.where(number == i * window.kernel + j, gradient, 0)
+
+    return fence(scatter_taps((g, winner), (0.0, -1), combine, window, size))
+
+
+def _inverse_counts(window: Window, size: tuple[int, int]) -> np.ndarray:
+    """1 / the number of cells of each window inside the image, ``[h, w, 1]``."""
+
+    def inside(length: int) -> np.ndarray:
+        first = np.arange(window.out_size(length)) * window.stride - window.padding
+        taps = first[:, None] + window.dilation * np.arange(window.kernel)
+        return ((taps >= 0) & (taps < length)).sum(axis=1)
+
+    return 1.0 / (inside(size[0])[:, None, None] * inside(size[1])[None, :, None])
+
+
+def _average_forward(x: Array, *, window: Window, size: tuple[int, int]) -> Array:
+    total = sum(tap for _, _, tap in gather_taps(x, window))
+    return fence(total * jnp.asarray(_inverse_counts(window, size), x.dtype))
+
+
+def _average_transposed(g: Array, *, window: Window, size: tuple[int, int]) -> Array:
+    shares = g * jnp.asarray(_inverse_counts(window, size), g.dtype)
+    return fence(
+        scatter_taps((shares,), (0.0,), lambda i, j, share: share, window, size)
+    )
+
+
+_select = linear_pair("pool_select", _select_forward, _select_transposed)
+_average = linear_pair("pool_average", _average_forward, _average_transposed)

@@ -1,0 +1,29 @@
+"""Names for the values that travel between the parts."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+__all__ = ["Arch", "Batch", "Metrics", "PyTree"]
+
+PyTree = Any
+Metrics = dict[str, jax.Array]
+
+
+class Arch(NamedTuple):
+    """The architecture parameters: two pytrees, each with an optimiser state of its own.
+
+    Attributes:
+      alpha: cell type to op logits, ``[edges, primitives]``.
+      beta: cell type to edge logits, ``[edges]``; empty where a method has none.
+    """
+
+    alpha: dict[str, jax.Array]
+    beta: dict[str, jax.Array]
+
+
+class Batch(NamedTuple):
+    """Images ``[batch, height, width, channels]`` and integer labels ``[batch]``."""
+
+    images: jax.Array
+    labels: jax.Array

@@ -1,0 +1,128 @@
+"""Run folders: made, re-opened, refused, locked."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from jdarts.errors import UserError
+from jdarts.io import RunFolder, read_json
+
+CONFIG = {"seed": 1, "weights": {"lr": 0.025, "size": (3, 4)}, "data": {"dir": "a"}}
+
+
+def test_new_and_again(tmp_path):
+    path = tmp_path / "runs" / "x"
+    with RunFolder.open(path, CONFIG) as folder:
+        assert not folder.resumed
+        assert read_json(folder.config) == {
+            **CONFIG,
+            "weights": {"lr": 0.025, "size": [3, 4]},
+        }
+        names = [folder.metrics, folder.genotype, folder.checkpoints, folder.summary]
+        names += [folder.config, folder.drawing("normal")]
+        assert [p.relative_to(path).as_posix() for p in names] == [
+            "metrics.jsonl",
+            "genotype.json",
+            "checkpoints",
+            "summary.txt",
+            "config.json",
+            "cell_normal.svg",
+        ]
+    with RunFolder.open(path, CONFIG) as folder:
+        assert folder.resumed
+
+
+def test_an_empty_folder_is_fine(tmp_path):
+    (tmp_path / ".config.json.77.tmp").write_text("what a kill left")
+    with RunFolder.open(tmp_path, CONFIG) as folder:
+        assert not folder.resumed
+    assert sorted(os.listdir(tmp_path)) == [".lock", "config.json"]
+
+
+def test_another_configuration_is_named_field_by_field(tmp_path):
+    RunFolder.open(tmp_path, CONFIG).close()
+    before = (tmp_path / "config.json").read_bytes()
+    other = {"seed": 1.0, "weights": {"lr": 0.05, "size": [3]}, "data": {"new": True}}
+    with pytest.raises(UserError) as error:
+        RunFolder.open(tmp_path, other)
+    for part in (
+        "weights.lr: 0.05 here, 0.025 in the folder",
+        "weights.size: [3] here, [3, 4] in the folder",
+        "data.new: true here, not set in the folder",
+        'data.dir: not set here, "a" in the folder',
+    ):
+        assert part in str(error.value)
+    assert "seed" not in str(error.value)
+    assert (tmp_path / "config.json").read_bytes() == before
+    RunFolder.open(tmp_path, CONFIG).close()  # the lock was given back
+
+
+def test_many_differences_are_counted(tmp_path):
+    RunFolder.open(tmp_path, {f"f{i}": 0 for i in range(9)}).close()
+    with pytest.raises(UserError, match=r"f5: 1 here, 0 in the folder; \+3 more"):
+        RunFolder.open(tmp_path, {f"f{i}": 1 for i in range(9)})
+
+
+def test_fields_that_may_differ(tmp_path):
+    RunFolder.open(tmp_path, CONFIG).close()
+    other = {**CONFIG, "seed": 2, "data": {"dir": "b"}}
+    with pytest.raises(UserError, match="seed: 2 here") as error:
+        RunFolder.open(tmp_path, other, may_differ=["data.dir", "see"])
+    assert "data" not in str(error.value)
+    RunFolder.open(tmp_path, other, may_differ=("data", "seed")).close()
+    assert read_json(tmp_path / "config.json")["seed"] == 2
+
+
+def test_no_folder_for_a_run(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="file: is a file; expected a folder"):
+        RunFolder.open(tmp_path / "file", CONFIG)
+    with pytest.raises(UserError, match="x: cannot be created"):
+        RunFolder.open(tmp_path / "file" / "x", CONFIG)
+    with pytest.raises(UserError, match=r"holds other files \(file, ...\)"):
+        RunFolder.open(tmp_path, CONFIG)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("content", ["{", "[1]"])
+def test_a_corrupt_config(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match="config.json: not"):
+        RunFolder.open(tmp_path, CONFIG)
+    assert (tmp_path / "config.json").read_text() == content
+
+
+@pytest.mark.parametrize("function", ["mkdir", "open", "fsync", "replace"])
+def test_an_unwritable_place_leaves_nothing(tmp_path, monkeypatch, function):
+    def fail(*args, **kwargs):
+        raise OSError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, function, fail)
+        with pytest.raises(UserError, match=r"cannot be .* \(Permission denied\)"):
+            RunFolder.open(tmp_path / "a" / "b", CONFIG)
+    assert os.listdir(tmp_path) == []
+
+
+def test_one_process_at_a_time(tmp_path):
+    code = (
+        "import sys, time, pathlib; from jdarts.io import RunFolder\n"
+        "folder = RunFolder.open(pathlib.Path(sys.argv[1]), {'a': 1})\n"
+        "print('open', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "open\n"
+    with pytest.raises(UserError, match=rf"in use .*\(process {process.pid}\)"):
+        RunFolder.open(tmp_path, {"a": 1})
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    with RunFolder.open(tmp_path, {"a": 1}) as folder:
+        with pytest.raises(UserError, match="in use"):
+            RunFolder.open(tmp_path, {"a": 1})
+        folder.close()
+        RunFolder.open(tmp_path, {"a": 1}).close()
