@@ -1,11 +1,17 @@
-"""`jit` with the compiler options that jdarts' kernels are written for."""
+"""`jit` with the compiler options that jdarts' kernels are written for; the cache."""
 
+import hashlib
+import os
+import platform
+import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
+import jaxlib
 
-__all__ = ["compiler_options", "jit"]
+__all__ = ["Compiled", "compile_timed", "compiler_options", "enable_cache", "jit"]
 
 # XLA:CPU normally drops optimization barriers before it fuses, which makes them
 # useless as fences (`jdarts.ops.fence`). This pass is the one that drops them.
@@ -31,3 +37,71 @@ def jit(fun: Callable[..., Any], **options: Any) -> Any:
       **options: passed on to `jax.jit`.
     """
     return jax.jit(fun, compiler_options=compiler_options(), **options)
+
+
+class Compiled(NamedTuple):
+    """A compiled function and what it cost to make.
+
+    Attributes:
+      call: the function.
+      trace_seconds: from Python to a StableHLO program: tracing and lowering.
+      compile_seconds: from there to machine code, or to reading the cache.
+      temp_bytes: memory that one call needs besides arguments and results; None where
+        the platform does not say.
+    """
+
+    call: Callable[..., Any]
+    trace_seconds: float
+    compile_seconds: float
+    temp_bytes: int | None
+
+
+def compile_timed(fun: Callable[..., Any], *args: Any, **options: Any) -> Compiled:
+    """Compiles a function for these arguments, and takes the time.
+
+    Args:
+      fun: the function.
+      *args: arrays or ``jax.ShapeDtypeStruct`` with shardings.
+      **options: as for `jit`.
+    """
+    start = time.perf_counter()
+    lowered = jit(fun, **options).lower(*args)
+    traced = time.perf_counter()
+    compiled = lowered.compile()
+    done = time.perf_counter()
+    memory = compiled.memory_analysis()
+    temp = getattr(memory, "temp_size_in_bytes", None)
+    return Compiled(compiled, traced - start, done - traced, temp)
+
+
+def enable_cache(folder: Path | None = None) -> Path:
+    """Keeps compiled programs on disk, so that the next start need not compile.
+
+    Does nothing where the user has chosen a folder (``JAX_COMPILATION_CACHE_DIR``).
+
+    Args:
+      folder: by default one in the user's cache folder (``XDG_CACHE_HOME``), per jaxlib
+        version and processor: programs made for another processor may not run.
+
+    Returns:
+      The folder in use.
+    """
+    if jax.config.jax_compilation_cache_dir:
+        return Path(jax.config.jax_compilation_cache_dir)
+    if folder is None:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        machine = hashlib.sha256(_processor().encode()).hexdigest()[:8]
+        folder = Path(home) / "jdarts" / f"jaxlib-{jaxlib.__version__}-{machine}"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    return folder
+
+
+def _processor() -> str:
+    """The processor's model and abilities, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine() + platform.processor()
+    wanted = ("model name", "flags", "Features", "CPU part")
+    return "".join(sorted({line for line in lines if line.startswith(wanted)}))

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["UserError", "unknown_choice"]
+__all__ = ["RunError", "UserError", "unknown_choice"]
 
 
 class UserError(Exception):
@@ -15,6 +15,12 @@ class UserError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
+
+
+class RunError(Exception):
+    """A run that cannot go on although it was started rightly (a loss that is not
+    finite): commands print it as ``error: ...`` and leave with exit status 1.
+    """
 
 
 def unknown_choice(what: str, found: str, choices: Iterable[str]) -> UserError:

@@ -1,0 +1,146 @@
+"""The command line: configuration, fields, and errors in one line."""
+
+import contextlib
+import dataclasses
+import io
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import tyro
+
+from jdarts.config import SearchConfig, config_names, load_config
+from jdarts.errors import RunError, UserError, unknown_choice
+from jdarts.methods import METHODS, get_method
+
+__all__ = ["SearchCommand", "parse_search", "run_command"]
+
+_DEFAULT = "digits"
+
+
+class SearchCommand(NamedTuple):
+    """A parsed command line.
+
+    Attributes:
+      config: the resolved configuration.
+      run_dir: the run folder.
+    """
+
+    config: SearchConfig
+    run_dir: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class _Arguments:
+    config: Annotated[SearchConfig, tyro.conf.arg(name="")]
+    run_dir: Path | None = None
+    """Folder of the run; the same command on the same folder goes on where it ended."""
+
+
+def parse_search(arguments: list[str]) -> SearchCommand:
+    """``[CONFIG] [--run-dir DIR] [--field value ...]``.
+
+    Raises:
+      UserError: for an unknown configuration, field or method, or a wrong value.
+      SystemExit: after ``--help``.
+    """
+    rest = list(arguments)
+    named = rest and not rest[0].startswith("-")
+    config = load_config(rest.pop(0) if named else _DEFAULT)
+    rest, method = _take(rest, "--method")
+    if method is not None:
+        config = dataclasses.replace(config, method=get_method(method).config())
+    _refuse_unknown(rest, config)
+    with _one_line_errors():
+        parsed = tyro.cli(
+            _Arguments,
+            args=rest,
+            default=_Arguments(config),
+            prog="python -m jdarts.search [CONFIG]",
+            description=_description(),
+        )
+    run_dir = parsed.run_dir or Path("runs") / parsed.config.name
+    return SearchCommand(parsed.config, run_dir)
+
+
+def _description() -> str:
+    return (
+        "Searches an architecture. CONFIG: "
+        f"{', '.join(config_names())} (default {_DEFAULT}), a .py file with "
+        "get_config(), or a run's config.json. --method NAME takes a row of the "
+        f"METHODS table: {', '.join(METHODS)}. Every field below overrides CONFIG."
+    )
+
+
+def _take(arguments: list[str], flag: str) -> tuple[list[str], str | None]:
+    """Takes ``flag VALUE`` or ``flag=VALUE`` out of the arguments."""
+    for i, argument in enumerate(arguments):
+        if argument == flag:
+            if i + 1 == len(arguments):
+                raise UserError(f"{flag}: no value given")
+            return arguments[:i] + arguments[i + 2 :], arguments[i + 1]
+        if argument.startswith(flag + "="):
+            return arguments[:i] + arguments[i + 1 :], argument.split("=", 1)[1]
+    return arguments, None
+
+
+def _flags(config: Any, prefix: str = "") -> Iterator[str]:
+    """Every flag that the fields of a configuration make."""
+    for field in dataclasses.fields(config):
+        name, value = field.name.replace("_", "-"), getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _flags(value, f"{prefix}{name}.")
+        else:
+            yield f"--{prefix}{name}"
+            if isinstance(value, bool):
+                yield f"--{prefix}no-{name}"
+
+
+def _refuse_unknown(arguments: list[str], config: SearchConfig) -> None:
+    known = {*_flags(config), "--run-dir", "--method", "--help", "-h"}
+    for argument in arguments:
+        flag = argument.split("=", 1)[0].replace("_", "-")
+        if flag.startswith("--") and flag not in known:
+            error = unknown_choice("option", flag, known)
+            short = str(error).split("; choices:")[0].split("choices:")[0].rstrip()
+            raise UserError(f"{short} see --help for all")
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turns tyro's framed messages into one line."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            yield
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        text = re.sub(r"\x1b\[[0-9;]*m|[─│╭╮╰╯]", " ", printed.getvalue())
+        text = re.sub(r"\s+", " ", text).strip()
+        text = re.split(r" For full helptext", text)[0]
+        text = re.sub(r"^(Parsing error|Unrecognized options) ", "", text)
+        raise UserError(f"command line: {text}") from None
+
+
+def run_command(main: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """Runs a command's `main`; prints its errors in one line.
+
+    Returns:
+      The exit status: 2 for what the user can mend, 1 for a run that cannot go on.
+    """
+    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
+    try:
+        return main(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted before anything was done", file=sys.stderr)
+        return 130

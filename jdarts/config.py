@@ -1,0 +1,201 @@
+"""The configuration of a search: the parts' own settings, composed."""
+
+import dataclasses
+import importlib.util
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from jdarts.data import DataConfig
+from jdarts.errors import UserError, unknown_choice
+from jdarts.methods import METHODS, get_method
+from jdarts.methods.darts import DartsConfig
+from jdarts.spaces import get_space
+
+__all__ = ["SearchConfig", "config_names", "from_json", "load_config", "to_json"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """Everything that a search depends on."""
+
+    name: str = "search"
+    """Name of the run: its folder is runs/NAME unless --run-dir says otherwise."""
+    space: str = "darts_cnn"
+    """What is searched: a row of the SPACES table."""
+    channels: int = 16
+    """Width of the first cells; it doubles at every reduction. >= 1."""
+    layers: int = 8
+    """Number of cells, >= 1."""
+    epochs: int = 50
+    """Passes over the images that train the weights, >= 1."""
+    batch_size: int = 64
+    """Images in a training batch and in a validation batch, >= 1."""
+    seed: int = 2
+    """Every random choice of the run derives from it. >= 0."""
+    steps: int | None = None
+    """Stop after this many steps in all (for a trial); not given: after all epochs."""
+    log_every: int = 10
+    """Write the metrics of every this-many-th step, >= 1."""
+    checkpoint_minutes: float = 10.0
+    """Save a checkpoint at least this often (and after every epoch), > 0."""
+    data: DataConfig = DataConfig()
+    """The images."""
+    method: DartsConfig = DartsConfig()
+    """How it is searched; --method NAME takes another row of the METHODS table."""
+
+    def __post_init__(self) -> None:
+        """Checks each value.
+
+        Raises:
+          UserError: it names the field as on the command line.
+        """
+        get_space(self.space)
+        for field in ("channels", "layers", "epochs", "batch_size", "log_every"):
+            _check_least(field, getattr(self, field), 1)
+        _check_least("seed", self.seed, 0)
+        if self.steps is not None:
+            _check_least("steps", self.steps, 1)
+        if not self.checkpoint_minutes > 0:
+            raise UserError(
+                f"--checkpoint-minutes: {self.checkpoint_minutes}; expected more than 0"
+            )
+        if not self.name or Path(self.name).name != self.name:
+            raise UserError(f"--name: '{self.name}'; expected the name of a folder")
+
+
+def _check_least(field: str, value: int, least: int) -> None:
+    if value < least:
+        flag = field.replace("_", "-")
+        raise UserError(f"--{flag}: {value}; expected a whole number >= {least}")
+
+
+def config_names() -> dict[str, Path]:
+    """The configurations that come with jdarts: name to file."""
+    package = Path(__file__).resolve().parent
+    # Inside the installed package, or beside it in a checkout.
+    for folder in (package / "configs", package.parent / "configs"):
+        if folder.is_dir():
+            files = sorted(folder.glob("*.py"))
+            return {f.stem: f for f in files if not f.stem.startswith("_")}
+    return {}
+
+
+def load_config(which: str) -> SearchConfig:
+    """Reads a configuration.
+
+    Args:
+      which: the name of one that comes with jdarts, a Python file that defines
+        ``get_config()``, or a run's ``config.json``.
+
+    Raises:
+      UserError: if there is none, or it is not a configuration.
+    """
+    names = config_names()
+    if which in names:
+        return _run_config_file(names[which])
+    path = Path(which)
+    if path.suffix == ".json":
+        return from_json(_read_json(path), str(path))
+    if path.suffix == ".py":
+        if not path.is_file():
+            raise UserError(f"{path}: no such configuration file")
+        return _run_config_file(path)
+    raise unknown_choice("configuration", which, names)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error})") from None
+
+
+def _run_config_file(path: Path) -> SearchConfig:
+    spec = importlib.util.spec_from_file_location(f"jdarts_config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config()
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{path}: {type(error).__name__}: {error}; expected a Python file that "
+            "defines get_config()"
+        ) from None
+    if not isinstance(config, SearchConfig):
+        raise UserError(
+            f"{path}: get_config() gave {type(config).__name__}, expected SearchConfig"
+        )
+    return config
+
+
+def to_json(config: SearchConfig) -> dict[str, Any]:
+    """Plain data for JSON; the method's row is its ``"name"``."""
+    data = _plain(config)
+    row = next(n for n, r in METHODS.items() if r.config is type(config.method))
+    data["method"] = {"name": row, **data["method"]}
+    return data
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {
+            f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)
+        }
+    return str(value) if isinstance(value, Path) else value
+
+
+def from_json(data: Any, source: str = "configuration") -> SearchConfig:
+    """Reads what `to_json` wrote; fields that are missing have their defaults.
+
+    Args:
+      data: the parsed JSON.
+      source: the file's name, for errors.
+
+    Raises:
+      UserError: for an unknown field or method, or a value of the wrong type.
+    """
+    if not isinstance(data, dict):
+        raise UserError(f"{source}: not a configuration; expected a JSON object")
+    method = dict(data.get("method", {}))
+    row = get_method(str(method.pop("name", "darts")))
+    rest = {key: value for key, value in data.items() if key != "method"}
+    parsed = _parse(row.config, method, f"{source}: method")
+    return _parse(SearchConfig, rest, source, method=parsed)
+
+
+def _parse(kind: Any, data: Any, where: str, **given: Any) -> Any:
+    """A dataclass from a JSON object, checked field by field."""
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: found {data!r}, expected a JSON object")
+    hints = typing.get_type_hints(kind)
+    for name, value in data.items():
+        if name not in hints:
+            raise unknown_choice(f"{where}: field", name, hints)
+        given[name] = _parse_value(hints[name], value, f"{where}: {name}")
+    return kind(**given)
+
+
+def _parse_value(hint: Any, value: Any, where: str) -> Any:
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in options:
+        if dataclasses.is_dataclass(option):
+            return _parse(option, value, where)
+        if option is type(None) and value is None:
+            return None
+        if option is Path and isinstance(value, str):
+            return Path(value)
+        if option is float and type(value) in (int, float):
+            return float(value)
+        if type(value) is option:
+            return value
+    expected = " or ".join(getattr(o, "__name__", str(o)) for o in options)
+    raise UserError(f"{where}: found {value!r}, expected {expected}")

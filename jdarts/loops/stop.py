@@ -1,0 +1,38 @@
+"""Leaving in an orderly way when the system or the user asks for it."""
+
+import signal
+from types import FrameType
+
+__all__ = ["StopRequest"]
+
+
+class StopRequest:
+    """Notes SIGTERM and SIGINT instead of dying of them; use it in a ``with``.
+
+    A second signal of the same kind acts as usual.
+
+    Attributes:
+      signal: the signal that came; None as long as none did.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "StopRequest":
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signal = signal.Signals(number)
+        signal.signal(number, self._before[number])  # type: ignore[arg-type]
+
+    @property
+    def exit_status(self) -> int:
+        """What a shell reports of a process that this signal ended."""
+        return 128 + int(self.signal) if self.signal else 0
