@@ -1,10 +1,13 @@
 """The mixed cell: every edge is the weighted sum of its candidate ops."""
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
-from jdarts.ops import make_op
+from jdarts.ops import Separable, SeparableOps, get_op, make_op
 from jdarts.ops.conv import FactorizedReduce, ReLUConvBN
 from jdarts.ops.fence import fence
 from jdarts.spaces import CellSpec
@@ -31,15 +34,51 @@ class MixedSource(nn.Module):
         *,
         train: bool,
     ) -> Float[Array, "edge batch out_height out_width channel"]:
-        edges, total = weights.shape[0], None
+        edges, dtype = weights.shape[0], x.dtype
+        separable, per_edge, shared = [], [], []
         for column, name in enumerate(self.primitives):
-            op = make_op(name, edges=edges, channels=x.shape[-1], stride=self.stride)
-            if op is None:
-                continue
-            share = weights[:, column, None, None, None, None].astype(x.dtype)
-            term = share * op(x, train=train)
-            total = term if total is None else total + term
-        return total
+            row = get_op(name)
+            if isinstance(row, Separable):
+                separable.append((column, name, row))
+            elif row is not None:
+                op = make_op(
+                    name, edges=edges, channels=x.shape[-1], stride=self.stride
+                )
+                value = op(x, train=train)
+                (per_edge if len(value) == edges > 1 else shared).append((column, value))
+        terms = [_share(weights, [column], dtype) * value for column, value in per_edge]
+        if shared:
+            columns, values = zip(*shared, strict=True)
+            # As a product of matrices, so that its derivatives are, too.
+            share = weights[:, list(columns)].astype(dtype)
+            terms.append(jnp.tensordot(share, jnp.concatenate(values), axes=1))
+        terms += self._separable(x, weights, separable, train)
+        return fence(functools.reduce(jnp.add, terms))
+
+    def _separable(
+        self,
+        x: Array,
+        weights: Array,
+        found: list[tuple[int, str, Separable]],
+        train: bool,
+    ) -> list[Array]:
+        """The weighted separable ops, as terms ``[edge, batch, ...]``."""
+        if not found:
+            return []
+        found = sorted(found, key=lambda row: -len(row[2].kernels))
+        ops = tuple((name, row) for _, name, row in found)
+        module = SeparableOps(len(weights), ops, self.stride, name="separable")
+        columns, terms = [column for column, _, _ in found], []
+        for piece in module(x, train=train):
+            share = _share(weights, columns[: len(piece)], x.dtype)
+            columns = columns[len(piece) :]
+            terms += [share[i] * value for i, value in enumerate(piece)]
+        return terms
+
+
+def _share(weights: Array, columns: list[int], dtype: jnp.dtype) -> Array:
+    """``[column, edge, 1, 1, 1, 1]``."""
+    return weights[:, columns].T[..., None, None, None, None].astype(dtype)
 
 
 class MixedCell(nn.Module):
@@ -79,8 +118,9 @@ class MixedCell(nn.Module):
             stride = spec.stride if source < spec.inputs else 1
             mixed = MixedSource(spec.primitives, stride, name=f"source_{source}")
             out = mixed(values[source], weights[jnp.array(rows)], train=train)
-            for row, value in zip(rows, out, strict=True):
-                arriving[spec.edges[row][1]].append(value)
+            parts = lax.split(out, [1] * len(rows))  # transposed: one concatenation
+            for row, value in zip(rows, parts, strict=True):
+                arriving[spec.edges[row][1]].append(value[0])
             if source + 1 in arriving:  # every edge into that node has been computed
-                values.append(fence(sum(arriving[source + 1])))
+                values.append(fence(functools.reduce(jnp.add, arriving[source + 1])))
         return jnp.concatenate([values[node] for node in spec.concat], axis=-1)

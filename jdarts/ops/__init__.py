@@ -12,12 +12,13 @@ import flax.linen as nn
 from jaxtyping import Array
 
 from jdarts.errors import unknown_choice
-from jdarts.ops.conv import DilConv, FactorizedReduce, SepConv
+from jdarts.ops.conv import FactorizedReduce, Separable, SeparableOps
+from jdarts.ops.line_conv import LineConvs
 from jdarts.ops.norm import BatchNorm
 from jdarts.ops.pool import avg_pool, max_pool
 from jdarts.ops.windows import Window
 
-__all__ = ["OPS", "OpBuilder", "make_op"]
+__all__ = ["OPS", "OpBuilder", "Separable", "SeparableOps", "get_op", "make_op"]
 
 OpBuilder = Callable[..., nn.Module]
 
@@ -58,29 +59,59 @@ def _pool(function: Callable[[Array, Window], Array], kernel: int) -> OpBuilder:
     return build
 
 
-def _conv(module: Callable[..., nn.Module], kernel: int) -> OpBuilder:
+def _lines(kernel: int) -> OpBuilder:
     def build(
         *, edges: int, stride: int, affine: bool, name: str, **_: int
     ) -> nn.Module:
-        return module(edges, kernel, stride, affine=affine, name=name)
+        return LineConvs(edges, kernel, stride, affine, name=name)
 
     return build
 
 
-# Name -> builder(edges, channels, stride, affine, normalise_pools, name) of a module,
-# called as ``op(x, train=...)``; None where an op takes its share of the mixing weights
-# and adds nothing.
-OPS: dict[str, OpBuilder | None] = {
+# Name -> what it is:
+#   None: takes its share of the mixing weights and adds nothing;
+#   Separable: a chain of separable convolutions, computed together with the others of
+#     its kind that leave the same source;
+#   a builder(edges, channels, stride, affine, normalise_pools, name) of a module that is
+#     called as ``op(x, train=...)``.
+OPS: dict[str, Separable | OpBuilder | None] = {
     "none": None,
     "max_pool_3x3": _pool(max_pool, 3),
     "avg_pool_3x3": _pool(avg_pool, 3),
     "skip_connect": _skip,
-    "sep_conv_3x3": _conv(SepConv, 3),
-    "sep_conv_5x5": _conv(SepConv, 5),
-    "sep_conv_7x7": _conv(SepConv, 7),
-    "dil_conv_3x3": _conv(DilConv, 3),
-    "dil_conv_5x5": _conv(DilConv, 5),
+    "sep_conv_3x3": Separable((3, 3)),
+    "sep_conv_5x5": Separable((5, 5)),
+    "sep_conv_7x7": Separable((7, 7)),
+    "dil_conv_3x3": Separable((3,), dilation=2),
+    "dil_conv_5x5": Separable((5,), dilation=2),
+    "conv_7x1_1x7": _lines(7),
 }
+
+
+def get_op(name: str) -> Separable | OpBuilder | None:
+    """The row of that name.
+
+    Raises:
+      UserError: if there is none; it names the nearest one.
+    """
+    if name not in OPS:
+        raise unknown_choice("primitive", name, OPS)
+    return OPS[name]
+
+
+class _SeparableOp(nn.Module):
+    """One separable op alone."""
+
+    edges: int
+    op: Separable
+    stride: int
+    affine: bool
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        ops = (("conv", self.op),)
+        together = SeparableOps(self.edges, ops, self.stride, self.affine, name="ops")
+        return together(x, train=train)[0][0]
 
 
 def make_op(
@@ -105,12 +136,12 @@ def make_op(
     Raises:
       UserError: if there is no such row.
     """
-    if name not in OPS:
-        raise unknown_choice("primitive", name, OPS)
-    build = OPS[name]
-    if build is None:
+    row = get_op(name)
+    if row is None:
         return None
-    return build(
+    if isinstance(row, Separable):
+        return _SeparableOp(edges, row, stride, affine, name=name)
+    return row(
         edges=edges,
         channels=channels,
         stride=stride,

@@ -16,6 +16,7 @@ Shapes, for E edges that leave G sources (G divides E; edge e leaves ``e // (E /
 * ``y``, ``g``: ``[E, batch, out height, out width, channels]``
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -72,14 +73,15 @@ def _input_grad_shifts(
     g: Array, w: Array, *, window: Window, sources: int, size: tuple[int, int]
 ) -> Array:
     w = w.reshape(sources, -1, *w.shape[1:])  # [G, M, k, k, C]
-    edges = range(w.shape[1])
-    per_edge = tuple(g.reshape(sources, -1, *g.shape[1:])[:, m] for m in edges)
+    g = g.reshape(sources, -1, *g.shape[1:])
 
-    def combine(i: int, j: int, *taps: Array) -> Array:
-        return sum(taps[m] * w[:, m, i, j][:, None, None, None] for m in edges)
+    def combine(i: int, j: int, tap: Array) -> Array:
+        terms = (
+            tap[:, m] * w[:, m, i, j][:, None, None, None] for m in range(w.shape[1])
+        )
+        return functools.reduce(jnp.add, terms)
 
-    zeros = (0.0,) * len(per_edge)
-    return fence(scatter_taps(per_edge, zeros, combine, window, size))
+    return fence(scatter_taps((g,), (0.0,), combine, window, size))
 
 
 def _weight_grad_shifts(x: Array, g: Array, *, window: Window) -> Array:

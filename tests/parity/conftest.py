@@ -1,0 +1,17 @@
+"""Parity with the numbers of the original programs, in float64."""
+
+import jax
+import pytest
+from golden import FOLDER
+
+
+@pytest.fixture(scope="module", autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def golden_folder():
+    if not FOLDER.is_dir():
+        pytest.skip(f"no golden numbers: {FOLDER} does not exist; set JDARTS_GOLDEN")

@@ -1,0 +1,264 @@
+"""Reads the golden files; maps their tensors to our parameter trees and back.
+
+Conventions of the files: images NCHW, kernels OIHW, linear weights ``[out, in]``, the
+tensors of a network packed into one vector. Everything (sizes, hyper-parameters, cases)
+comes from the files.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jdarts.compile import jit
+from jdarts.nets.network import Network, supernet
+from jdarts.ops import OPS
+from jdarts.problem import classification
+from jdarts.relaxation import softmax
+from jdarts.spaces import DARTS_CNN, SearchSpace
+from jdarts.types import Arch, Batch
+
+_DEFAULT = Path(__file__).resolve().parents[3] / "shared" / "golden"
+FOLDER = Path(os.environ.get("JDARTS_GOLDEN", _DEFAULT))
+
+
+def cases(pattern):
+    """A parametrisation over the files of that pattern; skipped if there are none."""
+    paths = sorted(FOLDER.glob(pattern))
+    if not paths:
+        reason = f"no golden file {pattern} in {FOLDER}; set JDARTS_GOLDEN"
+        missing = pytest.param(None, marks=pytest.mark.skip(reason=reason))
+        return pytest.mark.parametrize("path", [missing], ids=["absent"])
+    return pytest.mark.parametrize("path", paths, ids=[p.name for p in paths])
+
+
+class GoldenFile:
+    """One file: arrays in float64 (whole numbers as they are), `meta` parsed."""
+
+    def __init__(self, path: Path):
+        with np.load(path, allow_pickle=False) as file:
+            self._arrays = {name: file[name] for name in file.files}
+        self.meta = json.loads(str(self._arrays["meta"]))
+
+    def __contains__(self, name):
+        return name in self._arrays
+
+    def __iter__(self):
+        return iter(self._arrays)
+
+    def __getitem__(self, name):
+        value = self._arrays[name]
+        return value.astype(np.float64) if value.dtype.kind == "f" else value
+
+    @functools.cached_property
+    def index(self):
+        """``[(tensor name, shape), ...]`` of packed vectors."""
+        return [(n, tuple(s)) for n, s in json.loads(str(self._arrays["w_index"]))]
+
+    def unpack(self, name):
+        """A packed vector as tensors by name."""
+        flat, tensors, start = self[name], {}, 0
+        for tensor, shape in self.index:
+            size = int(np.prod(shape))
+            tensors[tensor] = flat[start : start + size].reshape(shape)
+            start += size
+        assert start == flat.size, f"{name}: the index covers {start} of {flat.size}"
+        return tensors
+
+    def norms(self, name):
+        """A vector of norms per tensor, by tensor name."""
+        return dict(zip((n for n, _ in self.index), self[name], strict=True))
+
+
+@functools.cache
+def load(path: Path) -> GoldenFile:
+    return GoldenFile(path)
+
+
+def images(x):
+    """NCHW (with any leading axes) to NHWC."""
+    return jnp.asarray(np.moveaxis(x, -3, -1))
+
+
+# --- tensors <-> trees --------------------------------------------------------------
+
+
+class _Layout(NamedTuple):
+    ours: Callable  # from the files' layout
+    theirs: Callable  # back, given the files' shape
+
+
+_DENSE = _Layout(lambda t: t[:, :, 0, 0].T, lambda t: t.T[:, :, None, None])
+_DEPTHWISE = _Layout(lambda t: t[:, 0].transpose(1, 2, 0), lambda t: t.transpose(2, 0, 1)[:, None])
+_CONV = _Layout(lambda t: t.transpose(2, 3, 1, 0), lambda t: t.transpose(3, 2, 0, 1))
+_LINEAR = _Layout(lambda t: t.T, lambda t: t.T)
+_VECTOR = _Layout(lambda t: t, lambda t: t)
+_ROW = _Layout(
+    lambda t: t[:, :, 0].transpose(2, 1, 0), lambda t: t.transpose(2, 1, 0)[:, :, None]
+)
+_COLUMN = _Layout(
+    lambda t: t[..., 0].transpose(2, 1, 0), lambda t: t.transpose(2, 1, 0)[..., None]
+)
+
+# Part of an op -> our leaf and its layout; of a separable op: the stage.
+_SEPARABLE = {
+    "dw": (0, _DEPTHWISE),
+    "dw1": (0, _DEPTHWISE),
+    "dw2": (1, _DEPTHWISE),
+    "pw": (0, _DENSE),
+    "pw1": (0, _DENSE),
+    "pw2": (1, _DENSE),
+}
+_OTHER = {
+    "conv": ("pointwise", _DENSE),
+    "conv_a": ("pointwise_even", _DENSE),
+    "conv_b": ("pointwise_odd", _DENSE),
+    "conv_row": ("row", _ROW),
+    "conv_col": ("column", _COLUMN),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a tensor lives in our tree: `row` of the leaf at `path`."""
+
+    path: tuple[str, ...]
+    row: int | None
+    layout: _Layout
+
+
+def locate(name: str, space: SearchSpace | None = None) -> Place:
+    """The one place that knows both sides' names.
+
+    Args:
+      name: as in the files' index; a single part ("dw1") for an op on its own.
+      space: gives the numbering of edges; not needed for an op on its own.
+    """
+    match name.split("."):
+        case ["stem", "conv"]:
+            return Place(("stem", "conv"), None, _CONV)
+        case ["stem", "bn", part]:
+            return Place(("stem", "bn", part), 0, _VECTOR)
+        case ["head", "weight"]:
+            return Place(("head_kernel",), None, _LINEAR)
+        case ["head", "bias"]:
+            return Place(("head_bias",), None, _VECTOR)
+        case [part] if part in _SEPARABLE:
+            stage, layout = _SEPARABLE[part]
+            stem = "conv_depthwise" if layout is _DEPTHWISE else "pointwise"
+            return Place(("ops", f"{stem}_{stage}"), 0, layout)
+        case [part]:
+            leaf, layout = _OTHER[part]
+            return Place((leaf,), 0, layout)
+        case [cell, pre, part] if pre.startswith("pre"):
+            leaf, layout = _OTHER[part]
+            number = cell.removeprefix("cell")
+            return Place((f"cell_{number}", f"input_{pre[-1]}", leaf), 0, layout)
+        case [cell, edge, op, part]:
+            spec = next(iter(space.cells.values()))
+            edge = int(edge.removeprefix("edge"))
+            source = spec.edges[edge][0]
+            leaving = [e for e, (s, _) in enumerate(spec.edges) if s == source]
+            row = leaving.index(edge)
+            head = (f"cell_{cell.removeprefix('cell')}", f"source_{source}")
+            if part not in _SEPARABLE:
+                leaf, layout = _OTHER[part]
+                return Place((*head, op, leaf), row, layout)
+            stage, layout = _SEPARABLE[part]
+            if layout is _DEPTHWISE:
+                return Place((*head, "separable", f"{op}_depthwise_{stage}"), row, layout)
+            # The ops that have this stage lie one after another, longest chains first.
+            chains = {n: OPS[n].kernels for n in spec.primitives if n[3:8] == "_conv"}
+            active = [n for n, kernels in chains.items() if len(kernels) > stage]
+            active.sort(key=lambda n: -len(chains[n]))
+            row += len(leaving) * active.index(op)
+            return Place((*head, "separable", f"pointwise_{stage}"), row, layout)
+    raise KeyError(name)
+
+
+def _leaf(tree, path):
+    for key in path:
+        tree = tree[key]
+    return tree
+
+
+def to_tree(tensors, template, space=None):
+    """Our tree, every entry of it filled by exactly one tensor of the file."""
+    tree = jax.tree.map(lambda t: np.full(t.shape, np.nan), template)
+    for name, value in tensors.items():
+        place = locate(name, space)
+        leaf = _leaf(tree, place.path)
+        row = ... if place.row is None else place.row
+        assert np.isnan(leaf[row]).all(), f"{name}: {place.path} is filled twice"
+        leaf[row] = place.layout.ours(value)
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        assert not np.isnan(leaf).any(), f"{jax.tree_util.keystr(path)}: not in the file"
+    return jax.tree.map(jnp.asarray, tree)
+
+
+def from_tree(tree, names, space=None):
+    """The named tensors of our tree, in the files' layout."""
+    tensors = {}
+    for name in names:
+        place = locate(name, space)
+        leaf = np.asarray(_leaf(tree, place.path))
+        row = leaf if place.row is None else leaf[place.row]
+        tensors[name] = np.ascontiguousarray(place.layout.theirs(row))
+    return tensors
+
+
+# --- the search network of a file ----------------------------------------------------
+
+SPACE = DARTS_CNN
+relaxation = softmax()
+
+
+@functools.cache
+def network(channels: int, layers: int, classes: int) -> Network:
+    """The compiled supernet: compiled once for all files of the same sizes."""
+    net = supernet(SPACE, channels=channels, layers=layers, classes=classes)
+    return Network(net.init, jit(net.apply, static_argnums=4))
+
+
+def file_network(file: GoldenFile) -> Network:
+    meta = file.meta
+    assert tuple(meta["primitives"]) == SPACE.cells["normal"].primitives
+    return network(meta["C"], meta["layers"], meta["classes"])
+
+
+def file_problem(file: GoldenFile):
+    return classification(file_network(file), relaxation.weights)
+
+
+def weights(file: GoldenFile, name: str = "w"):
+    """A packed vector as our tree of weights."""
+    x = next(file[k] for k in ("x", "x_train") if k in file)
+    image = images(x.reshape(-1, *x.shape[-3:])[:1])
+    template, _ = jax.eval_shape(file_network(file).init, jax.random.key(0), image)
+    return to_tree(file.unpack(name), template, SPACE)
+
+
+def packed_error(tree, file: GoldenFile, name: str) -> float:
+    """The relative error of a tree against a packed vector, over all its tensors."""
+    expected = file.unpack(name)
+    found = from_tree(tree, expected, SPACE)
+    scale = max(np.abs(t).max() for t in expected.values())
+    return max(np.abs(found[n] - t).max() for n, t in expected.items()) / scale
+
+
+def arch(file: GoldenFile) -> Arch:
+    alpha = {kind: jnp.asarray(file[f"alpha_{kind}"]) for kind in SPACE.cells}
+    return Arch(alpha=alpha, beta={})
+
+
+def batch(file: GoldenFile, which: str = "") -> Batch:
+    labels = jnp.asarray(file[f"y{which}"], jnp.int32)
+    return Batch(images(file[f"x{which}"]), labels)
