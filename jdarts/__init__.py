@@ -1,0 +1,33 @@
+"""Differentiable neural architecture search, compiled."""
+
+from jdarts.compile import jit
+from jdarts.derive import derive_genotype
+from jdarts.errors import RunError, UserError
+from jdarts.hypergradient import HypergradientConfig, make_hypergradient
+from jdarts.methods import SearchBatches, SearchMethod, SearchState, build_method
+from jdarts.methods.darts import DartsConfig
+from jdarts.nets.network import Network, supernet
+from jdarts.spaces import SPACES, Genotype, SearchSpace, get_space
+from jdarts.types import Arch, Batch
+
+__all__ = [
+    "SPACES",
+    "Arch",
+    "Batch",
+    "DartsConfig",
+    "Genotype",
+    "HypergradientConfig",
+    "Network",
+    "RunError",
+    "SearchBatches",
+    "SearchMethod",
+    "SearchSpace",
+    "SearchState",
+    "UserError",
+    "build_method",
+    "derive_genotype",
+    "get_space",
+    "jit",
+    "make_hypergradient",
+    "supernet",
+]

@@ -11,7 +11,14 @@ from typing import Any, NamedTuple
 import jax
 import jaxlib
 
-__all__ = ["Compiled", "compile_timed", "compiler_options", "enable_cache", "jit"]
+__all__ = [
+    "Compiled",
+    "cache_folder",
+    "compile_timed",
+    "compiler_options",
+    "enable_cache",
+    "jit",
+]
 
 # XLA:CPU normally drops optimization barriers before it fuses, which makes them
 # useless as fences (`jdarts.ops.fence`). This pass is the one that drops them.
@@ -74,27 +81,29 @@ def compile_timed(fun: Callable[..., Any], *args: Any, **options: Any) -> Compil
     return Compiled(compiled, traced - start, done - traced, temp)
 
 
-def enable_cache(folder: Path | None = None) -> Path:
+def cache_folder() -> Path:
+    """Where compiled code is kept: in the user's cache folder (``XDG_CACHE_HOME``).
+
+    One folder per jaxlib version and processor: code made for another processor may not
+    run.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    machine = hashlib.sha256(_processor().encode()).hexdigest()[:8]
+    return Path(home) / "jdarts" / f"jaxlib-{jaxlib.__version__}-{machine}"
+
+
+def enable_cache() -> Path:
     """Keeps compiled programs on disk, so that the next start need not compile.
 
     Does nothing where the user has chosen a folder (``JAX_COMPILATION_CACHE_DIR``).
 
-    Args:
-      folder: by default one in the user's cache folder (``XDG_CACHE_HOME``), per jaxlib
-        version and processor: programs made for another processor may not run.
-
     Returns:
-      The folder in use.
+      The folder in use; by default `cache_folder`.
     """
-    if jax.config.jax_compilation_cache_dir:
-        return Path(jax.config.jax_compilation_cache_dir)
-    if folder is None:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        machine = hashlib.sha256(_processor().encode()).hexdigest()[:8]
-        folder = Path(home) / "jdarts" / f"jaxlib-{jaxlib.__version__}-{machine}"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    return folder
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    return Path(jax.config.jax_compilation_cache_dir)
 
 
 def _processor() -> str:

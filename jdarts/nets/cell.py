@@ -46,7 +46,9 @@ class MixedSource(nn.Module):
                 )
                 value = op(x, train=train)
                 (per_edge if len(value) == edges > 1 else shared).append((column, value))
-        terms = [_share(weights, [column], dtype) * value for column, value in per_edge]
+        terms = [
+            _share(weights, [column], dtype)[0] * value for column, value in per_edge
+        ]
         if shared:
             columns, values = zip(*shared, strict=True)
             # As a product of matrices, so that its derivatives are, too.

@@ -5,9 +5,9 @@ are partial derivatives of the trilinear form ``T(x, w, g) = sum(g . (x * w))``.
 three JAX primitives here whose derivative rules call each other, so derivatives of every
 order exist in forward and in reverse mode, and none leaves the set.
 
-Each primitive has one lowering per platform: sums of shifted products on CPU, where
-XLA's grouped convolution is slow forward and very slow backward; XLA's own convolution
-elsewhere.
+Each primitive has one lowering per platform. On CPU, where XLA's grouped convolution is
+slow forward and very slow backward, a compiled kernel (`jdarts.ops.native`) or, where
+there is none, sums of shifted products; XLA's own convolution elsewhere.
 
 Shapes, for E edges that leave G sources (G divides E; edge e leaves ``e // (E // G)``):
 
@@ -28,6 +28,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
+from jdarts.ops import native
 from jdarts.ops.fence import fence
 from jdarts.ops.windows import Window, gather_taps, scatter_taps
 
@@ -54,6 +55,32 @@ def depthwise_conv(
     """
     window = Window(w.shape[1], stride, dilation)
     return _conv_p.bind(x, w, window=window)
+
+
+# --- CPU: compiled kernels ---------------------------------------------------------
+
+
+def _conv_cpu(x: Array, w: Array, *, window: Window) -> Array:
+    rows, columns = (window.out_size(size) for size in x.shape[2:4])
+    out = (w.shape[0], x.shape[1], rows, columns, x.shape[-1])
+    y = native.depthwise("conv", window, out, x, w)
+    return _conv_shifts(x, w, window=window) if y is None else y
+
+
+def _input_grad_cpu(
+    g: Array, w: Array, *, window: Window, sources: int, size: tuple[int, int]
+) -> Array:
+    out = (sources, g.shape[1], *size, g.shape[-1])
+    x = native.depthwise("input_grad", window, out, g, w)
+    if x is None:
+        return _input_grad_shifts(g, w, window=window, sources=sources, size=size)
+    return x
+
+
+def _weight_grad_cpu(x: Array, g: Array, *, window: Window) -> Array:
+    out = (g.shape[0], window.kernel, window.kernel, g.shape[-1])
+    w = native.depthwise("weight_grad", window, out, x, g)
+    return _weight_grad_shifts(x, g, window=window) if w is None else w
 
 
 # --- CPU: sums of shifted products -------------------------------------------------
@@ -244,17 +271,17 @@ def _register(
     batching.primitive_batchers[primitive] = _batcher(primitive)
 
 
-_register(_conv_p, _conv_shifts, _conv_grouped, _conv_to_x, _conv_to_w)
+_register(_conv_p, _conv_cpu, _conv_grouped, _conv_to_x, _conv_to_w)
 _register(
     _input_grad_p,
-    _input_grad_shifts,
+    _input_grad_cpu,
     _input_grad_grouped,
     _input_grad_to_g,
     _input_grad_to_w,
 )
 _register(
     _weight_grad_p,
-    _weight_grad_shifts,
+    _weight_grad_cpu,
     _weight_grad_grouped,
     _weight_grad_to_x,
     _weight_grad_to_g,

@@ -9,6 +9,8 @@ from jdarts.errors import UserError
 
 __all__ = ["CellGenotype", "Connection", "Genotype"]
 
+_INPUTS = 2  # of every cell: the outputs of the two cells before it
+
 
 class Connection(NamedTuple):
     """One chosen edge: a primitive applied to an earlier node of the cell."""
@@ -35,6 +37,16 @@ class CellGenotype:
     def connections(self) -> tuple[Connection, ...]:
         """All connections, node by node."""
         return tuple(connection for node in self.nodes for connection in node)
+
+    def check(self) -> None:
+        """Raises a ValueError for a connection that does not come from before."""
+        for number, node in enumerate(self.nodes, _INPUTS):
+            for name, source in node:
+                if not 0 <= source < number:
+                    raise ValueError(
+                        f"{name} of node {number} reads node {source}, "
+                        f"expected 0 to {number - 1}"
+                    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +97,8 @@ class Genotype:
                 )
                 for kind, cell in data["cells"].items()
             }
+            for cell in cells.values():
+                cell.check()
             return cls(space=str(data["space"]), cells=cells)
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise UserError(
