@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import io
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -51,7 +52,7 @@ def parse_search(arguments: list[str]) -> SearchCommand:
     named = rest and not rest[0].startswith("-")
     config = load_config(rest.pop(0) if named else _DEFAULT)
     rest, method = _take(rest, "--method")
-    if method is not None:
+    if method is not None and not isinstance(config.method, get_method(method).config):
         config = dataclasses.replace(config, method=get_method(method).config())
     _refuse_unknown(rest, config)
     with _one_line_errors():
@@ -130,7 +131,8 @@ def run_command(main: Callable[[list[str]], int], arguments: list[str]) -> int:
     """Runs a command's `main`; prints its errors in one line.
 
     Returns:
-      The exit status: 2 for what the user can mend, 1 for a run that cannot go on.
+      The exit status: 2 for what the user can mend, 1 for a run that cannot go on,
+      as a shell reports it for a signal.
     """
     logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
     try:
@@ -142,5 +144,8 @@ def run_command(main: Callable[[list[str]], int], arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("error: interrupted before anything was done", file=sys.stderr)
+        print("error: interrupted; what was saved before stays", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # nobody reads the output any more: `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

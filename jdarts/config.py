@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.util
-import json
 import types
 import typing
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from jdarts.data import DataConfig
 from jdarts.errors import UserError, unknown_choice
+from jdarts.io import read_json
 from jdarts.methods import METHODS, get_method
 from jdarts.methods.darts import DartsConfig
 from jdarts.spaces import get_space
@@ -62,7 +62,7 @@ class SearchConfig:
             raise UserError(
                 f"--checkpoint-minutes: {self.checkpoint_minutes}; expected more than 0"
             )
-        if not self.name or Path(self.name).name != self.name:
+        if Path(self.name).name != self.name or self.name in ("", ".."):
             raise UserError(f"--name: '{self.name}'; expected the name of a folder")
 
 
@@ -98,21 +98,12 @@ def load_config(which: str) -> SearchConfig:
         return _run_config_file(names[which])
     path = Path(which)
     if path.suffix == ".json":
-        return from_json(_read_json(path), str(path))
+        return from_json(read_json(path), str(path))
     if path.suffix == ".py":
         if not path.is_file():
             raise UserError(f"{path}: no such configuration file")
         return _run_config_file(path)
     raise unknown_choice("configuration", which, names)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
 
 
 def _run_config_file(path: Path) -> SearchConfig:
@@ -134,7 +125,7 @@ def _run_config_file(path: Path) -> SearchConfig:
         raise UserError(
             f"{path}: get_config() gave {type(config).__name__}, expected SearchConfig"
         )
-    return config
+    return from_json(to_json(config), str(path))  # checks the values' types
 
 
 def to_json(config: SearchConfig) -> dict[str, Any]:
@@ -165,10 +156,13 @@ def from_json(data: Any, source: str = "configuration") -> SearchConfig:
     """
     if not isinstance(data, dict):
         raise UserError(f"{source}: not a configuration; expected a JSON object")
-    method = dict(data.get("method", {}))
-    row = get_method(str(method.pop("name", "darts")))
-    rest = {key: value for key, value in data.items() if key != "method"}
-    parsed = _parse(row.config, method, f"{source}: method")
+    rest = dict(data)
+    method = rest.pop("method", {})
+    if not isinstance(method, dict):
+        raise UserError(f"{source}: method: found {method!r}, expected a JSON object")
+    settings = dict(method)
+    row = get_method(str(settings.pop("name", "darts")))
+    parsed = _parse(row.config, settings, f"{source}: method")
     return _parse(SearchConfig, rest, source, method=parsed)
 
 

@@ -6,7 +6,7 @@ from jdarts.cli import parse_search, run_command
 from jdarts.compile import enable_cache
 from jdarts.config import SearchConfig, to_json
 from jdarts.io import RunFolder, cell_svg, cell_text, write_atomic
-from jdarts.loops.search import SearchResult, run_search
+from jdarts.loops.search import SearchResult, run_search, setup
 
 __all__ = ["main"]
 
@@ -18,8 +18,11 @@ def main(arguments: list[str]) -> int:
     """Runs the command; returns its exit status."""
     command = parse_search(arguments)
     enable_cache()
-    with RunFolder.open(command.run_dir, to_json(command.config), _MAY_DIFFER) as folder:
-        result = run_search(command.config, folder)
+    start = setup(command.config)
+    with RunFolder.open(
+        command.run_dir, to_json(command.config), _MAY_DIFFER
+    ) as folder:
+        result = run_search(command.config, start, folder)
         if result.stopped:
             print(
                 f"stopped by a signal at step {result.steps}, everything saved; the "

@@ -1,7 +1,21 @@
 """Settings and fixtures for all tests."""
 
-import jax
-import pytest
+import os
+
+# Tests spend their time compiling, and run each program a few times on tiny inputs: do
+# without the expensive passes. The last flag keeps fences (`jdarts.compile`), also in
+# programs that `jax.jit` compiles. Before jax starts.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+        "--xla_disable_hlo_passes=cse_barrier_expander",
+    ]
+)
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 
 @pytest.fixture
@@ -11,8 +25,12 @@ def x64():
         yield
 
 
-@pytest.fixture(scope="module")
-def module_x64():
-    """Float64 for all tests of a file: use it by `pytestmark`."""
-    with jax.enable_x64(True):
-        yield
+def pytest_configure(config):
+    """Keeps compiled programs for the next run (``--cache-clear`` forgets them)."""
+    cache = getattr(config, "cache", None)  # not with ``-p no:cacheprovider``
+    if cache is not None:
+        jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("jax")))
+        # Two runs at a time may meet in a file: then a program is compiled again.
+        config.addinivalue_line(
+            "filterwarnings", "ignore:Error (reading|writing) persistent compilation"
+        )

@@ -14,13 +14,20 @@ def relative_error(found, expected):
 
 
 def assert_close(found, expected, tolerance, what=""):
-    """Compares two arrays, or two trees of one structure, leaf by leaf."""
+    """Compares two arrays, or two trees of one structure, leaf by leaf.
+
+    Returns:
+      The largest relative error.
+    """
     found, expected = (dict(jax.tree.leaves_with_path(t)) for t in (found, expected))
     assert found.keys() == expected.keys(), what
+    worst = 0.0
     for path, value in expected.items():
         error = relative_error(found[path], value)
         where = f"{what}{jax.tree_util.keystr(path)}"
         assert error <= tolerance, f"{where}: {error:.3e} > {tolerance:.0e}"
+        worst = max(worst, error)
+    return worst
 
 
 def random_like(key, tree):

@@ -1,4 +1,4 @@
-"""A chunk of search steps as one compiled loop over a data set that lives on the device.
+"""A chunk of search steps as one compiled loop over data that live on the device.
 
 Nothing leaves the device inside a chunk: batches are drawn, augmented and used there,
 and each step's metrics go into a buffer that the host reads once.

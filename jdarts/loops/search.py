@@ -130,11 +130,14 @@ class _Search:
     """One run: what its steps share."""
 
     def __init__(
-        self, config: SearchConfig, folder: RunFolder, say: Callable[[str], None]
+        self,
+        config: SearchConfig,
+        start: Setup,
+        folder: RunFolder,
+        say: Callable[[str], None],
     ) -> None:
         self.config, self.folder, self.say = config, folder, say
-        self.setup = setup(config)
-        self.state = self.setup.state
+        self.setup, self.state = start, start.state
         total = config.epochs * self.setup.steps_per_epoch
         self.last_step = min(total, config.steps or total)
         self.metrics = MetricsLog(folder.metrics)
@@ -198,7 +201,8 @@ class _Search:
             self.accuracy = restored.meta["accuracy"]
             self.say(f"resuming {self.folder.path} at step {self.step}")
         self.metrics.truncate_after(self.step)
-        self.genotypes.truncate_after(self.step // self.setup.steps_per_epoch)
+        if not self.finished:
+            self.genotypes.truncate_after(self.step // self.setup.steps_per_epoch)
 
     def save(self, checkpoints: Checkpoints) -> None:
         meta = {"sums": self.sums, "accuracy": self.accuracy}
@@ -207,15 +211,19 @@ class _Search:
 
     # --- stepping ---
 
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.last_step
+
     def run(self, checkpoints: Checkpoints, stop: StopRequest) -> None:
         per_epoch = self.setup.steps_per_epoch
         self._saved, length = time.monotonic(), 1
         with Progress("search", self.last_step, self.step) as progress:
-            while self.step < self.last_step and stop.signal is None:
+            while not self.finished and stop.signal is None:
                 epoch_end = (self.step // per_epoch + 1) * per_epoch
                 count = min(length, epoch_end - self.step, self.last_step - self.step)
                 length = self._advance(count, progress)
-                if self.step == epoch_end or self.step == self.last_step:
+                if self.step == epoch_end or self.finished:
                     self._end_epoch(progress)
                     self.save(checkpoints)
                 elif self._due():
@@ -244,7 +252,9 @@ class _Search:
             self.sums["steps"] = self.sums.get("steps", 0) + 1
             if self.step % self.config.log_every == 0:
                 self.metrics.append({"kind": "step", "step": self.step, **row})
-        epoch = min((self.step - 1) // self.setup.steps_per_epoch + 1, self.config.epochs)
+        epoch = min(
+            (self.step - 1) // self.setup.steps_per_epoch + 1, self.config.epochs
+        )
         progress.update(
             self.step,
             f"train {log['train_loss'][-1]:.4f}  valid {log['valid_loss'][-1]:.4f}",
@@ -261,8 +271,8 @@ class _Search:
         values = ", ".join(f"{name} {v[bad]:g}" for name, v in sorted(log.items()))
         raise RunError(
             f"{self.folder.path}: not finite at step {self.step + bad + 1} ({values}); "
-            "the last good checkpoint is kept; expected a lower --method.weights.lr "
-            "or --method.weights.clip in a new run"
+            "checkpoints of earlier steps are kept; expected a lower "
+            "--method.weights.lr or --method.weights.clip in a new run"
         )
 
     def _end_epoch(self, progress: Progress) -> None:
@@ -313,6 +323,7 @@ class _Search:
 
 def run_search(
     config: SearchConfig,
+    start: Setup,
     folder: RunFolder,
     say: Callable[[str], None] = lambda line: print(line, flush=True),
 ) -> SearchResult:
@@ -320,19 +331,23 @@ def run_search(
 
     Args:
       config: the configuration that the folder was opened with.
+      start: what `setup` made of it: before the folder is opened, so that wrong data
+        or settings leave no folder behind.
       folder: where everything is written.
       say: prints one line.
 
     Raises:
-      UserError: if the data or the folder are not usable.
+      UserError: if what the folder holds is not usable, or it cannot be written.
       RunError: if a loss is not finite.
     """
-    search = _Search(config, folder, say)
-    with StopRequest() as stop, Checkpoints(folder.checkpoints) as checkpoints:
+    search, stop = _Search(config, start, folder, say), StopRequest()
+    with Checkpoints(folder.checkpoints) as checkpoints:
         search.resume(checkpoints)
-        search.compile()
-        search.run(checkpoints, stop)
-        checkpoints.wait()
+        if not search.finished:
+            search.compile()
+            with stop:
+                search.run(checkpoints, stop)
+                checkpoints.wait()
     genotype = search.discretize()
     if stop.signal is None:
         search.genotypes.finish(genotype)

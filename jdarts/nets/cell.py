@@ -1,6 +1,7 @@
 """The mixed cell: every edge is the weighted sum of its candidate ops."""
 
 import functools
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -52,8 +53,8 @@ class MixedSource(nn.Module):
         if shared:
             columns, values = zip(*shared, strict=True)
             # As a product of matrices, so that its derivatives are, too.
-            share = weights[:, list(columns)].astype(dtype)
-            terms.append(jnp.tensordot(share, jnp.concatenate(values), axes=1))
+            share = _columns(weights, columns).astype(dtype)
+            terms.append(jnp.tensordot(share.T, jnp.concatenate(values), axes=1))
         terms += self._separable(x, weights, separable, train)
         return fence(functools.reduce(jnp.add, terms))
 
@@ -78,9 +79,14 @@ class MixedSource(nn.Module):
         return terms
 
 
-def _share(weights: Array, columns: list[int], dtype: jnp.dtype) -> Array:
+def _columns(weights: Array, columns: Sequence[int]) -> Array:
+    """Those columns of the mixing weights, ``[column, edge]``."""
+    return jnp.stack([weights[:, column] for column in columns])
+
+
+def _share(weights: Array, columns: Sequence[int], dtype: jnp.dtype) -> Array:
     """``[column, edge, 1, 1, 1, 1]``."""
-    return weights[:, columns].T[..., None, None, None, None].astype(dtype)
+    return _columns(weights, columns)[..., None, None, None, None].astype(dtype)
 
 
 class MixedCell(nn.Module):
@@ -91,21 +97,19 @@ class MixedCell(nn.Module):
       channels: width of every node.
       reduce_first: whether input 0 is twice as large as input 1, because the cell
         before the previous one was followed by a reduction.
+      train: whether normalisers use the batch's statistics.
     """
 
     spec: CellSpec
     channels: int
     reduce_first: bool
+    train: bool
 
     @nn.compact
     def __call__(
-        self,
-        inputs: tuple[Array, Array],
-        weights: Float[Array, "edge primitive"],
-        *,
-        train: bool,
+        self, inputs: tuple[Array, Array], weights: Float[Array, "edge primitive"]
     ) -> Float[Array, "batch height width channels"]:
-        spec = self.spec
+        spec, train = self.spec, self.train
         if self.reduce_first:
             adapter = FactorizedReduce(1, self.channels, name="input_0")
             first = adapter(inputs[0], train=train)[0]
@@ -114,12 +118,15 @@ class MixedCell(nn.Module):
         second = ReLUConvBN(self.channels, name="input_1")(inputs[1], train=train)
         values = [fence(first), fence(second)]
         arriving: dict[int, list[Array]] = {node: [] for node in spec.concat}
-        last = spec.inputs + spec.nodes - 1
-        for source in range(last):
-            rows = [e for e, (s, _) in enumerate(spec.edges) if s == source]
+        by_source = sorted(range(len(spec.edges)), key=lambda e: spec.edges[e][0])
+        weights, start = weights[jnp.array(by_source)], 0
+        for source in range(spec.inputs + spec.nodes - 1):
+            rows = [e for e in by_source if spec.edges[e][0] == source]
             stride = spec.stride if source < spec.inputs else 1
             mixed = MixedSource(spec.primitives, stride, name=f"source_{source}")
-            out = mixed(values[source], weights[jnp.array(rows)], train=train)
+            own = weights[start : start + len(rows)]
+            start += len(rows)
+            out = mixed(values[source], own, train=train)
             parts = lax.split(out, [1] * len(rows))  # transposed: one concatenation
             for row, value in zip(rows, parts, strict=True):
                 arriving[spec.edges[row][1]].append(value[0])

@@ -1,6 +1,7 @@
 """Networks behind one seam: `Network(init, apply)`. Nothing above imports flax."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -59,6 +60,7 @@ class _Supernet(nn.Module):
     channels: int
     layers: int
     classes: int
+    remat: bool
 
     @nn.compact
     def __call__(
@@ -69,13 +71,14 @@ class _Supernet(nn.Module):
         train: bool,
     ) -> Float[Array, "batch class"]:
         channels = self.channels
+        cell_type = nn.remat(MixedCell) if self.remat else MixedCell
         x = _Stem(self.space.stem_multiplier * channels, name="stem")(x, train=train)
         inputs, reduce_first = (x, x), False
         for i, kind in enumerate(self.space.layout(self.layers)):
             spec = self.space.cells[kind]
             channels *= spec.stride
-            cell = MixedCell(spec, channels, reduce_first, name=f"cell_{i}")
-            inputs = inputs[1], cell(inputs, mix[kind], train=train)
+            cell = cell_type(spec, channels, reduce_first, train, name=f"cell_{i}")
+            inputs = inputs[1], cell(inputs, mix[kind])
             reduce_first = spec.stride == 2
         x = inputs[1].mean((1, 2))
         w = self.param(
@@ -90,8 +93,24 @@ class _Supernet(nn.Module):
         return x @ w + b
 
 
+def _check_size(size: tuple[int, ...], space: SearchSpace, layers: int) -> None:
+    """Raises a UserError unless every reduction can halve the images."""
+    strides = [space.cells[kind].stride for kind in space.layout(layers)]
+    unit = math.prod(strides)
+    if any(side % unit for side in size):
+        raise UserError(
+            f"images: {size[0]} x {size[1]} pixels; the network's {strides.count(2)} "
+            f"reductions expect a height and a width that {unit} divides"
+        )
+
+
 def supernet(
-    space: SearchSpace, *, channels: int, layers: int, classes: int
+    space: SearchSpace,
+    *,
+    channels: int,
+    layers: int,
+    classes: int,
+    remat: bool = False,
 ) -> Network:
     """The search network of a space: all ops on all edges.
 
@@ -100,6 +119,8 @@ def supernet(
       channels: width of the first cells, >= 1; it doubles at every reduction.
       layers: number of cells, >= 1.
       classes: number of classes, >= 2.
+      remat: keep only what passes between cells for the backward pass, and compute the
+        inside of each cell again: less memory for more time, the same numbers.
 
     Raises:
       UserError: if a size is out of range, or the depth makes two reductions coincide.
@@ -111,13 +132,14 @@ def supernet(
     ):
         if value < least:
             raise UserError(f"{name}: found {value}, expected at least {least}")
-    module = _Supernet(space, channels, layers, classes)
+    module = _Supernet(space, channels, layers, classes, remat)
     mix_shape = {
         kind: jax.ShapeDtypeStruct((len(s.edges), len(s.primitives)), jnp.float32)
         for kind, s in space.cells.items()
     }
 
     def init(key: jax.Array, images: jax.Array) -> tuple[PyTree, PyTree]:
+        _check_size(images.shape[1:3], space, layers)
         init = functools.partial(module.init, train=False)
         boxed = jax.eval_shape(init, key, images, mix_shape)
         return draw(key, boxed["params"]), draw(key, boxed["batch_stats"])

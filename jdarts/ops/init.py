@@ -74,6 +74,7 @@ def draw(key: jax.Array, boxed: PyTree) -> PyTree:
     leaves, start = [], 0
     for box, size in zip(boxes, sizes, strict=True):
         part = random[start : start + size].reshape(box.value.shape)
-        leaves.append(jnp.asarray(box.low + (box.high - box.low) * part))
+        value = box.low + (box.high - box.low) * part
+        leaves.append(jnp.asarray(value, box.value.dtype))  # bfloat16 would widen
         start += size
     return jax.tree.unflatten(structure, leaves)

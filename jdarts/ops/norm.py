@@ -1,14 +1,19 @@
 """Batch normalisation of stacked edges."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.interpreters import ad
 from jaxtyping import Array, Float
 
+from jdarts.ops import native
 from jdarts.ops.init import constant
+from jdarts.ops.primitive import new_primitive
 
 __all__ = ["BatchNorm"]
 
@@ -61,10 +66,7 @@ class BatchNorm(nn.Module):
 @jax.custom_jvp
 def _standardise(x: Array) -> tuple[Array, Array, Array, Array]:
     """``n = (x - mean) r`` with ``r = 1 / sqrt(var + eps)``; also r, mean and var."""
-    mean = x.mean((1, 2, 3))
-    var = jnp.maximum(jnp.square(x).mean((1, 2, 3)) - jnp.square(mean), 0)
-    r = lax.rsqrt(var + EPSILON)
-    return (x - _per_channel(mean)) * _per_channel(r), r, mean, var
+    return tuple(_standardise_p.bind(x))
 
 
 @_standardise.defjvp
@@ -72,20 +74,91 @@ def _standardise_jvp(primals: tuple, tangents: tuple) -> tuple:
     # Differentiating mean and variance one by one would read x three times more often,
     # forward and backward. With t the tangent of x and <.> the mean over the batch:
     #   dn = r (t - <t> - n <n t>),   dr = -r^2 <n t>,   dmean = <t>,   dvar = 2 <n t>/r
-    # The first is its own transpose but for r, and holds for every order.
+    # The first is its own transpose: one kernel for the derivative in both modes.
     (t,) = tangents
     n, r, mean, var = _standardise(*primals)
-    along_mean, along_n = t.mean((1, 2, 3)), (n * t).mean((1, 2, 3))
-    projected = t - _per_channel(along_mean) - n * _per_channel(along_n)
+    along_n = _mean(n * t)
     tangent = (
-        projected * _per_channel(r),
+        _project_p.bind(t, n, r),
         -jnp.square(r) * along_n,
-        along_mean,
+        _mean(t),
         2 * along_n / r,
     )
     return (n, r, mean, var), tangent
 
 
+def _mean(x: Array) -> Array:
+    """``<x>``: over batch, height and width."""
+    return x.mean((-4, -3, -2))
+
+
+def _standardise_plain(x: Array) -> tuple[Array, Array, Array, Array]:
+    mean = _mean(x)
+    centred = x - _per_channel(mean)
+    var = _mean(jnp.square(centred))
+    r = lax.rsqrt(var + EPSILON)
+    return centred * _per_channel(r), r, mean, var
+
+
+def _standardise_cpu(x: Array) -> tuple[Array, Array, Array, Array]:
+    if not native.usable(x.dtype):
+        return _standardise_plain(x)
+    flat = x.reshape(-1, *x.shape[-4:])  # the edges, and what vmap put before them
+    small = jax.ShapeDtypeStruct((flat.shape[0], x.shape[-1]), x.dtype)
+    out = (jax.ShapeDtypeStruct(flat.shape, x.dtype), small, small, small)
+    n, *statistics = native.call("norm_standardise", out, flat, eps=np.float64(EPSILON))
+    shape = (*x.shape[:-4], x.shape[-1])
+    return n.reshape(x.shape), *(s.reshape(shape) for s in statistics)
+
+
+def _project_plain(t: Array, n: Array, r: Array) -> Array:
+    """``r (t - <t> - n <n t>)``."""
+    projected = t - _per_channel(_mean(t)) - n * _per_channel(_mean(n * t))
+    return projected * _per_channel(r)
+
+
+def _project_cpu(t: Array, n: Array, r: Array) -> Array:
+    if not native.usable(t.dtype):
+        return _project_plain(t, n, r)
+    flat = (t.reshape(-1, *t.shape[-4:]), n.reshape(-1, *n.shape[-4:]))
+    out = jax.ShapeDtypeStruct(flat[0].shape, t.dtype)
+    scale = r.reshape(-1, r.shape[-1])
+    return native.call("norm_project", out, *flat, scale).reshape(t.shape)
+
+
+def _project_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Any]:
+    t, n, r = primals
+    out = _project_p.bind(t, n, r)
+    along_t, along_n, along_r = tangents
+    terms = []
+    if type(along_t) is not ad.Zero:
+        terms.append(_project_p.bind(along_t, n, r))
+    if type(along_n) is not ad.Zero:
+        shift = along_n * _per_channel(_mean(n * t)) + n * _per_channel(
+            _mean(along_n * t)
+        )
+        terms.append(-shift * _per_channel(r))
+    if type(along_r) is not ad.Zero:
+        terms.append(out * _per_channel(along_r / r))
+    if not terms:
+        return out, ad.Zero.from_primal_value(out)
+    return out, functools.reduce(jnp.add, terms)
+
+
+def _project_transpose(cotangent: Any, t: Any, n: Array, r: Array) -> list:
+    if type(cotangent) is ad.Zero:
+        return [ad.Zero(t.aval), None, None]
+    return [_project_p.bind(cotangent, n, r), None, None]
+
+
+_standardise_p = new_primitive(
+    "standardise", _standardise_plain, _standardise_cpu, results=4
+)
+_project_p = new_primitive("project", _project_plain, _project_cpu)
+ad.primitive_jvps[_project_p] = _project_jvp
+ad.primitive_transposes[_project_p] = _project_transpose
+
+
 def _per_channel(value: jax.Array) -> jax.Array:
     """``[edge, channel]`` against ``[edge, batch, height, width, channel]``."""
-    return value[:, None, None, None, :]
+    return value[..., None, None, None, :]

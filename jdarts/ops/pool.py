@@ -1,13 +1,16 @@
 """Pooling: maximum and mean over a window, twice differentiable in both modes."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from jdarts.ops import native
 from jdarts.ops.fence import fence
-from jdarts.ops.linear import linear_pair
+from jdarts.ops.primitive import linear_pair, new_primitive
 from jdarts.ops.windows import Window, gather_taps, scatter_taps
 
 __all__ = ["avg_pool", "max_pool"]
@@ -21,7 +24,7 @@ def max_pool(
     Where several cells are largest, the first in row-major order gets the whole
     gradient, as in PyTorch.
     """
-    winner = fence(_winning_tap(lax.stop_gradient(x), window))
+    winner = _winner_p.bind(lax.stop_gradient(x), window=window)
     return _select(x, winner, window=window, size=x.shape[-3:-1])
 
 
@@ -32,7 +35,7 @@ def avg_pool(
     return _average(x, window=window, size=x.shape[-3:-1])
 
 
-def _winning_tap(x: Array, window: Window) -> Array:
+def _winner_shifts(x: Array, *, window: Window) -> Array:
     """The number of the tap that holds each window's maximum."""
     best = winner = None
     for number, (_, _, tap) in enumerate(gather_taps(x, window, -jnp.inf)):
@@ -42,7 +45,7 @@ def _winning_tap(x: Array, window: Window) -> Array:
         better = tap > best
         best = jnp.where(better, tap, best)
         winner = jnp.where(better, jnp.int8(number), winner)
-    return winner
+    return fence(winner)
 
 
 def _select_forward(
@@ -86,5 +89,62 @@ def _average_transposed(g: Array, *, window: Window, size: tuple[int, int]) -> A
     )
 
 
-_select = linear_pair("pool_select", _select_forward, _select_transposed)
-_average = linear_pair("pool_average", _average_forward, _average_transposed)
+# --- CPU: compiled kernels ---------------------------------------------------------
+
+
+def _pooled(x: Array, window: Window, dtype: Any = None) -> jax.ShapeDtypeStruct:
+    rows, columns = (window.out_size(size) for size in x.shape[-3:-1])
+    shape = (*x.shape[:-3], rows, columns, x.shape[-1])
+    return jax.ShapeDtypeStruct(shape, dtype or x.dtype)
+
+
+def _image(g: Array, size: tuple[int, int]) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((*g.shape[:-3], *size, g.shape[-1]), g.dtype)
+
+
+def _winner_cpu(x: Array, *, window: Window) -> Array:
+    out = native.pool("winner", window, _pooled(x, window, jnp.int8), x)
+    return _winner_shifts(x, window=window) if out is None else out
+
+
+def _select_cpu(
+    x: Array, winner: Array, *, window: Window, size: tuple[int, int]
+) -> Array:
+    out = native.pool("select", window, _pooled(x, window), x, winner)
+    return _select_forward(x, winner, window=window, size=size) if out is None else out
+
+
+def _select_transposed_cpu(
+    g: Array, winner: Array, *, window: Window, size: tuple[int, int]
+) -> Array:
+    out = native.pool("select_transposed", window, _image(g, size), g, winner)
+    if out is None:
+        return _select_transposed(g, winner, window=window, size=size)
+    return out
+
+
+def _average_cpu(x: Array, *, window: Window, size: tuple[int, int]) -> Array:
+    out = native.pool("average", window, _pooled(x, window), x)
+    return _average_forward(x, window=window, size=size) if out is None else out
+
+
+def _average_transposed_cpu(g: Array, *, window: Window, size: tuple[int, int]) -> Array:
+    out = native.pool("average_transposed", window, _image(g, size), g)
+    return _average_transposed(g, window=window, size=size) if out is None else out
+
+
+_winner_p = new_primitive("pool_winner", _winner_shifts, _winner_cpu)
+_select = linear_pair(
+    "pool_select",
+    _select_forward,
+    _select_transposed,
+    _select_cpu,
+    _select_transposed_cpu,
+)
+_average = linear_pair(
+    "pool_average",
+    _average_forward,
+    _average_transposed,
+    _average_cpu,
+    _average_transposed_cpu,
+)

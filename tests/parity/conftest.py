@@ -2,7 +2,7 @@
 
 import jax
 import pytest
-from golden import FOLDER
+from golden import FOLDER, worst
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -15,3 +15,8 @@ def float64():
 def golden_folder():
     if not FOLDER.is_dir():
         pytest.skip(f"no golden numbers: {FOLDER} does not exist; set JDARTS_GOLDEN")
+
+
+def pytest_terminal_summary(terminalreporter):
+    for what, error in sorted(worst.items()):
+        terminalreporter.write_line(f"largest relative error, {what}: {error:.1e}")

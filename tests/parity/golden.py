@@ -13,12 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import assert_close
 
-from jdarts.compile import jit
 from jdarts.nets.network import Network, supernet
 from jdarts.ops import OPS
 from jdarts.problem import classification
@@ -46,6 +47,7 @@ class GoldenFile:
     def __init__(self, path: Path):
         with np.load(path, allow_pickle=False) as file:
             self._arrays = {name: file[name] for name in file.files}
+        self.name = path.name
         self.meta = json.loads(str(self._arrays["meta"]))
 
     def __contains__(self, name):
@@ -78,9 +80,16 @@ class GoldenFile:
         return dict(zip((n for n, _ in self.index), self[name], strict=True))
 
 
-@functools.cache
-def load(path: Path) -> GoldenFile:
-    return GoldenFile(path)
+load = functools.cache(GoldenFile)
+
+
+worst: dict[str, float] = {}  # per file, for the summary of the test run
+
+
+def check(file, found, expected, tolerance, what=""):
+    """`assert_close`, and notes the error."""
+    error = assert_close(found, expected, tolerance, what)
+    worst[file.name] = max(worst.get(file.name, 0.0), error)
 
 
 def images(x):
@@ -97,7 +106,9 @@ class _Layout(NamedTuple):
 
 
 _DENSE = _Layout(lambda t: t[:, :, 0, 0].T, lambda t: t.T[:, :, None, None])
-_DEPTHWISE = _Layout(lambda t: t[:, 0].transpose(1, 2, 0), lambda t: t.transpose(2, 0, 1)[:, None])
+_DEPTHWISE = _Layout(
+    lambda t: t[:, 0].transpose(1, 2, 0), lambda t: t.transpose(2, 0, 1)[:, None]
+)
 _CONV = _Layout(lambda t: t.transpose(2, 3, 1, 0), lambda t: t.transpose(3, 2, 0, 1))
 _LINEAR = _Layout(lambda t: t.T, lambda t: t.T)
 _VECTOR = _Layout(lambda t: t, lambda t: t)
@@ -174,7 +185,9 @@ def locate(name: str, space: SearchSpace | None = None) -> Place:
                 return Place((*head, op, leaf), row, layout)
             stage, layout = _SEPARABLE[part]
             if layout is _DEPTHWISE:
-                return Place((*head, "separable", f"{op}_depthwise_{stage}"), row, layout)
+                return Place(
+                    (*head, "separable", f"{op}_depthwise_{stage}"), row, layout
+                )
             # The ops that have this stage lie one after another, longest chains first.
             chains = {n: OPS[n].kernels for n in spec.primitives if n[3:8] == "_conv"}
             active = [n for n, kernels in chains.items() if len(kernels) > stage]
@@ -200,7 +213,9 @@ def to_tree(tensors, template, space=None):
         assert np.isnan(leaf[row]).all(), f"{name}: {place.path} is filled twice"
         leaf[row] = place.layout.ours(value)
     for path, leaf in jax.tree.leaves_with_path(tree):
-        assert not np.isnan(leaf).any(), f"{jax.tree_util.keystr(path)}: not in the file"
+        assert not np.isnan(leaf).any(), (
+            f"{jax.tree_util.keystr(path)}: not in the file"
+        )
     return jax.tree.map(jnp.asarray, tree)
 
 
@@ -221,11 +236,47 @@ SPACE = DARTS_CNN
 relaxation = softmax()
 
 
+@jax.custom_jvp
+def _together(w, mix):
+    """The identity, of which either all outputs are differentiated or none."""
+    return w, mix
+
+
+@_together.defjvp
+def _together_jvp(primals, tangents):
+    some = [leaf.ravel()[0] for tree in tangents for leaf in jax.tree.leaves(tree)]
+    nothing = 0.0 * (some[0] + some[-1])  # one of w, one of mix
+    return primals, jax.tree.map(lambda t: t + nothing, tangents)
+
+
 @functools.cache
 def network(channels: int, layers: int, classes: int) -> Network:
-    """The compiled supernet: compiled once for all files of the same sizes."""
+    """The supernet, compiled by itself; returns activations in place of model state.
+
+    Whoever differentiates it, in whichever argument, meets the same compiled parts, so
+    that all tests on nets of one size together compile it once per order and mode.
+    """
     net = supernet(SPACE, channels=channels, layers=layers, classes=classes)
-    return Network(net.init, jit(net.apply, static_argnums=4))
+
+    @functools.partial(jax.jit, static_argnums=3)
+    def run(w, mix, x, train):
+        seen = {}
+
+        def record(call, args, kwargs, context):
+            out = call(*args, **kwargs)
+            if context.method_name == "__call__" and len(context.module.path) == 1:
+                seen[context.module.name] = out
+            return out
+
+        with nn.intercept_methods(record):
+            logits, _ = net.apply(w, None, mix, x, train)
+        return logits, seen
+
+    def apply(w, model_state, mix, x, train):
+        assert model_state is None
+        return run(*_together(w, mix), x, train)
+
+    return Network(net.init, apply)
 
 
 def file_network(file: GoldenFile) -> Network:
@@ -246,12 +297,12 @@ def weights(file: GoldenFile, name: str = "w"):
     return to_tree(file.unpack(name), template, SPACE)
 
 
-def packed_error(tree, file: GoldenFile, name: str) -> float:
-    """The relative error of a tree against a packed vector, over all its tensors."""
+def check_packed(file: GoldenFile, tree, name: str, tolerance: float):
+    """Checks a tree against a packed vector, relative to the vector's largest entry."""
     expected = file.unpack(name)
     found = from_tree(tree, expected, SPACE)
-    scale = max(np.abs(t).max() for t in expected.values())
-    return max(np.abs(found[n] - t).max() for n, t in expected.items()) / scale
+    flat = [np.concatenate([t[n].ravel() for n in expected]) for t in (found, expected)]
+    check(file, *flat, tolerance, name)
 
 
 def arch(file: GoldenFile) -> Arch:

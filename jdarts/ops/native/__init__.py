@@ -1,20 +1,23 @@
 """Compiled kernels for CPU: built once with the machine's C++ compiler, if it has one.
 
-XLA:CPU compiles a depthwise convolution by shifts slowly and runs its weight gradient
-slowly. `depthwise.cc` does both well. It is built on first use into the user's cache
-folder (a few seconds). Where there is no compiler, or ``JDARTS_NATIVE=0`` is set, the
+XLA:CPU takes long to compile convolutions, pools and normalisers of many edges, and runs
+some of them slowly (a depthwise weight gradient eight times more slowly). The kernels
+here are built on first use into the user's cache folder (some seconds). Where there is no compiler, or ``JDARTS_NATIVE=0`` is set, the
 lowering in plain JAX serves: the same results, more slowly.
 """
 
+import concurrent.futures
 import ctypes
 import functools
 import hashlib
 import logging
+import math
 import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jaxlib
@@ -23,17 +26,25 @@ import numpy as np
 from jdarts.compile import cache_folder
 from jdarts.ops.windows import Window
 
-__all__ = ["available", "depthwise"]
+__all__ = ["available", "call", "depthwise", "pool", "usable"]
 
 _log = logging.getLogger("jdarts")
-_SOURCE = Path(__file__).with_name("depthwise.cc")
-_FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-w")
+_FOLDER = Path(__file__).parent
+_SOURCES = ("depthwise.cc", "norm.cc", "pool.cc")
+_HEADERS = ("parallel.h",)
+_FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-w")
 _HANDLERS = (
-    "jdarts_depthwise_conv",
-    "jdarts_depthwise_input_grad",
-    "jdarts_depthwise_weight_grad",
+    "depthwise_conv",
+    "depthwise_input_grad",
+    "depthwise_weight_grad",
+    "norm_standardise",
+    "norm_project",
+    "pool_winner",
+    "pool_select",
+    "pool_select_transposed",
+    "pool_average",
+    "pool_average_transposed",
 )
-_KERNELS = (1, 3, 5, 7)
 
 
 @functools.cache
@@ -51,8 +62,8 @@ def available() -> bool:
         )
         return False
     for name in _HANDLERS:
-        handler = jax.ffi.pycapsule(getattr(library, name))
-        jax.ffi.register_ffi_target(name, handler, platform="cpu")
+        handler = jax.ffi.pycapsule(getattr(library, f"jdarts_{name}"))
+        jax.ffi.register_ffi_target(f"jdarts_{name}", handler, platform="cpu")
     return True
 
 
@@ -61,52 +72,106 @@ def _build() -> Path:
     compiler = next((c for c in ("c++", "g++", "clang++") if shutil.which(c)), None)
     if compiler is None:
         raise OSError("no C++ compiler found")
-    parts = (_SOURCE.read_bytes(), " ".join((compiler, *_FLAGS)).encode())
-    digest = hashlib.sha256(b"\0".join((*parts, jaxlib.__version__.encode())))
-    library = cache_folder() / f"kernels-{digest.hexdigest()[:16]}.so"
+    texts = [(_FOLDER / name).read_bytes() for name in _SOURCES + _HEADERS]
+    versions = " ".join((compiler, *_FLAGS, jaxlib.__version__)).encode()
+    digest = hashlib.sha256(b"\0".join([*texts, versions])).hexdigest()[:16]
+    library = cache_folder() / f"kernels-{digest}.so"
     if library.exists():
         return library
     library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        made = Path(folder) / "kernels.so"
-        include = f"-I{jax.ffi.include_dir()}"
-        command = [compiler, *_FLAGS, include, str(_SOURCE), "-o", str(made)]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        if result.returncode:
-            raise OSError(f"{compiler} failed: {result.stderr.strip()[:200]}")
+    with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
+        compile_one = functools.partial(_compile, compiler, Path(scratch))
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            objects = list(pool.map(compile_one, _SOURCES))
+        made = Path(scratch) / "kernels.so"
+        _run(compiler, "-shared", *objects, "-o", str(made))
         os.replace(made, library)  # two processes may build at once: either's will do
     return library
+
+
+def _compile(compiler: str, scratch: Path, source: str) -> str:
+    made = str(scratch / f"{source}.o")
+    include = f"-I{jax.ffi.include_dir()}"
+    _run(compiler, *_FLAGS, include, "-c", str(_FOLDER / source), "-o", made)
+    return made
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        raise OSError(f"{command[0]} failed: {done.stderr.strip()[:200]}")
+
+
+def usable(dtype: np.dtype) -> bool:
+    """Whether the kernels can serve for arrays of this type.
+
+    Not with several devices: XLA cannot divide a foreign call over them.
+    """
+    return (
+        dtype in (np.float32, np.float64)
+        and jax.local_device_count("cpu") == 1
+        and available()
+    )
+
+
+def call(name: str, out: Any, *args: jax.Array, **attributes: Any) -> Any:
+    """Calls a kernel.
+
+    Args:
+      name: one of the handlers.
+      out: shape and dtype of the result, or of each of several.
+      *args: its operands.
+      **attributes: its static parameters.
+    """
+    return jax.ffi.ffi_call(f"jdarts_{name}", out)(*args, **attributes)
 
 
 def depthwise(
     name: str, window: Window, out: tuple[int, ...], a: jax.Array, b: jax.Array
 ) -> jax.Array | None:
-    """Calls a kernel, if there is one for these arguments.
+    """A depthwise convolution (``conv``, ``input_grad`` or ``weight_grad``).
 
     Args:
-      name: ``conv``, ``input_grad`` or ``weight_grad``.
+      name: which of them.
       window: the window.
       out: shape of the result.
       a: first operand, see `jdarts.ops.depthwise`.
       b: second operand.
 
     Returns:
-      The result; None where the lowering in plain JAX has to serve: other dtypes and
-      kernel sizes, and several devices (XLA cannot divide a foreign call over them).
+      The result; None where the lowering in plain JAX has to serve.
     """
-    if (
-        a.dtype not in (np.float32, np.float64)
-        or window.kernel not in _KERNELS
-        or jax.local_device_count("cpu") > 1
-        or not available()
-    ):
+    if window.kernel not in (3, 5, 7) or not usable(a.dtype):
         return None
-    return jax.ffi.ffi_call(
-        f"jdarts_depthwise_{name}", jax.ShapeDtypeStruct(out, a.dtype)
-    )(
+    return call(
+        f"depthwise_{name}",
+        jax.ShapeDtypeStruct(out, a.dtype),
         a,
         b,
         kernel=np.int64(window.kernel),
         stride=np.int64(window.stride),
         dilation=np.int64(window.dilation),
     )
+
+
+def pool(
+    name: str, window: Window, out: jax.ShapeDtypeStruct, *args: jax.Array
+) -> jax.Array | None:
+    """A pooling function (a ``pool_...`` handler), over any leading axes.
+
+    Args:
+      name: which of them, without ``pool_``.
+      window: the window.
+      out: shape and dtype of the result.
+      *args: its operands, see `jdarts.ops.pool`.
+
+    Returns:
+      The result; None where the lowering in plain JAX has to serve.
+    """
+    if window.dilation != 1 or window.kernel > 11 or not usable(args[0].dtype):
+        return None
+    flat = jax.ShapeDtypeStruct((math.prod(out.shape[:-3]), *out.shape[-3:]), out.dtype)
+    args = tuple(a.reshape(-1, *a.shape[-3:]) for a in args)
+    kernel, stride = np.int64(window.kernel), np.int64(window.stride)
+    result = call(f"pool_{name}", flat, *args, kernel=kernel, stride=stride)
+    return result.reshape(out.shape)

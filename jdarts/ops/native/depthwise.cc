@@ -4,61 +4,22 @@
 // jdarts/ops/depthwise.py describes, with its shapes: sources x [G, B, H, W, C],
 // kernels w [E, K, K, C], outputs y [E, B, OH, OW, C]; edge e leaves source e / (E/G).
 //
-// Channels are innermost. A vector of V channels (the largest power of two that divides
+// Channels are innermost. A vector of V channels (64 bytes, 8, 4 or 1, whichever divides
 // C) stays in registers over all taps; images are copied into a zero-padded scratch
 // plane first, so that no tap needs a bounds check.
 
 #include <algorithm>
-#include <atomic>
-#include <condition_variable>
 #include <cstdint>
-#include <functional>
-#include <memory>
-#include <mutex>
 #include <vector>
 
+#include "parallel.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace ffi = xla::ffi;
 
 namespace {
 
-// Runs task(0) ... task(count - 1) on the pool and on the calling thread. The caller
-// takes part and waits only for tasks that have begun, so that a pool whose threads all
-// wait here cannot stand still.
-void ParallelFor(ffi::ThreadPool& pool, int64_t count,
-                 const std::function<void(int64_t)>& task) {
-  int64_t threads = std::min<int64_t>(pool.num_threads(), count);
-  if (threads <= 1) {
-    for (int64_t i = 0; i < count; ++i) task(i);
-    return;
-  }
-  struct Shared {
-    std::atomic<int64_t> next{0};
-    std::mutex mutex;
-    std::condition_variable finished;
-    int64_t done = 0;
-  };
-  auto shared = std::make_shared<Shared>();
-  const std::function<void(int64_t)>* body = &task;  // valid while a task is left
-  auto work = [shared, body, count] {
-    int64_t mine = 0;
-    for (;;) {
-      int64_t i = shared->next.fetch_add(1);
-      if (i >= count) break;
-      (*body)(i);
-      ++mine;
-    }
-    if (mine == 0) return;
-    std::lock_guard<std::mutex> lock(shared->mutex);
-    shared->done += mine;
-    if (shared->done == count) shared->finished.notify_all();
-  };
-  for (int64_t t = 1; t < threads; ++t) pool.Schedule(std::function<void()>(work));
-  work();
-  std::unique_lock<std::mutex> lock(shared->mutex);
-  shared->finished.wait(lock, [&] { return shared->done == count; });
-}
+using jdarts::ParallelFor;
 
 struct Geometry {
   int64_t sources, edges, batch, height, width, channels;
@@ -272,7 +233,6 @@ void Run(ffi::ThreadPool& pool, const Geometry& g, const T* a, const T* b, T* ou
 template <Which kWhich, typename T, int V>
 bool ByKernel(ffi::ThreadPool& pool, const Geometry& g, const T* a, const T* b, T* out) {
   switch (g.kernel) {
-    case 1: return Run<kWhich, T, V, 1>(pool, g, a, b, out), true;
     case 3: return Run<kWhich, T, V, 3>(pool, g, a, b, out), true;
     case 5: return Run<kWhich, T, V, 5>(pool, g, a, b, out), true;
     case 7: return Run<kWhich, T, V, 7>(pool, g, a, b, out), true;
@@ -287,7 +247,6 @@ bool ByChannels(ffi::ThreadPool& pool, const Geometry& g, const T* a, const T* b
   if (C % kFull == 0) return ByKernel<kWhich, T, kFull>(pool, g, a, b, out);
   if (C % 8 == 0) return ByKernel<kWhich, T, 8>(pool, g, a, b, out);
   if (C % 4 == 0) return ByKernel<kWhich, T, 4>(pool, g, a, b, out);
-  if (C % 2 == 0) return ByKernel<kWhich, T, 2>(pool, g, a, b, out);
   return ByKernel<kWhich, T, 1>(pool, g, a, b, out);
 }
 

@@ -1,0 +1,110 @@
+"""JAX primitives with one implementation per platform.
+
+Autodiff never takes a primitive apart: each has derivative rules that stay within the
+implementations that were written for speed.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import ShapedArray
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+__all__ = ["linear_pair", "new_primitive"]
+
+Implementation = Callable[..., Any]
+
+
+def new_primitive(
+    name: str, impl: Implementation, cpu: Implementation, *, results: int = 1
+) -> Primitive:
+    """A primitive without derivative rules.
+
+    Args:
+      name: of the primitive.
+      impl: ``impl(*arrays, **params)`` in plain JAX; `params` are static. Works on
+        arrays with further leading axes, all with the same ones: that is how it is
+        vectorised.
+      cpu: the same for CPU.
+      results: how many arrays it returns: one, or a tuple of this many.
+    """
+    primitive = Primitive(name)
+    primitive.multiple_results = results > 1
+
+    def abstract(*args: ShapedArray, **params: Any) -> Any:
+        out = jax.eval_shape(functools.partial(impl, **params), *args)
+        avals = [ShapedArray(o.shape, o.dtype) for o in jax.tree.leaves(out)]
+        return avals if results > 1 else avals[0]
+
+    def batched(args: tuple, axes: tuple, **params: Any) -> tuple[Any, Any]:
+        size = next(
+            a.shape[d] for a, d in zip(args, axes, strict=True) if d is not None
+        )
+        front = [
+            jnp.broadcast_to(a, (size, *a.shape))
+            if d is None
+            else jnp.moveaxis(a, d, 0)
+            for a, d in zip(args, axes, strict=True)
+        ]
+        out = primitive.bind(*front, **params)
+        return out, [0] * results if results > 1 else 0
+
+    def evaluate(*args: Any, **params: Any) -> Any:
+        return jax.jit(functools.partial(primitive.bind, **params))(*args)
+
+    primitive.def_impl(evaluate)
+    primitive.def_abstract_eval(abstract)
+    for function, platform in ((impl, None), (cpu, "cpu")):
+        lowering = mlir.lower_fun(function, multiple_results=results > 1)
+        mlir.register_lowering(primitive, lowering, platform=platform)
+    batching.primitive_batchers[primitive] = batched
+    return primitive
+
+
+def linear_pair(
+    name: str,
+    forward: Implementation,
+    transposed: Implementation,
+    cpu_forward: Implementation,
+    cpu_transposed: Implementation,
+) -> Callable[..., jax.Array]:
+    """A function that is linear in its first argument, with derivatives of all orders.
+
+    Args:
+      name: of the primitives.
+      forward: ``forward(x, *fixed, **params)``, linear in `x`; `fixed` are arrays that
+        are not differentiated. See `new_primitive`.
+      transposed: the transpose of `forward` in `x`, with the same `fixed` and `params`.
+      cpu_forward: `forward` for CPU.
+      cpu_transposed: `transposed` for CPU.
+
+    Returns:
+      ``forward`` as a differentiable function.
+    """
+    forth = new_primitive(name, forward, cpu_forward)
+    back = new_primitive(f"{name}_transpose", transposed, cpu_transposed)
+    for primitive, other in ((forth, back), (back, forth)):
+        ad.primitive_jvps[primitive] = functools.partial(_linear_jvp, primitive)
+        ad.primitive_transposes[primitive] = functools.partial(_transpose, other)
+    return forth.bind
+
+
+def _linear_jvp(
+    primitive: Primitive, primals: tuple, tangents: tuple, **params: Any
+) -> tuple:
+    out = primitive.bind(*primals, **params)
+    if type(tangents[0]) is ad.Zero:
+        return out, ad.Zero.from_primal_value(out)
+    return out, primitive.bind(tangents[0], *primals[1:], **params)
+
+
+def _transpose(
+    other: Primitive, cotangent: Any, x: Any, *fixed: Any, **params: Any
+) -> list:
+    if type(cotangent) is ad.Zero:
+        return [ad.Zero(x.aval), *[None] * len(fixed)]
+    return [other.bind(cotangent, *fixed, **params), *[None] * len(fixed)]

@@ -1,0 +1,103 @@
+"""Runs of the search command: in this process and in others, one compilation cache."""
+
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+from search_runs import BASE
+
+import jdarts
+from jdarts import compile
+from jdarts.cli import run_command
+from jdarts.search import main
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """The folder of the compilation cache."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def environment(cache):
+    """Of other processes."""
+    return {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "PYTHONPATH": str(Path(jdarts.__file__).parents[1]),
+    }
+
+
+@pytest.fixture(scope="session")
+def start_search(environment):
+    """Starts the command in another process: ``start_search(folder, *arguments)``."""
+
+    def start(folder, *arguments):
+        command = [sys.executable, "-m", "jdarts.search", *BASE]
+        return subprocess.Popen(
+            [*command, "--run-dir", str(folder), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    return start
+
+
+@contextlib.contextmanager
+def cached_in(folder):
+    """This process, too, compiles into that folder."""
+    names = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
+    before = {name: getattr(jax.config, name) for name in names}
+    try:
+        for name, value in zip(names, (str(folder), 0), strict=True):
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="session")
+def compiled():
+    """Programs of BASE that were compiled already, by name; filled by `search`."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def search(cache, compiled):
+    """Runs the command in this process: ``search(folder, *arguments)`` -> exit status.
+
+    The arguments must not change the compiled programs: they are made only once.
+    """
+
+    def once(fun, *args, **options):
+        if fun.__name__ not in compiled:
+            compiled[fun.__name__] = original(fun, *args, **options)
+        return compiled[fun.__name__]
+
+    original = compile.compile_timed
+
+    def run(folder, *arguments):
+        with cached_in(cache), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(compile, "compile_timed", once)
+            return run_command(main, [*BASE, "--run-dir", str(folder), *arguments])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def unbroken(search, tmp_path_factory):
+    """The folder of a run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("runs") / "unbroken"
+    assert search(folder) == 0
+    return folder

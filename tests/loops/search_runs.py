@@ -1,0 +1,41 @@
+"""The search that these tests run, and what they read from its folder."""
+
+import functools
+
+import jax
+import numpy as np
+
+from jdarts.cli import parse_search
+from jdarts.io import Checkpoints
+from jdarts.loops.search import setup
+
+# 16 steps an epoch, 32 in all; first order is traced and compiled soonest.
+BASE = (
+    "smoke --channels 2 --layers 2 --batch-size 8 --data.limit 256 --log-every 1 "
+    "--method.hypergradient.name first_order"
+).split()
+STEPS, PER_EPOCH = 32, 16
+# A checkpoint after every chunk of steps.
+OFTEN = ("--checkpoint-minutes", "1e-9")
+
+
+@functools.cache
+def base_setup():
+    return setup(parse_search(BASE).config)
+
+
+def last_checkpoint(folder):
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        return checkpoints.restore(base_setup().state)
+
+
+def assert_same_run(found, expected):
+    """Everything that a run leaves is the same, bit for bit."""
+    for name in ("genotype.json", "metrics.jsonl", "summary.txt"):
+        assert (found / name).read_bytes() == (expected / name).read_bytes(), name
+    a, b = last_checkpoint(found), last_checkpoint(expected)
+    assert (a.step, a.meta) == (b.step, b.meta)
+    leaves = jax.tree.leaves_with_path(b.state)
+    assert jax.tree.structure(a.state) == jax.tree.structure(b.state)
+    for (path, x), y in zip(leaves, jax.tree.leaves(a.state), strict=True):
+        np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))

@@ -1,0 +1,185 @@
+"""Every row of METHODS keeps the contract of a search method, on the toy space."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_close, shapes
+
+from jdarts.compile import jit
+from jdarts.errors import UserError
+from jdarts.hypergradient import HypergradientConfig
+from jdarts.methods import METHODS, SearchBatches, build_method, get_method
+from jdarts.methods.darts import DartsConfig
+from jdarts.nets.network import supernet
+from jdarts.spaces import get_space
+from jdarts.types import Batch
+
+SPACE = get_space("toy")
+CLASSES, SIZE, BATCH = 3, 8, 12
+KEY = jax.random.key(0)
+METRICS = {
+    "train_loss",
+    "train_accuracy",
+    "valid_loss",
+    "gradient_norm",
+    "arch_gradient_norm",
+    "lr",
+}
+
+
+def easy_batch(step, which):
+    """Images whose mean colour is their class."""
+    random = np.random.default_rng((step, which))
+    labels = random.integers(CLASSES, size=BATCH)
+    images = 0.5 * random.normal(size=(BATCH, SIZE, SIZE, 3))
+    images += 2 * np.eye(3)[labels][:, None, None]
+    return Batch(jnp.asarray(images, jnp.float32), jnp.asarray(labels, jnp.int32))
+
+
+def batches(step, count):
+    train = [easy_batch(step, k) for k in range(count)]
+    train = jax.tree.map(lambda *leaves: jnp.stack(leaves), *train)
+    return SearchBatches(train=train, valid=easy_batch(step, 1000))
+
+
+@functools.cache
+def build(name):
+    """(method, compiled step, list that grows by one at each trace)."""
+    network = supernet(SPACE, channels=4, layers=3, classes=CLASSES)
+    config = METHODS[name].config()
+    method = build_method(config, SPACE, network, epochs=2, steps_per_epoch=20)
+    traces = []
+
+    def step(key, state, batches):
+        traces.append(1)
+        return method.step(key, state, batches)
+
+    return method, jit(step), traces
+
+
+def start(method):
+    return method.init(KEY, easy_batch(0, 0).images)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_search(name):
+    """20 steps: the state keeps its form, metrics are finite, the loss falls."""
+    method, step, traces = build(name)
+    state = first = start(method)
+    form, history = shapes(state), []
+    for i in range(20):
+        state, metrics = step(KEY, state, batches(i, method.train_batches))
+        assert shapes(state) == form
+        assert set(metrics) >= METRICS
+        for key, value in metrics.items():
+            assert jnp.shape(value) == () and jnp.isfinite(value), key
+        history.append(float(metrics["train_loss"]))
+    assert len(traces) == 1, "the step was traced again"
+    assert state.step == 20
+    assert np.mean(history[-5:]) < 0.8 * np.mean(history[:5])
+    for kind in SPACE.cells:
+        assert not np.array_equal(state.arch.alpha[kind], first.arch.alpha[kind])
+    genotype = method.discretize(state.arch)
+    assert genotype.space == SPACE.name and set(genotype.cells) == set(SPACE.cells)
+    # The running statistics have followed: evaluation works as well.
+    batch = easy_batch(99, 0)
+    found = jit(method.evaluate)(state, batch, jnp.ones(BATCH))
+    assert found.count == BATCH and 0 <= found.correct <= BATCH
+    assert jnp.isfinite(found.loss)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_steps_repeat(name):
+    """The same key, state and batches give the same bits."""
+    method, step, _ = build(name)
+    data = batches(0, method.train_batches)
+    assert_close(step(KEY, start(method), data), step(KEY, start(method), data), 0.0)
+    assert_close(start(method), start(method), 0.0)
+    other = method.init(jax.random.key(7), easy_batch(0, 0).images)
+    assert not np.array_equal(other.w["head_kernel"], start(method).w["head_kernel"])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_mixing_weights(name):
+    method, *_ = build(name)
+    mix = method.weights(start(method).arch)
+    for kind, spec in SPACE.cells.items():
+        assert mix[kind].shape == (len(spec.edges), len(spec.primitives))
+        assert jnp.isfinite(mix[kind]).all() and (mix[kind] >= 0).all()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_only_the_weight_step_writes_running_statistics(name):
+    """After one step they are 0.9 old + 0.1 of the *training* batch, nothing else."""
+    method, step, _ = build(name)
+    data = batches(0, method.train_batches)
+    state, _ = step(KEY, start(method), data)
+    images = data.train.images[0]
+    stem = start(method).w["stem"]["conv"]
+    y = jax.lax.conv_general_dilated(
+        images, stem, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    stats = state.model_state["stem"]["bn"]
+    assert_close(stats["mean"][0], 0.1 * y.mean((0, 1, 2)), 1e-4)
+    var = np.var(np.asarray(y, np.float64), axis=(0, 1, 2), ddof=1)
+    assert_close(stats["var"][0], 0.9 + 0.1 * var, 1e-4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_row(name):
+    row = get_method(name)
+    assert (
+        dataclasses.is_dataclass(row.config) and row.config.__dataclass_params__.frozen
+    )
+    assert row.relaxation and row.mixer and row.reference
+
+
+def test_unknown_method():
+    with pytest.raises(UserError, match="did you mean 'darts'"):
+        get_method("dart")
+
+
+# --- DARTS --------------------------------------------------------------------------
+
+
+def test_architecture_moves_before_the_weights():
+    """The reported losses: validation at the old architecture, training at the new."""
+    network = supernet(SPACE, channels=4, layers=3, classes=CLASSES)
+    config = DartsConfig(hypergradient=HypergradientConfig("first_order"))
+    config = dataclasses.replace(config, init_scale=0.5)
+    config = dataclasses.replace(config, arch=dataclasses.replace(config.arch, lr=1.0))
+    method = build_method(config, SPACE, network, epochs=1, steps_per_epoch=1)
+    data, old = batches(0, 1), start(method)
+    new, metrics = jit(method.step)(KEY, old, data)
+
+    @jit
+    def loss(arch, batch):
+        logits, _ = network.apply(old.w, None, method.weights(arch), batch.images, True)
+        rows = jax.nn.log_softmax(logits)
+        return -rows[jnp.arange(BATCH), batch.labels].mean()
+
+    train = Batch(*(x[0] for x in data.train))
+    assert_close(metrics["valid_loss"], loss(old.arch, data.valid), 1e-4)
+    assert_close(metrics["train_loss"], loss(new.arch, train), 1e-4)
+    assert abs(loss(old.arch, train) - loss(new.arch, train)) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (DartsConfig(init_scale=-1.0), "method.init_scale: found -1.0"),
+        (
+            DartsConfig(HypergradientConfig("first_order"), clip_virtual=True),
+            "method.clip_virtual: has no effect",
+        ),
+        (DartsConfig(HypergradientConfig("unrolled", steps=0)), "steps: found 0"),
+    ],
+)
+def test_bad_darts_settings(config, message):
+    network = supernet(SPACE, channels=4, layers=3, classes=CLASSES)
+    with pytest.raises(UserError, match=message):
+        build_method(config, SPACE, network, epochs=1, steps_per_epoch=1)

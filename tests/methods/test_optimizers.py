@@ -1,0 +1,122 @@
+"""Optimisers of a search against their formulas."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from helpers import assert_close
+
+from jdarts import tree
+from jdarts.errors import UserError
+from jdarts.methods.optimizers import (
+    ArchOptimizer,
+    WeightOptimizer,
+    arch_transformation,
+    clip_by_norm,
+    cosine_by_epoch,
+    weight_transformation,
+)
+
+pytestmark = pytest.mark.usefixtures("x64")
+
+G = {"a": np.array([3.0, 0.0]), "b": np.array([[4.0]])}  # norm 5
+
+
+@pytest.mark.parametrize("limit", [0.5, 4.9, 5.0, 5.1, 100.0])
+def test_clip(limit):
+    clipped, _ = clip_by_norm(limit).update(G, optax.EmptyState())
+    scale = min(1.0, limit / (5 + 1e-6))
+    assert_close(clipped, {n: scale * g for n, g in G.items()}, 1e-15)
+
+
+def test_clip_of_nothing():
+    zeros = {"a": jnp.zeros(3)}
+    clipped, _ = clip_by_norm(1.0).update(zeros, optax.EmptyState())
+    assert_close(clipped, zeros, 0.0)
+
+
+def test_cosine_is_constant_within_an_epoch():
+    config = WeightOptimizer(lr=0.1, lr_min=0.02)
+    epochs, steps = 5, 7
+    schedule = cosine_by_epoch(config, epochs, steps)
+    for step in range(epochs * steps + 3):
+        epoch = min(step // steps, epochs)
+        expected = 0.02 + 0.08 * (1 + math.cos(math.pi * epoch / epochs)) / 2
+        assert_close(schedule(jnp.int32(step)), expected, 1e-14)
+    assert schedule(jnp.int32(0)) == schedule(jnp.int32(steps - 1)) == 0.1
+    assert schedule(jnp.int32(steps)) < 0.1
+    assert_close(schedule(jnp.int32(epochs * steps)), 0.02, 1e-14)
+
+
+@pytest.mark.parametrize("clip", [False, True])
+def test_weight_steps(clip):
+    """Clip, then decay, then momentum, then the learning rate of the epoch."""
+    config = WeightOptimizer(
+        lr=0.1, lr_min=0.0, momentum=0.8, weight_decay=0.01, clip=2.0
+    )
+    optimizer = weight_transformation(config, cosine_by_epoch(config, 2, 1), clip=clip)
+    w = {"a": jnp.array([1.0, 2.0]), "b": jnp.array([[3.0]])}
+    state, momentum = optimizer.init(w), tree.add_scaled(w, -1.0, w)
+    scale = 2.0 / (5 + 1e-6) if clip else 1.0
+    for lr in (0.1, 0.05):
+        updates, state = optimizer.update(G, state, w)
+        new = optax.apply_updates(w, updates)
+        decayed = tree.add_scaled({n: scale * g for n, g in G.items()}, 0.01, w)
+        momentum = tree.add_scaled(decayed, 0.8, momentum)
+        assert_close(new, tree.add_scaled(w, -lr, momentum), 1e-14)
+        w = new
+
+
+def test_clipped_and_unclipped_states_are_alike():
+    """The virtual step starts from the real optimiser's state."""
+    config, w = WeightOptimizer(), {"a": jnp.ones(2)}
+    real, virtual = (
+        weight_transformation(config, lambda step: 0.1, clip=clip).init(w)
+        for clip in (True, False)
+    )
+    assert_close(real, virtual, 0.0)
+
+
+def test_arch_steps():
+    """Adam with the decay in the gradient."""
+    config = ArchOptimizer(lr=0.1, b1=0.5, b2=0.9, weight_decay=0.2)
+    optimizer = arch_transformation(config)
+    alpha = np.array([1.0, -2.0])
+    state, m, v = optimizer.init(jnp.asarray(alpha)), 0.0, 0.0
+    for t, g in enumerate([np.array([0.3, -0.1]), np.array([-0.2, 0.5])], 1):
+        updates, state = optimizer.update(jnp.asarray(g), state, jnp.asarray(alpha))
+        decayed = g + 0.2 * alpha
+        m, v = 0.5 * m + 0.5 * decayed, 0.9 * v + 0.1 * decayed**2
+        step = m / (1 - 0.5**t) / (np.sqrt(v / (1 - 0.9**t)) + 1e-8)
+        assert_close(alpha + updates, alpha - 0.1 * step, 1e-12)
+        alpha = alpha - 0.1 * step
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        (WeightOptimizer(lr=0.0), "lr"),
+        (WeightOptimizer(lr=math.nan), "lr"),
+        (WeightOptimizer(lr=math.inf), "lr"),
+        (WeightOptimizer(lr=0.1, lr_min=0.2), "lr_min"),
+        (WeightOptimizer(lr_min=-0.1), "lr_min"),
+        (WeightOptimizer(momentum=1.0), "momentum"),
+        (WeightOptimizer(momentum=-0.1), "momentum"),
+        (WeightOptimizer(weight_decay=-1.0), "weight_decay"),
+        (WeightOptimizer(clip=0.0), "clip"),
+        (ArchOptimizer(lr=-1.0), "lr"),
+        (ArchOptimizer(b1=1.0), "b1"),
+        (ArchOptimizer(b2=1.5), "b2"),
+        (ArchOptimizer(weight_decay=math.nan), "weight_decay"),
+    ],
+)
+def test_bad_values(settings, field):
+    with pytest.raises(UserError, match=rf"^method.part.{field}: found .* expected"):
+        settings.check("method.part")
+
+
+def test_defaults_are_in_range():
+    WeightOptimizer().check("w")
+    ArchOptimizer().check("a")

@@ -1,0 +1,193 @@
+"""Depthwise convolution against XLA's grouped convolution, in float64."""
+
+import itertools
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+from helpers import assert_close, random_like
+from jax import lax
+
+from jdarts.compile import jit
+from jdarts.ops import native
+from jdarts.ops.depthwise import depthwise_conv
+from jdarts.ops.fence import fence
+
+# kernel, stride, dilation, sources, edges
+CASES = [
+    (kernel, stride, dilation, 1, 2)
+    for kernel, stride, dilation in itertools.product((3, 5, 7), (1, 2), (1, 2))
+] + [(3, 1, 1, 3, 3), (3, 2, 1, 2, 6), (5, 2, 2, 2, 4), (3, 1, 1, 1, 1)]
+BATCH, HEIGHT, WIDTH, CHANNELS = 2, 6, 7, 3
+
+
+def switch_off(patch):
+    """No compiled kernels from here on."""
+    patch.setattr(native, "available", lambda: False)
+    jax.clear_caches()  # a lowering that has been traced is not chosen anew
+
+
+@pytest.fixture(params=["compiled", "plain"], scope="module")
+def kernels(request):
+    """Which lowering serves on CPU: compiled kernels, or shifted products in JAX."""
+    if request.param == "compiled":
+        if not native.available() or jax.local_device_count("cpu") > 1:
+            pytest.skip("no compiled kernels (no compiler, switched off, many devices)")
+        yield request.param
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        switch_off(patch)
+        yield request.param
+    jax.clear_caches()
+
+
+def oracle(x, w, stride, dilation):
+    """Edge by edge, by XLA's own grouped convolution."""
+    per_source, padding = len(w) // len(x), dilation * (w.shape[1] // 2)
+    return jnp.stack(
+        [
+            lax.conv_general_dilated(
+                x[edge // per_source],
+                w[edge][:, :, None],
+                (stride, stride),
+                ((padding, padding),) * 2,
+                rhs_dilation=(dilation, dilation),
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                feature_group_count=x.shape[-1],
+            )
+            for edge in range(len(w))
+        ]
+    )
+
+
+def arguments(kernel, sources, edges, seed=0):
+    x = jnp.zeros((sources, BATCH, HEIGHT, WIDTH, CHANNELS))
+    w = jnp.zeros((edges, kernel, kernel, CHANNELS))
+    return random_like(jax.random.key(seed), (x, w))
+
+
+def derivatives(f, arguments, tangents, cotangent):
+    """Value, gradients, jvp, and second derivatives in both modes."""
+
+    def gradient(*arguments):
+        return jax.vjp(f, *arguments)[1](cotangent)
+
+    def slope(*arguments):
+        return sum(
+            jnp.vdot(a, b) for a, b in zip(gradient(*arguments), tangents, strict=True)
+        )
+
+    value, along = jax.jvp(f, arguments, tangents)
+    return {
+        "value": value,
+        "jvp": along,
+        "gradient": gradient(*arguments),
+        "forward over reverse": jax.jvp(gradient, arguments, tangents)[1],
+        "reverse over reverse": jax.grad(slope, argnums=(0, 1))(*arguments),
+        "third order": jax.jvp(jax.grad(slope, argnums=(0, 1)), arguments, tangents)[1],
+    }
+
+
+@pytest.mark.parametrize(
+    "case", CASES, ids=lambda c: "k{}s{}d{} {} sources {} edges".format(*c)
+)
+def test_all_derivatives(case, kernels, x64):
+    kernel, stride, dilation, sources, edges = case
+    point = arguments(kernel, sources, edges)
+    tangents = arguments(kernel, sources, edges, seed=1)
+    ours = lambda x, w: depthwise_conv(x, w, stride=stride, dilation=dilation)  # noqa: E731
+    theirs = lambda x, w: oracle(x, w, stride, dilation)  # noqa: E731
+    shape = jax.eval_shape(theirs, *point)
+    cotangent = random_like(jax.random.key(2), shape)
+    found, expected = (
+        jit(derivatives, static_argnums=0)(f, point, tangents, cotangent)
+        for f in (ours, theirs)
+    )
+    # The convolution is bilinear: its third derivatives along one direction are 0.
+    for tree in (found.pop("third order"), expected.pop("third order")):
+        assert all(jnp.abs(leaf).max() < 1e-9 for leaf in tree)
+    assert_close(found, expected, 1e-12)
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (1, 2)])
+def test_vmap(axes, kernels, x64):
+    x, w = arguments(3, 2, 4)
+    many = [
+        a if d is None else jnp.stack([a, 2 * a, a - 1], axis=d)
+        for a, d in zip((x, w), axes, strict=True)
+    ]
+
+    def pull(f):
+        """The function and both gradients."""
+        return lambda x, w: (
+            f(x, w),
+            jax.grad(lambda *a: (f(*a) ** 2).sum(), (0, 1))(x, w),
+        )
+
+    ours = pull(lambda x, w: depthwise_conv(x, w, stride=2))
+    theirs = pull(lambda x, w: oracle(x, w, 2, 1))
+    found, expected = (jit(jax.vmap(f, axes))(*many) for f in (ours, theirs))
+    assert_close(found, expected, 1e-12)
+
+
+def test_eager_is_compiled(x64):
+    x, w = arguments(3, 1, 2)
+    assert_close(depthwise_conv(x, w), oracle(x, w, 1, 1), 1e-13)
+
+
+def test_mismatched_shapes():
+    x, w = arguments(3, 2, 4)
+    with pytest.raises(TypeError, match="depthwise_conv"):
+        depthwise_conv(x, w[:3])
+    with pytest.raises(TypeError, match="depthwise_conv"):
+        depthwise_conv(x[..., :2], w)
+
+
+def lowered(platform, f, *args):
+    traced = jax.jit(f).trace(*args)
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+def loss(x, w):
+    return (depthwise_conv(x, w) ** 2).sum()
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+@pytest.mark.parametrize("derivative", [loss, jax.grad(loss), jax.grad(loss, 1)])
+def test_lowering(platform, derivative, kernels):
+    """Grouped convolution on accelerators; on CPU our kernels or shifted products."""
+    sources, edges = 2, 4
+    text = lowered(platform, derivative, *arguments(3, sources, edges))
+    groups = set(re.findall(r"feature_group_count = (\d+)", text))
+    assert ("@jdarts_" in text) == (platform == "cpu" and kernels == "compiled")
+    if platform == "cpu":
+        assert "stablehlo.convolution" not in text and not groups
+    else:
+        assert "stablehlo.convolution" in text
+        assert str(sources * CHANNELS) in groups
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_fences_are_for_cpu_only(platform, monkeypatch):
+    text = lowered(platform, jax.grad(lambda x: jnp.sin(fence(x)).sum()), jnp.ones(3))
+    assert ("optimization_barrier" in text) == (platform == "cpu")
+    switch_off(monkeypatch)
+    text = lowered(platform, loss, *arguments(3, 1, 2))
+    assert ("optimization_barrier" in text) == (platform == "cpu")
+    jax.clear_caches()
+
+
+def test_fence_is_the_identity(x64):
+    x, t = random_like(jax.random.key(0), (jnp.zeros((2, 3)), jnp.zeros((2, 3))))
+    found = jax.jvp(jax.vmap(fence), (x,), (t,))
+    assert_close(found, (x, t), 0.0)
+    assert_close(jax.vjp(fence, x)[1](t), (t,), 0.0)
+
+
+def test_bfloat16_has_no_compiled_kernel(x64):
+    """Other dtypes take the plain lowering, and keep their dtype."""
+    x, w = (a.astype(jnp.bfloat16) for a in arguments(3, 1, 2))
+    y = depthwise_conv(x, w)
+    assert y.dtype == jnp.bfloat16
+    assert_close(y, oracle(x, w, 1, 1), 0.05)

@@ -1,0 +1,221 @@
+"""The command line: every field, its help, errors in one line."""
+
+import ast
+import dataclasses
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jdarts
+from jdarts.cli import _flags, parse_search, run_command
+from jdarts.config import SearchConfig, config_names, load_config
+from jdarts.errors import RunError, UserError
+from jdarts.methods import METHODS
+
+
+def leaves(config, path=()):
+    """(names on the way, value) of every field that is not a part."""
+    for field in dataclasses.fields(config):
+        value, names = getattr(config, field.name), (*path, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, names)
+        else:
+            yield names, value
+
+
+def parts(config):
+    """The configuration and everything it is composed of."""
+    yield type(config)
+    for field in dataclasses.fields(config):
+        if dataclasses.is_dataclass(getattr(config, field.name)):
+            yield from parts(getattr(config, field.name))
+
+
+def look_up(config, names):
+    for name in names:
+        config = getattr(config, name)
+    return config
+
+
+FIELDS = [names for names, _ in leaves(SearchConfig())]
+# Where the value above the default is not valid, or there is none.
+SAMPLES = {
+    ("name",): "mine",
+    ("space",): "toy",
+    ("steps",): 3,
+    ("data", "name"): "npz",
+    ("data", "dir"): Path("x"),
+    ("data", "classes"): 3,
+    ("data", "limit"): 3,
+    ("data", "valid_fraction"): 0.25,
+    ("method", "hypergradient", "name"): "first_order",
+    ("method", "hypergradient", "steps"): 2,
+    ("method", "hypergradient", "mode"): "reverse",
+    ("method", "hypergradient", "radius"): 0.5,
+    ("method", "weights", "momentum"): 0.5,
+    ("method", "arch", "b1"): 0.25,
+    ("method", "arch", "b2"): 0.5,
+}
+
+
+def sample(names):
+    """A valid value that is not the default."""
+    value = look_up(SearchConfig(), names)
+    if names in SAMPLES:
+        return SAMPLES[names]
+    return not value if isinstance(value, bool) else value + 1
+
+
+def written(names, value):
+    """As a user writes it."""
+    *path, name = (part.replace("_", "-") for part in names)
+    prefix = "--" + "".join(f"{part}." for part in path)
+    if isinstance(value, bool):
+        return [f"{prefix}{name}" if value else f"{prefix}no-{name}"]
+    return [f"{prefix}{name}", str(value)]
+
+
+@pytest.mark.parametrize("names", FIELDS, ids=".".join)
+def test_every_field_is_an_option(names):
+    value = sample(names)
+    assert value != look_up(SearchConfig(), names)
+    # A configuration file whose values are the defaults, except for the name.
+    base = load_config("darts_cifar10")
+    config = parse_search(["darts_cifar10", *written(names, value)]).config
+    found = dict(leaves(config))
+    assert found.pop(names) == value
+    assert found == {k: v for k, v in leaves(base) if k != names}
+    assert written(names, value)[0] in set(_flags(config))
+
+
+def test_underscores_and_equal_signs():
+    found = parse_search(["smoke", "--batch_size=7", "--data.crop_padding", "0"]).config
+    assert (found.batch_size, found.data.crop_padding) == (7, 0)
+
+
+@pytest.fixture(scope="module")
+def help_text():
+    """What --help prints, without frames and white space."""
+    command = [sys.executable, "-m", "jdarts.search", "--help"]
+    root = Path(jdarts.__file__).parents[1]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0 and done.stderr == ""
+    return re.sub(r"\x1b\[[0-9;]*m|[─│╭╮╰╯]|\s", "", done.stdout)
+
+
+@pytest.mark.parametrize("part", parts(SearchConfig()), ids=lambda part: part.__name__)
+def test_every_field_is_documented_in_the_help(help_text, part):
+    [tree] = ast.parse(inspect.getsource(part)).body
+    documented = {
+        field.target.id: text.value.value
+        for field, text in zip(tree.body, tree.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
+    assert list(documented) == [field.name for field in dataclasses.fields(part)]
+    for text in documented.values():
+        assert re.sub(r"\s", "", text) in help_text
+
+
+def test_the_help_lists_the_accepted_options(help_text):
+    flags = set(_flags(load_config("digits")))
+    for flag in flags:
+        assert flag in help_text
+    shown = set(
+        re.findall(r"--(?:data|method)[\w.-]*?(?=,|INT|FLOAT|STR|{|--)", help_text)
+    )
+    assert shown and shown - {"--method"} <= flags
+    for name in (*config_names(), *METHODS):
+        assert name in help_text
+
+
+def test_the_default_configuration_and_folder():
+    command = parse_search([])
+    assert command.config == load_config("digits")
+    assert command.run_dir == Path("runs/digits")
+    assert parse_search(["smoke"]).run_dir == Path("runs/smoke")
+    assert parse_search(["smoke", "--name", "x"]).run_dir == Path("runs/x")
+    assert parse_search(["--run-dir", "y"]).run_dir == Path("y")
+
+
+@pytest.mark.parametrize("arguments", [["--method", "darts"], ["--method=darts"]])
+def test_the_method(arguments):
+    """The configuration's own method keeps the configuration's settings."""
+    config = load_config("digits")
+    assert config.method != METHODS["darts"].config()
+    assert parse_search(arguments).config == config
+    found = parse_search([*arguments, "--method.arch.lr", "0.5"]).config
+    assert found.method.arch.lr == 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class OtherConfig:
+    """A method's settings."""
+
+    strength: float = 2.0
+    """How strong."""
+
+
+def test_another_method(monkeypatch):
+    """A row of the table is all that a new method needs here."""
+    row = METHODS["darts"]._replace(config=OtherConfig)
+    monkeypatch.setitem(METHODS, "other", row)
+    found = parse_search(["--method", "other", "--method.strength", "3"]).config
+    assert found.method == OtherConfig(3.0)
+    with pytest.raises(UserError, match="unknown '--method.arch.lr'"):
+        parse_search(["--method", "other", "--method.arch.lr", "1"])
+
+
+@pytest.mark.parametrize(
+    "error, status", [(UserError("a\n b"), 2), (RunError("a b"), 1)]
+)
+def test_errors_are_one_line(capsys, error, status):
+    def main(arguments):
+        raise error
+
+    assert run_command(main, []) == status
+    assert capsys.readouterr() == ("", "error: a b\n")
+
+
+def test_interrupted(capsys):
+    def main(arguments):
+        raise KeyboardInterrupt
+
+    assert run_command(main, []) == 130
+    assert (
+        capsys.readouterr().err == "error: interrupted; what was saved before stays\n"
+    )
+
+
+def test_mistakes_in_the_code_are_not_hidden():
+    def main(arguments):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_command(main, [])
+
+
+def test_nobody_reads_the_output():
+    """``python -m jdarts.search | head``: no traceback."""
+    code = (
+        "import sys; from jdarts.cli import run_command\n"
+        "def main(arguments):\n"
+        "    for _ in range(10**6): print('x' * 80, flush=True)\n"
+        "sys.exit(run_command(main, []))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=Path(jdarts.__file__).parents[1],
+    )
+    process.stdout.read(100)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 141

@@ -1,0 +1,155 @@
+"""Configurations: shipped ones, files of one's own, JSON there and back."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from jdarts.config import SearchConfig, config_names, from_json, load_config, to_json
+from jdarts.data import DataConfig
+from jdarts.errors import UserError
+from jdarts.hypergradient import HypergradientConfig
+from jdarts.methods import METHODS
+from jdarts.methods.darts import DartsConfig
+from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer
+
+SHIPPED = sorted(config_names())
+
+
+def different(config):
+    """A configuration in which no field has its default."""
+    return dataclasses.replace(
+        config,
+        name="other",
+        space="toy",
+        steps=7,
+        checkpoint_minutes=0.5,
+        data=DataConfig("npz", Path("some/x.npz"), 3, 4, 0.25, True, 1, False, 2),
+        method=DartsConfig(
+            HypergradientConfig("unrolled", 2, "reverse"),
+            WeightOptimizer(1.0, 0.5, 0.1, 0.2, 0.3),
+            ArchOptimizer(0.4, 0.6, 0.7, 0.8),
+            init_scale=0.9,
+            clip_virtual=True,
+        ),
+    )
+
+
+def test_shipped():
+    assert {"digits", "smoke", "darts_cifar10"} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_json_there_and_back(name):
+    for config in (load_config(name), different(load_config(name))):
+        data = json.loads(json.dumps(to_json(config)))
+        assert from_json(data) == config
+        assert data["method"]["name"] in METHODS
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_files_are_documents(name):
+    """What it reproduces, and the exact command."""
+    text = config_names()[name].read_text()
+    assert "Reproduces" in text and "python -m jdarts.search" in text
+    assert load_config(str(config_names()[name])) == load_config(name)
+
+
+def test_missing_fields_have_their_defaults():
+    assert from_json({}) == SearchConfig()
+    found = from_json({"data": {"limit": 3}, "method": {"arch": {"lr": 1}}})
+    assert found == SearchConfig(
+        data=DataConfig(limit=3), method=DartsConfig(arch=ArchOptimizer(lr=1.0))
+    )
+
+
+@pytest.mark.parametrize(
+    "data, parts",
+    [
+        ([], ["not a configuration"]),
+        ({"epoch": 1}, ["field: unknown 'epoch'", "did you mean 'epochs'?"]),
+        ({"data": {"dirr": "x"}}, ["data: field", "did you mean 'dir'?"]),
+        ({"data": 3}, ["data: found 3", "JSON object"]),
+        ({"method": "darts"}, ["method: found 'darts'", "JSON object"]),
+        ({"method": {"name": "dartz"}}, ["unknown 'dartz'", "did you mean 'darts'?"]),
+        ({"method": {"weigths": {}}}, ["method: field", "did you mean 'weights'?"]),
+        ({"epochs": "3"}, ["epochs: found '3', expected int"]),
+        ({"epochs": True}, ["epochs: found True, expected int"]),
+        ({"epochs": 2.5}, ["epochs: found 2.5, expected int"]),
+        ({"steps": "3"}, ["steps: found '3', expected int or NoneType"]),
+        ({"data": {"flip": 1}}, ["data: flip: found 1, expected bool"]),
+        ({"method": {"init_scale": None}}, ["init_scale: found None, expected float"]),
+        ({"epochs": 0}, ["--epochs: 0; expected a whole number >= 1"]),
+        ({"space": "toi"}, ["unknown 'toi'", "did you mean 'toy'?"]),
+    ],
+)
+def test_wrong_json(tmp_path, data, parts):
+    path = tmp_path / "c.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(UserError) as error:
+        load_config(str(path))
+    for part in parts:
+        assert part in str(error.value)
+
+
+GOOD = "from jdarts.config import SearchConfig\n"
+
+
+@pytest.mark.parametrize(
+    "name, text, parts",
+    [
+        ("c.json", "{", ["not JSON"]),
+        ("c.json", "\x00\x80", ["not JSON"]),
+        ("c.json", None, ["cannot be read"]),
+        ("c.py", None, ["no such configuration file"]),
+        ("c.py", "x = (", ["SyntaxError", "get_config()"]),
+        ("c.py", "raise ValueError('so\\nwhat')", ["ValueError: so what"]),
+        ("c.py", "import nonsuch", ["nonsuch", "get_config()"]),
+        ("c.py", "x = 1", ["get_config"]),
+        ("c.py", "def get_config(): return 3", ["gave int, expected SearchConfig"]),
+        ("c.py", "def get_config(): return 1 / 0", ["ZeroDivisionError"]),
+        (
+            "c.py",
+            GOOD + "def get_config(): return SearchConfig(epochs=0)",
+            ["--epochs: 0"],
+        ),
+        (
+            "c.py",
+            GOOD + "def get_config(): return SearchConfig(epochs=2.5)",
+            ["c.py: epochs: found 2.5, expected int"],
+        ),
+        (
+            "c.py",
+            GOOD + "def get_config(): return SearchConfig(epoch=2)",
+            ["TypeError", "epoch"],
+        ),
+    ],
+)
+def test_wrong_files(tmp_path, name, text, parts):
+    path = tmp_path / name
+    if text is not None:
+        path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError) as error:
+        load_config(str(path))
+    assert "\n" not in str(error.value)
+    for part in parts:
+        assert part in str(error.value)
+
+
+def test_a_file_of_ones_own(tmp_path):
+    path = tmp_path / "my.config.py"
+    path.write_text(GOOD + "def get_config(): return SearchConfig(epochs=3)")
+    assert load_config(str(path)) == SearchConfig(epochs=3)
+
+
+@pytest.mark.parametrize("name, near", [("smok", "smoke"), ("digit", "digits")])
+def test_unknown_names(name, near):
+    with pytest.raises(UserError, match=f"unknown '{name}'; did you mean '{near}'"):
+        load_config(name)
+
+
+@pytest.mark.parametrize("name", ["", "..", ".", "a/b", "/a"])
+def test_names_that_are_no_folder(name):
+    with pytest.raises(UserError, match="--name: .*; expected the name of a folder"):
+        SearchConfig(name=name)
