@@ -19,7 +19,11 @@ def get_config() -> SearchConfig:
         epochs=10,
         batch_size=32,
         data=DataConfig(
-            name="digits", valid_fraction=0.5, stratified=True, crop_padding=1, flip=False
+            name="digits",
+            valid_fraction=0.5,
+            stratified=True,
+            crop_padding=1,
+            flip=False,
         ),
         # Few steps: the architecture has to move faster than in the published search.
         method=DartsConfig(arch=ArchOptimizer(lr=3e-3)),

@@ -43,7 +43,7 @@ class SearchConfig:
     """Save a checkpoint at least this often (and after every epoch), > 0."""
     data: DataConfig = DataConfig()
     """The images."""
-    method: DartsConfig = DartsConfig()
+    method: object = DartsConfig()
     """How it is searched; --method NAME takes another row of the METHODS table."""
 
     def __post_init__(self) -> None:

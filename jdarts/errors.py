@@ -1,4 +1,4 @@
-"""The one exception a user can cause, and the nearest valid choice to what they wrote."""
+"""The exceptions that commands print in one line, and the nearest valid choice."""
 
 import difflib
 from collections.abc import Iterable

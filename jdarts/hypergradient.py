@@ -193,7 +193,8 @@ def finite_difference(radius: float) -> Hypergradient:
     With ``v = grad_w L_valid(w')`` pulled back through the optimiser to ``v'`` and
     ``R = radius / |v'|``, the mixed second derivative becomes a quotient:
 
-        grad_a L_valid(w', a) + [grad_a L_train(w + R v') - grad_a L_train(w - R v')]/2R.
+        grad_a L_valid(w', a)
+            + [grad_a L_train(w + R v') - grad_a L_train(w - R v')] / 2R.
 
     For SGD ``v' = -xi v``, so that this is the quotient along v of the paper's
     equation (8), times -xi. For networks with kinks (ReLU, max-pooling) it is *not*

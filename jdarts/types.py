@@ -11,7 +11,7 @@ Metrics = dict[str, jax.Array]
 
 
 class Arch(NamedTuple):
-    """The architecture parameters: two pytrees, each with an optimiser state of its own.
+    """The architecture parameters: two pytrees, each with its own optimiser state.
 
     Attributes:
       alpha: cell type to op logits, ``[edges, primitives]``.

@@ -12,16 +12,16 @@ ORDER = [
     {"__init__"},
     {"search", "train", "report"},
     {"cli"},
-    {"config"},
     {"loops"},
+    {"config"},
     {"methods"},
     {"problem"},
     {"nets"},
     {"ops"},
     {"hypergradient"},
     {"relaxation", "derive"},
-    {"spaces"},
     {"data", "io", "sharding"},
+    {"spaces"},
     {"tree", "types", "errors", "compile"},
 ]
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}

@@ -73,6 +73,8 @@ def make_chunk(
       the first `count` hold.
     """
 
+    search_step = jax.jit(method.step)  # traced once, for its shapes and for the loop
+
     def batches(
         key: jax.Array, step: jax.Array, permutation: jax.Array, data: DeviceData
     ) -> SearchBatches:
@@ -102,31 +104,21 @@ def make_chunk(
         epoch = state.step // steps_per_epoch
         permutation = epoch_permutation(order_key, epoch, data.train)
 
+        def one(state: SearchState) -> tuple[SearchState, Metrics]:
+            found = batches(batch_key, state.step, permutation, data)
+            return search_step(step_key, state, found)
+
         def body(
             i: jax.Array, carry: tuple[SearchState, Metrics]
         ) -> tuple[SearchState, Metrics]:
-            state, log = carry
-            found = batches(batch_key, state.step, permutation, data)
-            state, metrics = method.step(step_key, state, found)
-            log = {name: log[name].at[i].set(metrics[name]) for name in log}
+            state, metrics = one(carry[0])
+            log = {name: carry[1][name].at[i].set(metrics[name]) for name in metrics}
             return state, log
 
+        _, metrics = jax.eval_shape(one, state)
+        log = {n: jnp.zeros((MAX_STEPS, *m.shape), m.dtype) for n, m in metrics.items()}
         # A loop of unknown length: one compilation serves chunks of every size.
-        return lax.fori_loop(0, count, body, (state, _buffers(state, data)))
-
-    def _buffers(state: SearchState, data: DeviceData) -> Metrics:
-        shape = (batch_size, *data.images.shape[1:])
-        images = jnp.zeros(shape, _dtype())
-        batch = Batch(images, jnp.zeros(batch_size, jnp.int32))
-        train = jax.tree.map(
-            lambda x: jnp.broadcast_to(x, (method.train_batches, *x.shape)), batch
-        )
-        found = SearchBatches(train, batch)
-        _, metrics = jax.eval_shape(method.step, jax.random.key(0), state, found)
-        return {
-            name: jnp.zeros((MAX_STEPS, *m.shape), m.dtype)
-            for name, m in metrics.items()
-        }
+        return lax.fori_loop(0, count, body, (state, log))
 
     return chunk
 

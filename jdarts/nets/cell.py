@@ -46,7 +46,9 @@ class MixedSource(nn.Module):
                     name, edges=edges, channels=x.shape[-1], stride=self.stride
                 )
                 value = op(x, train=train)
-                (per_edge if len(value) == edges > 1 else shared).append((column, value))
+                (per_edge if len(value) == edges > 1 else shared).append(
+                    (column, value)
+                )
         terms = [
             _share(weights, [column], dtype)[0] * value for column, value in per_edge
         ]

@@ -1,9 +1,9 @@
 """What an edge can do: one OPS table.
 
 An op maps the value of one source node, ``[batch, height, width, channel]``, to its
-values on all edges that leave that node: ``[edge, batch, height, width, channel]``, with
-stacked parameters. Parameter-free ops return ``[1, ...]``: they are computed once per
-source. A fixed network uses the same ops with one edge.
+values on all edges that leave that node: ``[edge, batch, height, width, channel]``,
+with stacked parameters. Parameter-free ops return ``[1, ...]``: they are computed once
+per source. A fixed network uses the same ops with one edge.
 """
 
 from collections.abc import Callable
@@ -72,8 +72,8 @@ def _lines(kernel: int) -> OpBuilder:
 #   None: takes its share of the mixing weights and adds nothing;
 #   Separable: a chain of separable convolutions, computed together with the others of
 #     its kind that leave the same source;
-#   a builder(edges, channels, stride, affine, normalise_pools, name) of a module that is
-#     called as ``op(x, train=...)``.
+#   a builder(edges, channels, stride, affine, normalise_pools, name) of a module that
+#     is called as ``op(x, train=...)``.
 OPS: dict[str, Separable | OpBuilder | None] = {
     "none": None,
     "max_pool_3x3": _pool(max_pool, 3),

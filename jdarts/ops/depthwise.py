@@ -1,9 +1,9 @@
 """Depthwise convolution of many edges at once, twice differentiable, fast on CPU.
 
 The convolution ``y = x * w`` is bilinear, and so are both of its gradients: all three
-are partial derivatives of the trilinear form ``T(x, w, g) = sum(g . (x * w))``. They are
-three JAX primitives here whose derivative rules call each other, so derivatives of every
-order exist in forward and in reverse mode, and none leaves the set.
+are partial derivatives of the trilinear form ``T(x, w, g) = sum(g . (x * w))``. They
+are three JAX primitives here whose derivative rules call each other, so derivatives of
+every order exist in forward and in reverse mode, and none leaves the set.
 
 Each primitive has one lowering per platform. On CPU, where XLA's grouped convolution is
 slow forward and very slow backward, a compiled kernel (`jdarts.ops.native`) or, where
@@ -89,10 +89,11 @@ def _weight_grad_cpu(x: Array, g: Array, *, window: Window) -> Array:
 def _conv_shifts(x: Array, w: Array, *, window: Window) -> Array:
     x = x[:, None]  # [G, 1, B, H, W, C], broadcast over the edges of a source
     w = w.reshape(x.shape[0], -1, *w.shape[1:])  # [G, M, k, k, C]
-    y = sum(
+    terms = (
         tap * w[:, :, i, j][:, :, None, None, None]
         for i, j, tap in gather_taps(x, window)
     )
+    y = functools.reduce(jnp.add, terms)
     return fence(y.reshape(-1, *y.shape[2:]))
 
 
@@ -134,7 +135,7 @@ def _conv_grouped(x: Array, w: Array, *, window: Window) -> Array:
     sources, batch, height, width, channels = x.shape
     multiplier = w.shape[0] // sources
     lhs = x.transpose(1, 2, 3, 0, 4).reshape(batch, height, width, sources * channels)
-    # Output feature (source, channel, edge of the source) needs input (source, channel).
+    # Output feature (source, channel, its edge) needs input (source, channel).
     rhs = w.reshape(sources, multiplier, *w.shape[1:]).transpose(2, 3, 0, 4, 1)
     y = lax.conv_general_dilated(
         lhs,

@@ -36,9 +36,7 @@ def line_conv(
     padding[axis] = (kernel // 2, kernel // 2)
     padded = jnp.pad(x, padding)
     reach = stride * ((x.shape[axis] - 1) // stride) + 1
-    taps = [
-        lax.slice_in_dim(padded, i, i + reach, stride, axis) for i in range(kernel)
-    ]
+    taps = [lax.slice_in_dim(padded, i, i + reach, stride, axis) for i in range(kernel)]
     return pointwise(
         jnp.concatenate(taps, axis=-1), w.reshape(edges, kernel * channels, out)
     )

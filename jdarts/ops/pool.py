@@ -37,11 +37,9 @@ def avg_pool(
 
 def _winner_shifts(x: Array, *, window: Window) -> Array:
     """The number of the tap that holds each window's maximum."""
-    best = winner = None
-    for number, (_, _, tap) in enumerate(gather_taps(x, window, -jnp.inf)):
-        if best is None:
-            best, winner = tap, jnp.zeros(tap.shape, jnp.int8)
-            continue
+    (_, _, best), *others = gather_taps(x, window, -jnp.inf)
+    winner = jnp.zeros(best.shape, jnp.int8)
+    for number, (_, _, tap) in enumerate(others, start=1):
         better = tap > best
         best = jnp.where(better, tap, best)
         winner = jnp.where(better, jnp.int8(number), winner)
@@ -51,10 +49,10 @@ def _winner_shifts(x: Array, *, window: Window) -> Array:
 def _select_forward(
     x: Array, winner: Array, *, window: Window, size: tuple[int, int]
 ) -> Array:
-    out = 0.0
+    out = jnp.zeros(winner.shape, x.dtype)
     for number, (_, _, tap) in enumerate(gather_taps(x, window)):
         out = jnp.where(winner == number, tap, out)
-    return fence(out.astype(x.dtype))
+    return fence(out)
 
 
 def _select_transposed(
@@ -128,7 +126,9 @@ def _average_cpu(x: Array, *, window: Window, size: tuple[int, int]) -> Array:
     return _average_forward(x, window=window, size=size) if out is None else out
 
 
-def _average_transposed_cpu(g: Array, *, window: Window, size: tuple[int, int]) -> Array:
+def _average_transposed_cpu(
+    g: Array, *, window: Window, size: tuple[int, int]
+) -> Array:
     out = native.pool("average_transposed", window, _image(g, size), g)
     return _average_transposed(g, window=window, size=size) if out is None else out
 

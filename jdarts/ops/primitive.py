@@ -35,9 +35,14 @@ def new_primitive(
     primitive = Primitive(name)
     primitive.multiple_results = results > 1
 
+    @functools.cache  # a network asks for the same few shapes hundreds of times
+    def shapes(args: tuple[ShapedArray, ...], params: tuple) -> list[ShapedArray]:
+        out = jax.eval_shape(functools.partial(impl, **dict(params)), *args)
+        return [ShapedArray(o.shape, o.dtype) for o in jax.tree.leaves(out)]
+
     def abstract(*args: ShapedArray, **params: Any) -> Any:
-        out = jax.eval_shape(functools.partial(impl, **params), *args)
-        avals = [ShapedArray(o.shape, o.dtype) for o in jax.tree.leaves(out)]
+        plain = tuple(ShapedArray(a.shape, a.dtype) for a in args)
+        avals = shapes(plain, tuple(sorted(params.items())))
         return avals if results > 1 else avals[0]
 
     def batched(args: tuple, axes: tuple, **params: Any) -> tuple[Any, Any]:

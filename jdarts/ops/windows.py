@@ -19,7 +19,7 @@ __all__ = ["Window", "gather_taps", "scatter_taps"]
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """A square window; padding keeps the size at stride 1 (and halves an even one at 2).
+    """A square window, padded so that stride 1 keeps the size and stride 2 halves it.
 
     Attributes:
       kernel: side of the window, odd.
@@ -90,10 +90,10 @@ def scatter_taps(
     window: Window,
     size: tuple[int, int],
 ) -> jax.Array:
-    """The transpose of `gather_taps`: sums every tap's contribution at the pixel it saw.
+    """The transpose of `gather_taps`: sums the taps' contributions where they looked.
 
-    Computed without scatter: input pixels fall into ``stride x stride`` phases, and each
-    phase is a sum of shifted slices of the output-sized operands.
+    Computed without scatter: input pixels fall into ``stride x stride`` phases, and
+    each phase is a sum of shifted slices of the output-sized operands.
 
     Args:
       operands: output-sized arrays ``[..., out height, out width, channels]``.

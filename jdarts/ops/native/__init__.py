@@ -1,9 +1,10 @@
 """Compiled kernels for CPU: built once with the machine's C++ compiler, if it has one.
 
-XLA:CPU takes long to compile convolutions, pools and normalisers of many edges, and runs
-some of them slowly (a depthwise weight gradient eight times more slowly). The kernels
-here are built on first use into the user's cache folder (some seconds). Where there is no compiler, or ``JDARTS_NATIVE=0`` is set, the
-lowering in plain JAX serves: the same results, more slowly.
+XLA:CPU takes long to compile convolutions, pools and normalisers of many edges, and
+runs some of them slowly (a depthwise weight gradient eight times more slowly). The
+kernels here are built on first use into the user's cache folder (some seconds). Where
+there is no compiler, or ``JDARTS_NATIVE=0`` is set, the lowering in plain JAX serves:
+the same results, more slowly.
 """
 
 import concurrent.futures

@@ -1,0 +1,41 @@
+"""Signals are noted once, and act as usual outside and the second time."""
+
+import os
+import signal
+
+import pytest
+
+from jdarts.loops.stop import StopRequest
+
+
+@pytest.fixture
+def usual():
+    """Signals that came through to the handler that was there before."""
+    came, before = [], {}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before[number] = signal.signal(number, lambda n, frame: came.append(n))
+    yield came
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    "number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_noted_once(usual, number, status):
+    with StopRequest() as stop:
+        assert stop.signal is None and stop.exit_status == 0
+        os.kill(os.getpid(), number)
+        assert stop.signal == number and stop.exit_status == status
+        assert usual == []
+        os.kill(os.getpid(), number)  # the user means it
+        assert usual == [number]
+    os.kill(os.getpid(), number)
+    assert usual == [number] * 2
+
+
+def test_other_signal_is_still_noted(usual):
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM and usual == []

@@ -1,0 +1,218 @@
+"""Everything a user can get wrong before a search begins: one line, nothing written."""
+
+import dataclasses
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from jdarts.cli import run_command
+from jdarts.search import main, summary
+from jdarts.spaces import SPACES, TOY, CellGenotype, Connection, Genotype
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch):
+    """These runs must not write the user's compilation cache."""
+    monkeypatch.setattr("jdarts.search.enable_cache", lambda: None)
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """``refused(*arguments)``: the error; nothing else was said or written."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        before = sorted(tmp_path.rglob("*"))
+        assert run_command(main, list(arguments)) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.count("\n") == 1 and err.startswith("error: "), err
+        assert "Traceback" not in err
+        assert sorted(tmp_path.rglob("*")) == before
+        return err
+
+    return run
+
+
+HYPER = "--method.hypergradient"
+WEIGHTS, ARCH = "--method.weights", "--method.arch"
+
+
+@pytest.mark.parametrize(
+    "arguments, parts",
+    [
+        # names
+        ("smok", ["configuration: unknown 'smok'", "did you mean 'smoke'?"]),
+        ("smoke.py", ["smoke.py: no such configuration file"]),
+        ("smoke.json", ["smoke.json: cannot be read"]),
+        ("smoke --epoch 3", ["unknown '--epoch'", "did you mean '--epochs'?"]),
+        ("smoke --method dart", ["unknown 'dart'", "did you mean 'darts'?"]),
+        ("smoke --space toi", ["unknown 'toi'", "did you mean 'toy'?"]),
+        ("smoke --data.name cifar", ["--data.name", "did you mean 'cifar10'?"]),
+        (
+            f"smoke {HYPER}.name unroled",
+            ["hypergradient.name", "did you mean 'unrolled'?"],
+        ),
+        (f"smoke {HYPER}.mode forwards", ["mode", "did you mean 'forward'?"]),
+        ("smoke --name a/b", ["--name: 'a/b'"]),
+        # values of the wrong type, or missing
+        ("smoke --epochs abc", ["epochs", "abc"]),
+        ("smoke --epochs 2.5", ["epochs", "2.5"]),
+        ("smoke --data.valid-fraction half", ["valid-fraction", "half"]),
+        ("smoke --epochs", ["--epochs"]),
+        ("smoke --method", ["--method: no value given"]),
+        ("smoke digits", ["digits"]),
+        # sizes out of range
+        ("smoke --channels 0", ["--channels: 0; expected", ">= 1"]),
+        ("smoke --channels -1", ["--channels: -1; expected", ">= 1"]),
+        ("smoke --layers 0", ["--layers: 0; expected", ">= 1"]),
+        ("smoke --epochs -3", ["--epochs: -3; expected", ">= 1"]),
+        ("smoke --batch-size 0", ["--batch-size: 0; expected", ">= 1"]),
+        ("smoke --log-every 0", ["--log-every: 0; expected", ">= 1"]),
+        ("smoke --seed -1", ["--seed: -1; expected", ">= 0"]),
+        ("smoke --steps 0", ["--steps: 0; expected", ">= 1"]),
+        ("smoke --checkpoint-minutes 0", ["--checkpoint-minutes: 0", "more than 0"]),
+        ("smoke --checkpoint-minutes nan", ["--checkpoint-minutes: nan"]),
+        ("smoke --data.limit 0", ["--data.limit: 0", ">= 1"]),
+        ("smoke --data.limit 9999", ["--data.limit: 9999", "1437"]),
+        ("smoke --data.valid-fraction 1", ["--data.valid-fraction: 1.0"]),
+        ("smoke --data.crop-padding -1", ["--data.crop-padding: -1", ">= 0"]),
+        ("smoke --data.cutout 8", ["--data.cutout: 8", "less than 8"]),
+        ("smoke --batch-size 257", ["--batch-size: 257", "256"]),
+        (f"smoke {HYPER}.steps 0", ["hypergradient.steps: found 0", "at least 1"]),
+        (f"smoke {HYPER}.steps -1", ["hypergradient.steps: found -1"]),
+        (f"smoke {WEIGHTS}.lr 0", ["weights.lr: found 0.0", "more than 0"]),
+        (f"smoke {WEIGHTS}.lr nan", ["weights.lr: found nan"]),
+        (f"smoke {WEIGHTS}.lr-min 1", ["weights.lr_min: found 1.0"]),
+        (f"smoke {WEIGHTS}.momentum 1", ["weights.momentum: found 1.0"]),
+        (f"smoke {WEIGHTS}.clip -1", ["weights.clip: found -1.0"]),
+        (f"smoke {ARCH}.lr 0", ["arch.lr: found 0.0"]),
+        (f"smoke {ARCH}.b1 1", ["arch.b1: found 1.0"]),
+        ("smoke --method.init-scale -1", ["init_scale: found -1.0"]),
+        # options without effect
+        (
+            f"smoke {HYPER}.name first_order {HYPER}.steps 2",
+            ["hypergradient.steps: has no effect with 'first_order'"],
+        ),
+        (
+            f"smoke {HYPER}.radius 0.1",
+            ["radius: has no effect with 'unrolled'", "steps or mode"],
+        ),
+        (
+            f"smoke {HYPER}.name finite_difference {HYPER}.mode forward",
+            ["mode: has no effect with 'finite_difference'", "radius"],
+        ),
+        (
+            f"smoke {HYPER}.name first_order --method.clip-virtual",
+            ["clip_virtual: has no effect with 'first_order'"],
+        ),
+        ("smoke --data.dir .", ["--data.dir", "'digits' needs no files"]),
+        # data that are not there
+        ("darts_cifar10", ["--data.dir: not given", "cifar-10-batches"]),
+        ("darts_cifar10 --data.dir none", ["none: no such file or folder"]),
+        ("smoke --data.classes 12", ["--data.classes", "fewer classes"]),
+    ],
+)
+def test_wrong_arguments(refused, arguments, parts):
+    said = refused(*arguments.split())
+    for part in parts:
+        assert part in said
+
+
+# --- data ---
+
+
+def cifar(folder, record=3073, label=1, cut=0):
+    """CIFAR-10 batches of 4 images in records of that many bytes."""
+    folder = folder / "cifar-10-batches-bin"
+    folder.mkdir()
+    for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
+        content = (bytes([label]) + bytes(record - 1)) * 4
+        (folder / f"{name}.bin").write_bytes(content[: len(content) - cut])
+
+
+def npz(folder, side=8, labels=(0, 1)):
+    images = np.random.default_rng(0).integers(0, 256, (64, side, side, 1), np.uint8)
+    labels = np.resize(labels, 64)
+    np.savez(
+        folder / "data.npz",
+        train_images=images,
+        train_labels=labels,
+        test_images=images[:2],
+        test_labels=labels[:2],
+    )
+
+
+CIFAR = "darts_cifar10 --data.dir . --batch-size 2"
+NPZ = "smoke --data.name npz --data.dir data.npz --data.limit 64"
+
+
+@pytest.mark.parametrize(
+    "make, arguments, parts",
+    [
+        (lambda folder: None, CIFAR, ["an empty folder", "cifar-10-batches-bin"]),
+        (lambda f: cifar(f, cut=100), CIFAR, ["data_batch_1.bin", "cut short", "3073"]),
+        (lambda f: cifar(f, record=3072), CIFAR, ["data_batch_1.bin", "3073"]),
+        (
+            lambda f: cifar(f, label=10),
+            CIFAR,
+            ["data_batch_1.bin", "label 10", "0 to 9"],
+        ),
+        (npz, f"{NPZ} --data.classes 3", ["data.npz has 2 classes", "expected 3"]),
+        (lambda f: npz(f, labels=(0, -1)), NPZ, ["data.npz", "-1"]),
+        (npz, f"{NPZ} --batch-size 33", ["--batch-size: 33", "32"]),
+        (
+            lambda f: npz(f, side=9),
+            NPZ,
+            ["images: 9 x 9 pixels", "2 reductions", "4 divides"],
+        ),
+        (
+            lambda f: npz(f, side=6),
+            f"{NPZ} --space darts_cnn",
+            ["images: 6 x 6 pixels", "4 divides"],
+        ),
+    ],
+)
+def test_wrong_data(refused, tmp_path, make, arguments, parts):
+    make(tmp_path)
+    said = refused(*arguments.split())
+    for part in parts:
+        assert part in said
+
+
+def test_a_run_folder_stays_as_it_was(refused, tmp_path):
+    """Wrong data are found before a folder that is there already is touched."""
+    npz(tmp_path, side=9)
+    (tmp_path / "run").mkdir()
+    refused(*NPZ.split(), "--run-dir", "run")
+    assert os.listdir(tmp_path / "run") == []
+
+
+# --- spaces ---
+
+
+def test_an_unknown_primitive(refused, monkeypatch):
+    cells = {
+        kind: dataclasses.replace(cell, primitives=("none", "sep_conv_3x4"))
+        for kind, cell in TOY.cells.items()
+    }
+    wrong = dataclasses.replace(TOY, name="wrong", cells=cells)
+    monkeypatch.setitem(SPACES, "wrong", wrong)
+    said = refused("smoke", "--space", "wrong")
+    assert "primitive: unknown 'sep_conv_3x4'; did you mean 'sep_conv_3x3'?" in said
+
+
+# --- the summary ---
+
+
+def test_summary_without_accuracy():
+    """A run that was stopped before its first epoch's end has none."""
+    cell = CellGenotype(((Connection("skip_connect", 0),),), (2,))
+    result = SimpleNamespace(
+        steps=3, accuracy=None, majority=0.5, genotype=Genotype("toy", {"normal": cell})
+    )
+    text = summary(SimpleNamespace(name="x", seed=4), result)
+    assert "accuracy" not in text and "3 steps, seed 4" in text
+    assert "skip_connect(c_{k-2})" in text
