@@ -100,10 +100,10 @@ def enable_cache() -> Path:
     Returns:
       The folder in use; by default `cache_folder`.
     """
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.values["jax_compilation_cache_dir"]:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    return Path(jax.config.jax_compilation_cache_dir)
+    return Path(str(jax.config.values["jax_compilation_cache_dir"]))
 
 
 def _processor() -> str:

@@ -1,13 +1,16 @@
 """From mixing weights to a discrete architecture."""
 
+from collections.abc import Mapping
+
 import numpy as np
+from jax.typing import ArrayLike
 
 from jdarts.spaces import CellGenotype, CellSpec, Connection, Genotype, SearchSpace
 
 __all__ = ["derive_cell", "derive_genotype"]
 
 
-def derive_genotype(space: SearchSpace, mix: dict[str, np.ndarray]) -> Genotype:
+def derive_genotype(space: SearchSpace, mix: Mapping[str, ArrayLike]) -> Genotype:
     """Keeps the strongest connections of every node.
 
     Args:
@@ -18,7 +21,7 @@ def derive_genotype(space: SearchSpace, mix: dict[str, np.ndarray]) -> Genotype:
     return Genotype(space=space.name, cells=cells)
 
 
-def derive_cell(spec: CellSpec, weights: np.ndarray) -> CellGenotype:
+def derive_cell(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
     """The rule of DARTS (ICLR 2019, section 2.4).
 
     An edge's strength is the largest weight among its primitives without `none` (which

@@ -110,9 +110,10 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     init_key, key = jax.random.split(jax.random.key(config.seed))
     shape = (config.batch_size, *images.image_shape)
     state = method.init(init_key, jnp.zeros(shape, jnp.result_type(float)))
-    data = DeviceData(images.train_images, images.train_labels, train, valid)
     everywhere = sharding.replicated(mesh)
-    state, data, key = jax.device_put((state, data, key), everywhere)
+    arrays = (images.train_images, images.train_labels, train, valid)
+    data = DeviceData(*jax.device_put(arrays, everywhere))
+    state, key = jax.device_put((state, key), everywhere)
     return Setup(method, images, data, state, key, per_epoch, mesh)
 
 

@@ -33,7 +33,7 @@ class SearchState(NamedTuple):
       model_state: the running statistics.
       arch: the architecture parameters.
       w_opt: the weight optimiser's state.
-      arch_opt: the architecture optimisers' states, one per part of `arch`.
+      arch_opt: the architecture optimiser's states: alpha's and beta's.
     """
 
     step: jax.Array
@@ -41,7 +41,7 @@ class SearchState(NamedTuple):
     model_state: PyTree
     arch: Arch
     w_opt: PyTree
-    arch_opt: Arch
+    arch_opt: tuple[PyTree, ...]
 
 
 class SearchBatches(NamedTuple):
@@ -116,7 +116,7 @@ def init_state(
             model_state=model_state,
             arch=arch,
             w_opt=training.weights.init(w),
-            arch_opt=Arch(*(training.arch.init(part) for part in arch)),
+            arch_opt=tuple(training.arch.init(part) for part in arch),
         )
 
     return init
@@ -139,7 +139,7 @@ def alternating_step(
 
     def arch_step(
         state: SearchState, batches: SearchBatches
-    ) -> tuple[Arch, Arch, Metrics]:
+    ) -> tuple[Arch, tuple[PyTree, ...], dict[str, Any]]:
         loss, gradient = hypergradient(
             problem.loss,
             problem.loss,
@@ -154,8 +154,9 @@ def alternating_step(
             training.arch.update(g, opt, part)
             for g, opt, part in zip(gradient, state.arch_opt, state.arch, strict=True)
         ]
-        updates, opt = (Arch(*parts) for parts in zip(*stepped, strict=True))
-        arch = relaxation.project(optax.apply_updates(state.arch, updates))
+        updates, opt = zip(*stepped, strict=True)
+        arch: Any = optax.apply_updates(state.arch, Arch(*updates))
+        arch = relaxation.project(arch)
         info = {"valid_loss": loss, "arch_gradient_norm": tree.norm(gradient)}
         return arch, opt, info
 

@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from jdarts import tree
 from jdarts.errors import UserError
@@ -82,8 +84,8 @@ def cosine_by_epoch(
       steps_per_epoch: weight steps in one epoch, >= 1.
     """
 
-    def schedule(step: jax.Array) -> jax.Array:
-        epoch = jnp.minimum(step // steps_per_epoch, epochs)
+    def schedule(step: ArrayLike) -> jax.Array:
+        epoch = jnp.minimum(jnp.asarray(step) // steps_per_epoch, epochs)
         share = 0.5 * (1 + jnp.cos(math.pi * epoch / epochs))
         return config.lr_min + (config.lr - config.lr_min) * share
 
@@ -97,8 +99,8 @@ def clip_by_norm(limit: float) -> optax.GradientTransformation:
     """
 
     def update(
-        updates: PyTree, state: optax.EmptyState, params: PyTree | None = None
-    ) -> tuple[PyTree, optax.EmptyState]:
+        updates: PyTree, state: Any, params: Any = None, **_: Any
+    ) -> tuple[PyTree, Any]:
         scale = jnp.minimum(1.0, limit / (tree.norm(updates) + 1e-6))
         return jax.tree.map(lambda u: scale * u, updates), state
 

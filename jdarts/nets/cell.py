@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jdarts.ops import Separable, SeparableOps, get_op, make_op
+from jdarts.ops import Separable, SeparableOps, get_op
 from jdarts.ops.conv import FactorizedReduce, ReLUConvBN
 from jdarts.ops.fence import fence
 from jdarts.spaces import CellSpec
@@ -42,8 +42,13 @@ class MixedSource(nn.Module):
             if isinstance(row, Separable):
                 separable.append((column, name, row))
             elif row is not None:
-                op = make_op(
-                    name, edges=edges, channels=x.shape[-1], stride=self.stride
+                op = row(
+                    edges=edges,
+                    channels=x.shape[-1],
+                    stride=self.stride,
+                    affine=False,
+                    normalise_pools=True,
+                    name=name,
                 )
                 value = op(x, train=train)
                 (per_edge if len(value) == edges > 1 else shared).append(

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -147,14 +147,15 @@ def supernet(
     def apply(
         w: PyTree, model_state: PyTree, mix: PyTree, images: jax.Array, train: bool
     ) -> tuple[jax.Array, PyTree]:
-        if train and model_state is None:
-            return module.apply({"params": w}, images, mix, train=True), None
-        variables = {"params": w, "batch_stats": model_state}
-        if not train:
-            return module.apply(variables, images, mix, train=False), model_state
+        variables = {"params": w}
+        if model_state is not None:
+            variables["batch_stats"] = model_state
+        keep = ["batch_stats"] if train and model_state is not None else []
+        # With `mutable` the result is always a pair.
+        logits: Any
         logits, updated = module.apply(
-            variables, images, mix, train=True, mutable=["batch_stats"]
+            variables, images, mix, train=train, mutable=keep
         )
-        return logits, updated["batch_stats"]
+        return logits, updated["batch_stats"] if keep else model_state
 
     return Network(init, apply)

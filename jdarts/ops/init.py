@@ -39,19 +39,19 @@ class Range(struct.PyTreeNode, meta.AxisMetadata):
         return self
 
 
-def _initializer(low: float, high: float) -> Callable[..., Range]:
+def _initializer(low: float, high: float) -> Callable[..., Any]:
     def init(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Range:
         return Range(jnp.zeros(shape, dtype), low, high)
 
     return init
 
 
-def uniform_fan_in(fan_in: int) -> Callable[..., Range]:
+def uniform_fan_in(fan_in: int) -> Callable[..., Any]:
     """Uniform in ``+-1 / sqrt(fan_in)``: PyTorch's default for layers of all kinds."""
     return _initializer(-(fan_in**-0.5), fan_in**-0.5)
 
 
-def constant(value: float) -> Callable[..., Range]:
+def constant(value: float) -> Callable[..., Any]:
     """The same value everywhere."""
     return _initializer(value, value)
 

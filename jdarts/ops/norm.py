@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from jdarts.ops import native
 from jdarts.ops.init import constant
-from jdarts.ops.primitive import new_primitive
+from jdarts.ops.primitive import new_primitive, zero_tangent
 
 __all__ = ["BatchNorm"]
 
@@ -141,7 +141,7 @@ def _project_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Any]:
     if type(along_r) is not ad.Zero:
         terms.append(out * _per_channel(along_r / r))
     if not terms:
-        return out, ad.Zero.from_primal_value(out)
+        return out, zero_tangent(out)
     return out, functools.reduce(jnp.add, terms)
 
 

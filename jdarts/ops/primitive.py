@@ -14,7 +14,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-__all__ = ["linear_pair", "new_primitive"]
+__all__ = ["linear_pair", "new_primitive", "zero_tangent"]
 
 Implementation = Callable[..., Any]
 
@@ -98,12 +98,17 @@ def linear_pair(
     return forth.bind
 
 
+def zero_tangent(x: jax.Array) -> Any:
+    """What a jvp rule returns for a result that does not move."""
+    return ad.Zero.from_primal_value(x)  # pyrefly: ignore
+
+
 def _linear_jvp(
     primitive: Primitive, primals: tuple, tangents: tuple, **params: Any
 ) -> tuple:
     out = primitive.bind(*primals, **params)
     if type(tangents[0]) is ad.Zero:
-        return out, ad.Zero.from_primal_value(out)
+        return out, zero_tangent(out)
     return out, primitive.bind(tangents[0], *primals[1:], **params)
 
 

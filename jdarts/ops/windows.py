@@ -109,10 +109,8 @@ def scatter_taps(
     reach = (dilation * (window.kernel - 1)) // stride
     # Phase r holds the padded rows stride * t + r; it needs output rows t - offset.
     counts = tuple(-(-(n + padding) // stride) for n in size)
-    after = tuple(
-        max(0, n - rows)
-        for n, rows in zip(counts, operands[0].shape[-3:-1], strict=True)
-    )
+    rows, columns = operands[0].shape[-3:-1]
+    after = (max(0, counts[0] - rows), max(0, counts[1] - columns))
     padded = [
         fence(_pad(x, reach, after, value))
         for x, value in zip(operands, pad_values, strict=True)
