@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import jax
 import tyro
 
 from jdarts.config import SearchConfig, config_names, load_config
 from jdarts.errors import RunError, UserError, unknown_choice
 from jdarts.methods import METHODS, get_method
 
-__all__ = ["SearchCommand", "parse_search", "run_command"]
+__all__ = ["SearchCommand", "parse_search", "run_command", "use_huge_pages"]
 
 _DEFAULT = "digits"
 
@@ -122,9 +123,22 @@ def _one_line_errors() -> Iterator[None]:
             raise
         text = re.sub(r"\x1b\[[0-9;]*m|[─│╭╮╰╯]", " ", printed.getvalue())
         text = re.sub(r"\s+", " ", text).strip()
-        text = re.split(r" For full helptext", text)[0]
+        text = re.split(r" (?:For full|Argument) helptext| Perhaps you meant", text)[0]
         text = re.sub(r"^(Parsing error|Unrecognized options) ", "", text)
         raise UserError(f"command line: {text}") from None
+
+
+def use_huge_pages() -> None:
+    """Starts this process once more with large memory pages for large arrays (Linux).
+
+    XLA:CPU asks for a step's memory anew at every call, and the system hands it out in
+    pages of 4 KiB: for a supernet that can take as long as the step. The C library
+    reads this setting only when a process starts. Does nothing where
+    ``GLIBC_TUNABLES`` is set already; other C libraries ignore it.
+    """
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def run_command(main: Callable[[list[str]], int], arguments: list[str]) -> int:
@@ -143,6 +157,15 @@ def run_command(main: Callable[[list[str]], int], arguments: list[str]) -> int:
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print(
+            "error: the device has too little memory; a smaller --batch-size, "
+            "--channels or --layers, or --remat, needs less",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("error: interrupted; what was saved before stays", file=sys.stderr)
         return 130

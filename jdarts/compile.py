@@ -37,7 +37,8 @@ def compiler_options(platform: str | None = None) -> dict[str, Any]:
 def jit(fun: Callable[..., Any], **options: Any) -> Any:
     """`jax.jit` with `compiler_options` of the default backend.
 
-    Results are the same without it; on CPU a search step is several times slower then.
+    Results are the same without it up to rounding; on CPU fences then have no effect
+    and a search step is slower.
 
     Args:
       fun: the function to compile; only for the outermost one, not inside another jit.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import math
 import types
 import typing
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from jdarts.data import DataConfig
 from jdarts.errors import UserError, unknown_choice
 from jdarts.io import read_json
-from jdarts.methods import METHODS, get_method
+from jdarts.methods import get_method, name_of
 from jdarts.methods.darts import DartsConfig
 from jdarts.spaces import get_space
 
@@ -34,7 +35,10 @@ class SearchConfig:
     batch_size: int = 64
     """Images in a training batch and in a validation batch, >= 1."""
     seed: int = 2
-    """Every random choice of the run derives from it. >= 0."""
+    """Every random choice of the run derives from it; 0 to 4294967295."""
+    remat: bool = False
+    """Compute the inside of each cell again in backward passes: less memory, more time.
+    """
     steps: int | None = None
     """Stop after this many steps in all (for a trial); not given: after all epochs."""
     log_every: int = 10
@@ -55,10 +59,11 @@ class SearchConfig:
         get_space(self.space)
         for field in ("channels", "layers", "epochs", "batch_size", "log_every"):
             _check_least(field, getattr(self, field), 1)
-        _check_least("seed", self.seed, 0)
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed: {self.seed}; expected 0 to {2**32 - 1}")
         if self.steps is not None:
             _check_least("steps", self.steps, 1)
-        if not self.checkpoint_minutes > 0:
+        if not (self.checkpoint_minutes > 0 and math.isfinite(self.checkpoint_minutes)):
             raise UserError(
                 f"--checkpoint-minutes: {self.checkpoint_minutes}; expected more than 0"
             )
@@ -130,10 +135,9 @@ def _run_config_file(path: Path) -> SearchConfig:
 
 def to_json(config: SearchConfig) -> dict[str, Any]:
     """Plain data for JSON; the method's row is its ``"name"``."""
+    name = name_of(config.method)
     data = _plain(config)
-    row = next(n for n, r in METHODS.items() if r.config is type(config.method))
-    data["method"] = {"name": row, **data["method"]}
-    return data
+    return data | {"method": {"name": name, **data["method"]}}
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ nothing is known of networks: losses are functions, weights and architectures py
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -267,15 +268,17 @@ class HypergradientConfig:
 def _make_unrolled(steps: int = 1, mode: str = "forward") -> Hypergradient:
     modes = {"forward": unrolled_forward, "reverse": unrolled_reverse}
     if mode not in modes:
-        raise unknown_choice("hypergradient.mode", mode, modes)
+        raise unknown_choice("--method.hypergradient.mode", mode, modes)
     if steps < 1:
-        raise UserError(f"hypergradient.steps: found {steps}, expected at least 1")
+        raise UserError(f"--method.hypergradient.steps: {steps}; expected at least 1")
     return modes[mode](steps)
 
 
 def _make_finite_difference(radius: float = 0.01) -> Hypergradient:
-    if not radius > 0:
-        raise UserError(f"hypergradient.radius: found {radius}, expected more than 0")
+    if not 0 < radius < math.inf:
+        raise UserError(
+            f"--method.hypergradient.radius: {radius}; expected more than 0"
+        )
     return finite_difference(radius)
 
 
@@ -299,7 +302,7 @@ def make_hypergradient(config: HypergradientConfig) -> Hypergradient:
         hypergradient does not have.
     """
     if config.name not in HYPERGRADIENTS:
-        raise unknown_choice("hypergradient.name", config.name, HYPERGRADIENTS)
+        raise unknown_choice("--method.hypergradient.name", config.name, HYPERGRADIENTS)
     row = HYPERGRADIENTS[config.name]
     given = {
         field.name: getattr(config, field.name)
@@ -309,7 +312,7 @@ def make_hypergradient(config: HypergradientConfig) -> Hypergradient:
     for option in given:
         if option not in row.options:
             raise UserError(
-                f"hypergradient.{option}: has no effect with '{config.name}'; "
+                f"--method.hypergradient.{option}: has no effect with '{config.name}'; "
                 f"expected {' or '.join(row.options) or 'no option'}"
             )
     return row.make(**given)

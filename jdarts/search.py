@@ -2,7 +2,7 @@
 
 import sys
 
-from jdarts.cli import parse_search, run_command
+from jdarts.cli import parse_search, run_command, use_huge_pages
 from jdarts.compile import enable_cache
 from jdarts.config import SearchConfig, to_json
 from jdarts.io import RunFolder, cell_svg, cell_text, write_atomic
@@ -52,4 +52,5 @@ def summary(config: SearchConfig, result: SearchResult) -> str:
 
 
 if __name__ == "__main__":
+    use_huge_pages()
     sys.exit(run_command(main, sys.argv[1:]))

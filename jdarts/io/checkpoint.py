@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import gc
 import json
 import logging
@@ -356,9 +357,21 @@ def _errno(error: BaseException) -> int | None:
     return int(found[1]) if found else None
 
 
+@functools.cache  # once in a process
 def _quieten_orbax() -> None:
-    """Keeps Orbax's log, with its tracebacks of handled errors, off the terminal."""
+    """Keeps Orbax's log, with its tracebacks of handled errors, off the terminal.
+
+    Also what its reads say that are still under way in threads when one has failed:
+    they end after their event loop is closed, at any later time.
+    """
     logging.getLogger("absl").addFilter(_not_from_orbax)
+    usual = sys.unraisablehook
+
+    def hook(complaint: Any) -> None:
+        if str(complaint.exc_value) != "Event loop is closed":
+            usual(complaint)
+
+    sys.unraisablehook = hook
 
 
 def _not_from_orbax(record: logging.LogRecord) -> bool:

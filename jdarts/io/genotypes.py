@@ -51,7 +51,7 @@ class GenotypeLog:
           UserError: if the file cannot be written.
         """
         kept = {n: genotype for n, genotype in self.epochs.items() if n <= epoch}
-        if kept != self.epochs:
+        if kept != self.epochs or self.final is not None:
             self._write(kept, None)
 
     def _read(self) -> None:

@@ -101,6 +101,11 @@ class RunFolder:
         """The result in words."""
         return self.path / "summary.txt"
 
+    def remove_results(self) -> None:
+        """Removes the summary and drawings of a shorter search that now goes on."""
+        for file in (self.summary, *self.path.glob("cell_*.svg")):
+            file.unlink(missing_ok=True)
+
     def drawing(self, kind: str) -> Path:
         """The drawing of the derived cell of that type."""
         return self.path / f"cell_{kind}.svg"

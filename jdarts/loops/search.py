@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdarts import compile, sharding
+from jdarts import compile, sharding, tree
 from jdarts.config import SearchConfig
 from jdarts.data import (
     Images,
@@ -32,7 +32,7 @@ from jdarts.spaces import Genotype, get_space
 
 __all__ = ["SearchResult", "Setup", "run_search", "setup"]
 
-_CHUNK_SECONDS = 2.0  # between two reports, and the longest wait for SIGTERM
+_CHUNK_SECONDS = 2.0  # between two reports; a signal waits as long, or for one step
 
 
 class Setup(NamedTuple):
@@ -42,7 +42,7 @@ class Setup(NamedTuple):
       method: the search method.
       images: the data set.
       data: the training part, on the devices.
-      state: the start of the search, on the devices.
+      state: the start of the search, on the devices; the search donates it.
       key: the run's key, on the devices.
       steps_per_epoch: steps in one epoch.
       mesh: the devices.
@@ -97,12 +97,14 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         config.seed,
     )
     per_epoch = _steps_per_epoch(config, len(train), len(valid))
+    _check_steps(config, per_epoch)
     space = get_space(config.space)
     network = supernet(
         space,
         channels=config.channels,
         layers=config.layers,
         classes=images.num_classes,
+        remat=config.remat,
     )
     method = build_method(
         config.method, space, network, epochs=config.epochs, steps_per_epoch=per_epoch
@@ -114,6 +116,11 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     arrays = (images.train_images, images.train_labels, train, valid)
     data = DeviceData(*jax.device_put(arrays, everywhere))
     state, key = jax.device_put((state, key), everywhere)
+    if method.train_batches > per_epoch:
+        raise UserError(
+            f"--method.hypergradient.steps: {method.train_batches} virtual steps, but "
+            f"an epoch has {per_epoch} batches; expected at most {per_epoch}"
+        )
     return Setup(method, images, data, state, key, per_epoch, mesh)
 
 
@@ -125,6 +132,15 @@ def _steps_per_epoch(config: SearchConfig, train: int, valid: int) -> int:
                 f"that train the {part}; expected at most {count}"
             )
     return steps_per_epoch(train, config.batch_size)
+
+
+def _check_steps(config: SearchConfig, per_epoch: int) -> None:
+    total = config.epochs * per_epoch
+    if config.steps is not None and config.steps > total:
+        raise UserError(
+            f"--steps: {config.steps} is more than the {total} steps of "
+            f"{config.epochs} epochs; expected at most {total}"
+        )
 
 
 class _Search:
@@ -146,6 +162,9 @@ class _Search:
         self.sums: dict[str, float] = {}  # over the epoch, for its mean losses
         self.step = 0
         self.accuracy: float | None = None
+        self.evaluated = -1  # the step at which the accuracy was measured
+        self._saved = time.monotonic()
+        self._finite = jax.jit(tree.all_finite)
 
     # --- compiling ---
 
@@ -200,13 +219,26 @@ class _Search:
             self.state, self.step = restored.state, restored.step
             self.sums = restored.meta["sums"]
             self.accuracy = restored.meta["accuracy"]
+            self.evaluated = restored.meta["evaluated"]
             self.say(f"resuming {self.folder.path} at step {self.step}")
+        if self.step > self.last_step:
+            raise UserError(
+                f"--steps: {self.last_step}; {self.folder.path} is already at step "
+                f"{self.step}; expected at least that"
+            )
         self.metrics.truncate_after(self.step)
         if not self.finished:
+            self.folder.remove_results()
             self.genotypes.truncate_after(self.step // self.setup.steps_per_epoch)
 
     def save(self, checkpoints: Checkpoints) -> None:
-        meta = {"sums": self.sums, "accuracy": self.accuracy}
+        if not self._finite((self.state.w, self.state.arch)):
+            raise self._not_finite(f"after step {self.step} (in the weights)")
+        meta = {
+            "sums": self.sums,
+            "accuracy": self.accuracy,
+            "evaluated": self.evaluated,
+        }
         checkpoints.save(self.step, self.state, meta)
         self._saved = time.monotonic()
 
@@ -219,13 +251,16 @@ class _Search:
     def run(self, checkpoints: Checkpoints, stop: StopRequest) -> None:
         per_epoch = self.setup.steps_per_epoch
         self._saved, length = time.monotonic(), 1
+        if self.finished:  # stopped by a signal just where it now has to end
+            self._end_epoch(self.say)
+            self.save(checkpoints)
         with Progress("search", self.last_step, self.step) as progress:
             while not self.finished and stop.signal is None:
                 epoch_end = (self.step // per_epoch + 1) * per_epoch
                 count = min(length, epoch_end - self.step, self.last_step - self.step)
                 length = self._advance(count, progress)
                 if self.step == epoch_end or self.finished:
-                    self._end_epoch(progress)
+                    self._end_epoch(progress.print)
                     self.save(checkpoints)
                 elif self._due():
                     self.save(checkpoints)
@@ -244,8 +279,9 @@ class _Search:
         )
         log = {k: np.asarray(v)[:count] for k, v in jax.device_get(device_log).items()}
         seconds = time.monotonic() - start
-        self._check_finite(log)
-        for i in range(count):
+        finite = np.all([np.isfinite(values) for values in log.values()], axis=0)
+        good = count if finite.all() else int(np.argmin(finite))
+        for i in range(good):
             row = {name: float(values[i]) for name, values in log.items()}
             self.step += 1
             for name in ("train_loss", "train_accuracy", "valid_loss"):
@@ -253,9 +289,10 @@ class _Search:
             self.sums["steps"] = self.sums.get("steps", 0) + 1
             if self.step % self.config.log_every == 0:
                 self.metrics.append({"kind": "step", "step": self.step, **row})
-        epoch = min(
-            (self.step - 1) // self.setup.steps_per_epoch + 1, self.config.epochs
-        )
+        if good < count:
+            values = ", ".join(f"{n} {v[good]:g}" for n, v in sorted(log.items()))
+            raise self._not_finite(f"at step {self.step + 1} ({values})")
+        epoch = (self.step - 1) // self.setup.steps_per_epoch + 1
         progress.update(
             self.step,
             f"train {log['train_loss'][-1]:.4f}  valid {log['valid_loss'][-1]:.4f}",
@@ -264,28 +301,25 @@ class _Search:
         fitting = round(count * _CHUNK_SECONDS / max(seconds, 1e-3))
         return int(np.clip(fitting, 1, min(2 * count, MAX_STEPS)))
 
-    def _check_finite(self, log: dict[str, np.ndarray]) -> None:
-        finite = np.all([np.isfinite(values) for values in log.values()], axis=0)
-        if finite.all():
-            return
-        bad = int(np.argmin(finite))
-        values = ", ".join(f"{name} {v[bad]:g}" for name, v in sorted(log.items()))
-        raise RunError(
-            f"{self.folder.path}: not finite at step {self.step + bad + 1} ({values}); "
-            "checkpoints of earlier steps are kept; expected a lower "
-            "--method.weights.lr or --method.weights.clip in a new run"
+    def _not_finite(self, where: str) -> RunError:
+        return RunError(
+            f"{self.folder.path}: not finite {where}; checkpoints of earlier steps are "
+            "kept; a new run with lower learning rates (--method.weights.lr, "
+            "--method.arch.lr) may help"
         )
 
-    def _end_epoch(self, progress: Progress) -> None:
+    def _end_epoch(self, say: Callable[[str], None]) -> None:
+        """Evaluates and derives; also where the search ends inside an epoch."""
         per_epoch, config = self.setup.steps_per_epoch, self.config
-        epoch = -(-self.step // per_epoch)
+        epoch, whole = -(-self.step // per_epoch), self.step % per_epoch == 0
         found = self.evaluate()
         count = float(found.count)
-        self.accuracy = float(found.correct) / count
+        self.accuracy, self.evaluated = float(found.correct) / count, self.step
         genotype = self.discretize()
-        steps = max(self.sums.pop("steps", 0), 1)
-        means = {name: value / steps for name, value in self.sums.items()}
-        self.sums = {}
+        steps = self.sums["steps"]
+        means = {n: value / steps for n, value in self.sums.items() if n != "steps"}
+        if whole:
+            self.sums = {}
         row = {f"epoch_{name}": value for name, value in means.items()}
         row |= {
             "supernet_loss": float(found.loss) / count,
@@ -295,9 +329,10 @@ class _Search:
             row[f"skips_{kind}"] = sum(
                 c.primitive == "skip_connect" for c in cell.connections
             )
-        self.metrics.append({"kind": "epoch", "step": self.step, "epoch": epoch, **row})
+        kind = "epoch" if whole else "stop"
+        self.metrics.append({"kind": kind, "step": self.step, "epoch": epoch, **row})
         self.genotypes.record(epoch, genotype)
-        progress.print(
+        say(
             f"epoch {epoch}/{config.epochs}: train loss {means['train_loss']:.4f}, "
             f"valid loss {means['valid_loss']:.4f}, supernet accuracy "
             f"{100 * self.accuracy:.2f} %"
@@ -342,13 +377,12 @@ def run_search(
       RunError: if a loss is not finite.
     """
     search, stop = _Search(config, start, folder, say), StopRequest()
-    with Checkpoints(folder.checkpoints) as checkpoints:
+    with stop, Checkpoints(folder.checkpoints) as checkpoints:
         search.resume(checkpoints)
-        if not search.finished:
+        if search.evaluated < search.last_step:
             search.compile()
-            with stop:
-                search.run(checkpoints, stop)
-                checkpoints.wait()
+            search.run(checkpoints, stop)
+            checkpoints.wait()
     genotype = search.discretize()
     if stop.signal is None:
         search.genotypes.finish(genotype)

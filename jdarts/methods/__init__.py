@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jdarts.errors import unknown_choice
+from jdarts.errors import UserError, unknown_choice
 from jdarts.methods import darts
 from jdarts.methods.base import SearchBatches, SearchMethod, SearchState
 
@@ -15,6 +15,7 @@ __all__ = [
     "SearchState",
     "build_method",
     "get_method",
+    "name_of",
 ]
 
 
@@ -58,7 +59,19 @@ def get_method(name: str) -> MethodRow:
     return METHODS[name]
 
 
+def name_of(config: Any) -> str:
+    """The row whose configuration this is.
+
+    Raises:
+      UserError: if it is none's.
+    """
+    for name, row in METHODS.items():
+        if row.config is type(config):
+            return name
+    kinds = ", ".join(row.config.__name__ for row in METHODS.values())
+    raise UserError(f"method: found {type(config).__name__}; expected one of {kinds}")
+
+
 def build_method(config: Any, *args: Any, **kwargs: Any) -> SearchMethod:
     """Builds the method whose configuration this is; see `MethodRow.build`."""
-    row = next(row for row in METHODS.values() if row.config is type(config))
-    return row.build(config, *args, **kwargs)
+    return METHODS[name_of(config)].build(config, *args, **kwargs)

@@ -49,7 +49,8 @@ class SearchBatches(NamedTuple):
 
     Attributes:
       train: training batches on a leading axis: the first is the weight step's, and
-        virtual step k reads number k.
+        virtual step k reads number k. In a search that is the batch of the k-th weight
+        step from here (after the epoch's last one its first ones again).
       valid: one validation batch.
     """
 

@@ -1,6 +1,7 @@
 """DARTS: continuous relaxation by softmax, alternating bilevel steps."""
 
 import dataclasses
+import math
 
 from jdarts.derive import derive_genotype
 from jdarts.errors import UserError
@@ -64,12 +65,15 @@ def build(
     Raises:
       UserError: for a setting out of range, or one that has no effect.
     """
-    config.weights.check("method.weights")
-    config.arch.check("method.arch")
-    if config.init_scale < 0:
-        raise UserError(f"method.init_scale: found {config.init_scale}, expected >= 0")
+    config.weights.check("--method.weights")
+    config.arch.check("--method.arch")
+    if not 0 <= config.init_scale < math.inf:
+        raise UserError(f"--method.init-scale: {config.init_scale}; expected >= 0")
     if config.clip_virtual and config.hypergradient.name == "first_order":
-        raise UserError("method.clip_virtual: has no effect with 'first_order'")
+        raise UserError(
+            "--method.clip-virtual: has no effect with 'first_order'; expected "
+            "--method.hypergradient.name unrolled or finite_difference"
+        )
     hypergradient = make_hypergradient(config.hypergradient)
     relaxation = softmax(config.init_scale)
     problem = classification(network, relaxation.weights)

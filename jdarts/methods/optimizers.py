@@ -70,7 +70,8 @@ class ArchOptimizer:
 
 def _check(where: str, name: str, value: float, valid: bool, expected: str) -> None:
     if not (valid and math.isfinite(value)):
-        raise UserError(f"{where}.{name}: found {value}, expected {expected}")
+        flag = name.replace("_", "-")
+        raise UserError(f"{where}.{flag}: {value}; expected {expected}")
 
 
 def cosine_by_epoch(

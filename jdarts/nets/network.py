@@ -123,7 +123,7 @@ def supernet(
         inside of each cell again: less memory for more time, the same numbers.
 
     Raises:
-      UserError: if a size is out of range, or the depth makes two reductions coincide.
+      UserError: if a size is out of range.
     """
     for name, value, least in (
         ("channels", channels, 1),
@@ -131,7 +131,7 @@ def supernet(
         ("classes", classes, 2),
     ):
         if value < least:
-            raise UserError(f"{name}: found {value}, expected at least {least}")
+            raise UserError(f"--{name}: {value}; expected at least {least}")
     module = _Supernet(space, channels, layers, classes, remat)
     mix_shape = {
         kind: jax.ShapeDtypeStruct((len(s.edges), len(s.primitives)), jnp.float32)

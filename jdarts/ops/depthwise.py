@@ -182,6 +182,8 @@ def _conv_shape(x: ShapedArray, w: ShapedArray, *, window: Window) -> ShapedArra
     sources, batch, height, width, channels = x.shape
     if w.shape[0] % sources or w.shape[1:] != (window.kernel, window.kernel, channels):
         raise TypeError(f"depthwise_conv: sources {x.shape} and kernels {w.shape}")
+    if x.dtype != w.dtype:
+        raise TypeError(f"depthwise_conv: sources {x.dtype} and kernels {w.dtype}")
     rows, columns = window.out_size(height), window.out_size(width)
     return ShapedArray((w.shape[0], batch, rows, columns, channels), x.dtype)
 

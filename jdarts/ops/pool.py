@@ -40,7 +40,7 @@ def _winner_shifts(x: Array, *, window: Window) -> Array:
     (_, _, best), *others = gather_taps(x, window, -jnp.inf)
     winner = jnp.zeros(best.shape, jnp.int8)
     for number, (_, _, tap) in enumerate(others, start=1):
-        better = tap > best
+        better = (tap > best) | jnp.isnan(tap)  # as in PyTorch
         best = jnp.where(better, tap, best)
         winner = jnp.where(better, jnp.int8(number), winner)
     return fence(winner)

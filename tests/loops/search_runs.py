@@ -9,12 +9,12 @@ from jdarts.cli import parse_search
 from jdarts.io import Checkpoints
 from jdarts.loops.search import setup
 
-# 16 steps an epoch, 32 in all; first order is traced and compiled soonest.
+# Long enough to be caught in the middle; first order is traced and compiled soonest.
 BASE = (
-    "smoke --channels 2 --layers 2 --batch-size 8 --data.limit 256 --log-every 1 "
-    "--method.hypergradient.name first_order"
+    "smoke --channels 2 --layers 2 --batch-size 8 --data.limit 512 --log-every 1 "
+    "--epochs 3 --method.hypergradient.name first_order"
 ).split()
-STEPS, PER_EPOCH = 32, 16
+STEPS, PER_EPOCH, EPOCHS = 96, 32, (1, 2, 3)
 # A checkpoint after every chunk of steps.
 OFTEN = ("--checkpoint-minutes", "1e-9")
 

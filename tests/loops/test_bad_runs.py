@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 from search_runs import (
+    EPOCHS,
     OFTEN,
     PER_EPOCH,
     STEPS,
@@ -76,19 +77,19 @@ def test_the_newest_checkpoint_is_corrupt(copied, unbroken, search, capsys, capl
     with caplog.at_level(logging.WARNING, "jdarts"):
         assert search(copied) == 0
     assert f"checkpoints/{STEPS}: damaged" in caplog.text
-    assert f"continuing from step {PER_EPOCH}" in caplog.text
-    assert f"resuming {copied} at step {PER_EPOCH}" in capsys.readouterr().out
+    assert f"continuing from step {STEPS - PER_EPOCH}" in caplog.text
+    assert f"resuming {copied} at step {STEPS - PER_EPOCH}" in capsys.readouterr().out
     shutil.rmtree(copied / "checkpoints" / f"{STEPS}.damaged")
     assert_same_run(copied, unbroken)
 
 
 def test_all_checkpoints_are_corrupt(copied, search, capsys):
-    for step in (PER_EPOCH, STEPS):
-        spoil(copied, step)
+    for epoch in EPOCHS:
+        spoil(copied, epoch * PER_EPOCH)
     before = contents(copied)
     assert search(copied) == 2
     said = error_line(capsys)
-    assert "none of its 2 checkpoints can be read" in said
+    assert "none of its 3 checkpoints can be read" in said
     assert str(copied / "checkpoints") in said
     assert contents(copied) == before
 

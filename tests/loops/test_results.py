@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from search_runs import BASE, PER_EPOCH, STEPS, base_setup, last_checkpoint
+from search_runs import BASE, EPOCHS, PER_EPOCH, STEPS, base_setup, last_checkpoint
 
 from jdarts.cli import parse_search
 from jdarts.compile import jit
@@ -36,7 +36,7 @@ def test_files(unbroken):
     names |= {"summary.txt", "cell_normal.svg", "cell_reduce.svg"}
     assert {path.name for path in unbroken.iterdir()} == names
     saved = {path.name for path in (unbroken / "checkpoints").iterdir()}
-    assert saved == {str(PER_EPOCH), str(STEPS)}
+    assert saved == {str(epoch * PER_EPOCH) for epoch in EPOCHS}
 
 
 def test_rows_of_steps(rows):
@@ -46,7 +46,7 @@ def test_rows_of_steps(rows):
         assert row.keys() == {"kind", "step", *STEP_NUMBERS}
         assert all(math.isfinite(row[name]) for name in STEP_NUMBERS)
     assert steps[0]["lr"] == pytest.approx(0.025)
-    assert steps[-1]["lr"] == pytest.approx(0.013)  # the cosine's middle
+    assert steps[-1]["lr"] == pytest.approx(0.007)  # the cosine at 2/3
 
 
 def test_every_so_many_steps(search, unbroken, rows, tmp_path):
@@ -57,7 +57,7 @@ def test_every_so_many_steps(search, unbroken, rows, tmp_path):
 
 
 def test_rows_of_epochs(rows):
-    for epoch in (1, 2):
+    for epoch in EPOCHS:
         end = epoch * PER_EPOCH
         place = next(i for i, row in enumerate(rows) if row.get("epoch") == epoch)
         row, before = rows[place], rows[place - PER_EPOCH : place]
@@ -67,7 +67,7 @@ def test_rows_of_epochs(rows):
             assert row[f"epoch_{name}"] == pytest.approx(mean, rel=1e-12)
         assert 0 < row["supernet_accuracy"] < 1
         assert row["supernet_loss"] > 0
-    assert sum(row["kind"] == "epoch" for row in rows) == 2
+    assert sum(row["kind"] == "epoch" for row in rows) == len(EPOCHS)
 
 
 def test_supernet_accuracy_is_that_of_the_saved_state(unbroken, rows):
@@ -88,7 +88,7 @@ def test_supernet_accuracy_is_that_of_the_saved_state(unbroken, rows):
 
 def test_genotypes(unbroken):
     stored = json.loads((unbroken / "genotype.json").read_text())
-    assert [row["epoch"] for row in stored["epochs"]] == [1, 2]
+    assert [row["epoch"] for row in stored["epochs"]] == list(EPOCHS)
     assert stored["final"] == stored["epochs"][-1]["genotype"]
     state = last_checkpoint(unbroken).state
     derived = base_setup().method.discretize(state.arch)

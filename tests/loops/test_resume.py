@@ -61,7 +61,7 @@ def broken(start_search, tmp_path_factory):
             name != "while compiling"
         )
         said.append(out)
-    process = start_search(folder, *OFTEN)
+    process = start_search(folder)  # saves only at the end of an epoch, and when told
     out, err = signal_when(process, lambda: rows(folder) > PER_EPOCH, signal.SIGTERM)
     said.append(out)
     stopped = process.returncode, out, err, last_checkpoint(folder).step, rows(folder)

@@ -171,12 +171,12 @@ def test_architecture_moves_before_the_weights():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (DartsConfig(init_scale=-1.0), "method.init_scale: found -1.0"),
+        (DartsConfig(init_scale=-1.0), "--method.init-scale: -1.0"),
         (
             DartsConfig(HypergradientConfig("first_order"), clip_virtual=True),
-            "method.clip_virtual: has no effect",
+            "--method.clip-virtual: has no effect",
         ),
-        (DartsConfig(HypergradientConfig("unrolled", steps=0)), "steps: found 0"),
+        (DartsConfig(HypergradientConfig("unrolled", steps=0)), "steps: 0"),
     ],
 )
 def test_bad_darts_settings(config, message):

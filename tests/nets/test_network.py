@@ -197,9 +197,9 @@ def test_every_space_makes_a_network(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"channels": 0}, "channels: found 0"),
-        ({"layers": 0}, "layers: found 0"),
-        ({"classes": 1}, "classes: found 1"),
+        ({"channels": 0}, "channels: 0"),
+        ({"layers": 0}, "layers: 0"),
+        ({"classes": 1}, "classes: 1"),
     ],
 )
 def test_sizes_out_of_range(change, message):

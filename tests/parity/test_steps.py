@@ -77,9 +77,7 @@ def find_state(opt_state, kind):
 
 def alpha_gradient(config, before, after):
     """The gradient that Adam got, less the weight decay: mu' = b1 mu + (1 - b1) g."""
-    mu = [
-        find_state(s.arch_opt[0], optax.ScaleByAdamState).mu for s in (before, after)
-    ]
+    mu = [find_state(s.arch_opt[0], optax.ScaleByAdamState).mu for s in (before, after)]
     b1, decay = config.arch.b1, config.arch.weight_decay
     return jax.tree.map(
         lambda m, n, alpha: (n - b1 * m) / (1 - b1) - decay * alpha,

@@ -4,7 +4,7 @@ XLA:CPU takes long to compile convolutions, pools and normalisers of many edges,
 runs some of them slowly (a depthwise weight gradient eight times more slowly). The
 kernels here are built on first use into the user's cache folder (some seconds). Where
 there is no compiler, or ``JDARTS_NATIVE=0`` is set, the lowering in plain JAX serves:
-the same results, more slowly.
+the same results up to rounding, more slowly.
 """
 
 import concurrent.futures
@@ -25,6 +25,7 @@ import jaxlib
 import numpy as np
 
 from jdarts.compile import cache_folder
+from jdarts.errors import UserError
 from jdarts.ops.windows import Window
 
 __all__ = ["available", "call", "depthwise", "pool", "usable"]
@@ -51,7 +52,10 @@ _HANDLERS = (
 @functools.cache
 def available() -> bool:
     """Whether the kernels are built (now, if need be) and known to XLA."""
-    if os.environ.get("JDARTS_NATIVE", "1") == "0":
+    wish = os.environ.get("JDARTS_NATIVE", "1")
+    if wish not in ("0", "1"):
+        raise UserError(f"JDARTS_NATIVE: found '{wish}', expected 0 or 1")
+    if wish == "0":
         return False
     try:
         library = ctypes.CDLL(str(_build()))
@@ -142,7 +146,7 @@ def depthwise(
     Returns:
       The result; None where the lowering in plain JAX has to serve.
     """
-    if window.kernel not in (3, 5, 7) or not usable(a.dtype):
+    if window.kernel not in (3, 5, 7) or a.dtype != b.dtype or not usable(a.dtype):
         return None
     return call(
         f"depthwise_{name}",

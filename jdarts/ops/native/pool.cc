@@ -57,7 +57,8 @@ void Winner(ffi::ThreadPool& pool, const Geometry& g, const T* x, int8_t* winner
     ForTaps(g, h, u, [&](int64_t tap, int64_t seen) {
       const T* pixel = x + n * g.in() + seen;
       for (int64_t c = 0; c < g.channels; ++c) {
-        const bool better = first || pixel[c] > value[c];
+        // A NaN wins, as in PyTorch.
+        const bool better = first || pixel[c] > value[c] || pixel[c] != pixel[c];
         value[c] = better ? pixel[c] : value[c];
         where[c] = better ? static_cast<int8_t>(tap) : where[c];
       }
