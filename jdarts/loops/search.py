@@ -377,12 +377,13 @@ def run_search(
       RunError: if a loss is not finite.
     """
     search, stop = _Search(config, start, folder, say), StopRequest()
-    with stop, Checkpoints(folder.checkpoints) as checkpoints:
+    with Checkpoints(folder.checkpoints) as checkpoints:
         search.resume(checkpoints)
         if search.evaluated < search.last_step:
             search.compile()
-            search.run(checkpoints, stop)
-            checkpoints.wait()
+            with stop:  # before this there is nothing to save: a signal acts at once
+                search.run(checkpoints, stop)
+                checkpoints.wait()
     genotype = search.discretize()
     if stop.signal is None:
         search.genotypes.finish(genotype)
