@@ -45,7 +45,7 @@ class GenotypeLog:
         self._write(self.epochs, genotype)
 
     def truncate_after(self, epoch: int) -> None:
-        """Drops later epochs, and with them the final genotype that came after them.
+        """Drops later epochs, and the final genotype: the run goes on from here.
 
         Raises:
           UserError: if the file cannot be written.

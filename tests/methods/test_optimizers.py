@@ -113,8 +113,9 @@ def test_arch_steps():
     ],
 )
 def test_bad_values(settings, field):
-    with pytest.raises(UserError, match=rf"^method.part.{field}: found .* expected"):
-        settings.check("method.part")
+    flag = field.replace("_", "-")
+    with pytest.raises(UserError, match=rf"^--method.part.{flag}: .*; expected"):
+        settings.check("--method.part")
 
 
 def test_defaults_are_in_range():
