@@ -216,3 +216,21 @@ def test_weights_of_none_are_not_used(net):
     assert_close(apply(w, None, other, IMAGES, True)[0], expected, 1e-6)
     random = random_like(jax.random.key(5), mix)
     assert np.abs(apply(w, None, random, IMAGES, True)[0] - expected).max() > 1e-3
+
+
+def test_rematerialised_cells_give_the_same_numbers(net):
+    network, _, w, model_state, mix, *_ = net
+    sizes = {"channels": CHANNELS, "layers": LAYERS, "classes": CLASSES}
+    again = supernet(TOY, **sizes, remat=True)
+    assert shapes(again.init(KEY, IMAGES)) == shapes((w, model_state))
+
+    def loss(apply):
+        def function(w, mix):
+            logits, state = apply(w, model_state, mix, IMAGES, True)
+            return -jax.nn.log_softmax(logits)[jnp.arange(3), LABELS].mean(), state
+
+        return jit(jax.value_and_grad(function, argnums=(0, 1), has_aux=True))
+
+    found, expected = (loss(n.apply)(w, mix) for n in (again, network))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
