@@ -155,8 +155,7 @@ class _Search:
     ) -> None:
         self.config, self.folder, self.say = config, folder, say
         self.setup, self.state = start, start.state
-        total = config.epochs * self.setup.steps_per_epoch
-        self.last_step = min(total, config.steps or total)
+        self.last_step = config.steps or config.epochs * start.steps_per_epoch
         self.metrics = MetricsLog(folder.metrics)
         self.genotypes = GenotypeLog(folder.genotype)
         self.sums: dict[str, float] = {}  # over the epoch, for its mean losses

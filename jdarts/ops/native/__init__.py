@@ -33,7 +33,7 @@ __all__ = ["available", "call", "depthwise", "pool", "usable"]
 _log = logging.getLogger("jdarts")
 _FOLDER = Path(__file__).parent
 _SOURCES = ("depthwise.cc", "norm.cc", "pool.cc")
-_HEADERS = ("parallel.h",)
+_HEADERS = ("by_type.h", "parallel.h")
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-w")
 _HANDLERS = (
     "depthwise_conv",

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "by_type.h"
 #include "parallel.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -16,6 +17,7 @@ namespace ffi = xla::ffi;
 
 namespace {
 
+using jdarts::ByType;
 using jdarts::ParallelFor;
 
 struct Geometry {
@@ -118,13 +120,6 @@ void Project(ffi::ThreadPool& pool, const Geometry& g, const T* t, const T* n, c
 
 using Buffer = ffi::AnyBuffer;
 using Out = ffi::Result<ffi::AnyBuffer>;
-
-template <typename F>
-ffi::Error ByType(const Buffer& buffer, const F& body) {
-  if (buffer.element_type() == ffi::F32) return body(float()), ffi::Error::Success();
-  if (buffer.element_type() == ffi::F64) return body(double()), ffi::Error::Success();
-  return ffi::Error::InvalidArgument("norm: dtype");
-}
 
 ffi::Error CallStandardise(ffi::ThreadPool pool, Buffer x, Out y, Out r, Out mean,
                            Out var, double eps) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "by_type.h"
 #include "parallel.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -14,6 +15,7 @@ namespace ffi = xla::ffi;
 
 namespace {
 
+using jdarts::ByType;
 using jdarts::ParallelFor;
 
 struct Geometry {
@@ -142,14 +144,6 @@ Geometry Shape(const Buffer& image, const Buffer& pooled, int64_t kernel,
                int64_t stride) {
   const auto x = image.dimensions(), y = pooled.dimensions();
   return Geometry{x[0], x[1], x[2], x[3], y[1], y[2], kernel, stride};
-}
-
-// Calls body(T()) with the buffer's element type.
-template <typename F>
-ffi::Error ByType(const Buffer& buffer, const F& body) {
-  if (buffer.element_type() == ffi::F32) return body(float()), ffi::Error::Success();
-  if (buffer.element_type() == ffi::F64) return body(double()), ffi::Error::Success();
-  return ffi::Error::InvalidArgument("pool: dtype");
 }
 
 ffi::Error CallWinner(ffi::ThreadPool pool, Buffer x, Out out, int64_t kernel,
