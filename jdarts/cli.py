@@ -106,9 +106,9 @@ def _refuse_unknown(arguments: list[str], config: SearchConfig) -> None:
     for argument in arguments:
         flag = argument.split("=", 1)[0].replace("_", "-")
         if flag.startswith("--") and flag not in known:
-            error = unknown_choice("option", flag, known)
-            short = str(error).split("; choices:")[0].split("choices:")[0].rstrip()
-            raise UserError(f"{short} see --help for all")
+            raise unknown_choice(
+                "option", flag, known, all_of_them="see --help for all"
+            )
 
 
 @contextlib.contextmanager

@@ -23,13 +23,16 @@ class RunError(Exception):
     """
 
 
-def unknown_choice(what: str, found: str, choices: Iterable[str]) -> UserError:
+def unknown_choice(
+    what: str, found: str, choices: Iterable[str], all_of_them: str | None = None
+) -> UserError:
     """The error for a name that is in no table.
 
     Args:
       what: the field or kind, as the user knows it ("data set", "--method").
       found: what the user wrote.
       choices: the valid names.
+      all_of_them: where to find the valid names, if they are too many to list.
 
     Returns:
       The error to raise; it names the nearest valid choice and lists all of them.
@@ -37,4 +40,5 @@ def unknown_choice(what: str, found: str, choices: Iterable[str]) -> UserError:
     names = sorted(choices)
     close = difflib.get_close_matches(found, names, n=1, cutoff=0.4)
     hint = f"did you mean '{close[0]}'? " if close else ""
-    return UserError(f"{what}: unknown '{found}'; {hint}choices: {', '.join(names)}")
+    rest = all_of_them or f"choices: {', '.join(names)}"
+    return UserError(f"{what}: unknown '{found}'; {hint}{rest}")
