@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
-from jdarts.ops.depthwise import depthwise_conv
 from jdarts.ops.init import uniform_fan_in
 from jdarts.ops.norm import BatchNorm
+from jdarts.ops.stage import pointwise, separable_stage
 from jdarts.ops.windows import Window
 
 __all__ = [
@@ -16,18 +16,7 @@ __all__ = [
     "ReLUConvBN",
     "Separable",
     "SeparableOps",
-    "pointwise",
 ]
-
-
-def pointwise(
-    x: Float[Array, "source batch height width channel"],
-    w: Float[Array, "edge channel out"],
-) -> Float[Array, "edge batch height width out"]:
-    """A 1x1 convolution for every edge, as one batched matrix product."""
-    shape = x.shape
-    y = jnp.matmul(x.reshape(shape[0], -1, shape[-1]), w)
-    return y.reshape(w.shape[0], *shape[1:-1], w.shape[-1])
 
 
 class Separable(NamedTuple):
@@ -89,20 +78,17 @@ class SeparableOps(nn.Module):
     ) -> Array:
         """One stage of the active ops; x is ``[1 or op edge, batch, ...]``."""
         edges, channels = self.edges, x.shape[-1]
-        outs = []
-        for i, (name, window) in enumerate(active):
+        depthwise = []
+        for name, window in active:
             shape = (edges, window.kernel, window.kernel, channels)
             init = uniform_fan_in(window.kernel**2)
-            w = self.param(f"{name}_depthwise_{stage}", init, shape, x.dtype)
-            own = x if len(x) == 1 else x[i * edges : (i + 1) * edges]
-            outs.append(
-                depthwise_conv(
-                    nn.relu(own), w, stride=window.stride, dilation=window.dilation
-                )
+            depthwise.append(
+                self.param(f"{name}_depthwise_{stage}", init, shape, x.dtype)
             )
         shape = (edges * len(active), channels, channels)
         w = self.param(f"pointwise_{stage}", uniform_fan_in(channels), shape, x.dtype)
-        y = pointwise(jnp.concatenate(outs), w)
+        windows = tuple(window for _, window in active)
+        y = separable_stage(x, w, depthwise, windows)
         return BatchNorm(self.affine, name=f"bn_{stage}")(y, train=train)
 
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jdarts.ops.conv import pointwise
 from jdarts.ops.init import uniform_fan_in
 from jdarts.ops.norm import BatchNorm
+from jdarts.ops.stage import pointwise
 
 __all__ = ["LineConvs", "line_conv"]
 

@@ -152,7 +152,7 @@ def _project_transpose(cotangent: Any, t: Any, n: Array, r: Array) -> list:
 
 
 _standardise_p = new_primitive(
-    "standardise", _standardise_plain, _standardise_cpu, results=4
+    "standardise", _standardise_plain, _standardise_cpu, multiple=True
 )
 _project_p = new_primitive("project", _project_plain, _project_cpu)
 ad.primitive_jvps[_project_p] = _project_jvp

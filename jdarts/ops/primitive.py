@@ -20,7 +20,7 @@ Implementation = Callable[..., Any]
 
 
 def new_primitive(
-    name: str, impl: Implementation, cpu: Implementation, *, results: int = 1
+    name: str, impl: Implementation, cpu: Implementation, *, multiple: bool = False
 ) -> Primitive:
     """A primitive without derivative rules.
 
@@ -30,10 +30,10 @@ def new_primitive(
         arrays with further leading axes, all with the same ones: that is how it is
         vectorised.
       cpu: the same for CPU.
-      results: how many arrays it returns: one, or a tuple of this many.
+      multiple: whether it returns a tuple of arrays.
     """
     primitive = Primitive(name)
-    primitive.multiple_results = results > 1
+    primitive.multiple_results = multiple
 
     @functools.cache  # a network asks for the same few shapes hundreds of times
     def shapes(args: tuple[ShapedArray, ...], params: tuple) -> list[ShapedArray]:
@@ -43,7 +43,7 @@ def new_primitive(
     def abstract(*args: ShapedArray, **params: Any) -> Any:
         plain = tuple(ShapedArray(a.shape, a.dtype) for a in args)
         avals = shapes(plain, tuple(sorted(params.items())))
-        return avals if results > 1 else avals[0]
+        return avals if multiple else avals[0]
 
     def batched(args: tuple, axes: tuple, **params: Any) -> tuple[Any, Any]:
         size = next(
@@ -56,7 +56,7 @@ def new_primitive(
             for a, d in zip(args, axes, strict=True)
         ]
         out = primitive.bind(*front, **params)
-        return out, [0] * results if results > 1 else 0
+        return out, [0] * len(out) if multiple else 0
 
     def evaluate(*args: Any, **params: Any) -> Any:
         return jax.jit(functools.partial(primitive.bind, **params))(*args)
@@ -64,7 +64,7 @@ def new_primitive(
     primitive.def_impl(evaluate)
     primitive.def_abstract_eval(abstract)
     for function, platform in ((impl, None), (cpu, "cpu")):
-        lowering = mlir.lower_fun(function, multiple_results=results > 1)
+        lowering = mlir.lower_fun(function, multiple_results=multiple)
         mlir.register_lowering(primitive, lowering, platform=platform)
     batching.primitive_batchers[primitive] = batched
     return primitive

@@ -32,8 +32,8 @@ __all__ = ["available", "call", "depthwise", "pool", "usable"]
 
 _log = logging.getLogger("jdarts")
 _FOLDER = Path(__file__).parent
-_SOURCES = ("depthwise.cc", "norm.cc", "pool.cc")
-_HEADERS = ("by_type.h", "parallel.h")
+_SOURCES = ("depthwise.cc", "norm.cc", "pool.cc", "stage.cc")
+_HEADERS = ("by_type.h", "micro.h", "parallel.h")
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-w")
 _HANDLERS = (
     "depthwise_conv",
@@ -46,6 +46,8 @@ _HANDLERS = (
     "pool_select_transposed",
     "pool_average",
     "pool_average_transposed",
+    "stage_output",
+    "stage_input",
 )
 
 

@@ -1,0 +1,196 @@
+// Inner loops over channels-last planes, in vectors of V channels.
+//
+// Sums stay in registers: eight independent ones hide the latency of a fused
+// multiply-add, and with sixteen registers leave room for the operands.
+
+#ifndef JDARTS_OPS_NATIVE_MICRO_H_
+#define JDARTS_OPS_NATIVE_MICRO_H_
+
+#include <cstdint>
+#include <type_traits>
+#include <vector>
+
+namespace jdarts {
+
+#ifdef __AVX512F__
+constexpr int kVectorBytes = 64;
+#else
+constexpr int kVectorBytes = 32;
+#endif
+
+template <typename T, int V>
+struct Vector {
+  typedef T type __attribute__((vector_size(V * sizeof(T)), aligned(sizeof(T))));
+};
+
+template <typename T, int V>
+inline typename Vector<T, V>::type Load(const T* p) {
+  return *reinterpret_cast<const typename Vector<T, V>::type*>(p);
+}
+
+template <typename T, int V>
+inline void Store(T* p, typename Vector<T, V>::type v) {
+  *reinterpret_cast<typename Vector<T, V>::type*>(p) = v;
+}
+
+// Calls work(V) with the largest V, as a constant, that divides `channels`.
+template <typename T, typename Work>
+void ByVector(int64_t channels, const Work& work) {
+  constexpr int kFull = kVectorBytes / sizeof(T);
+  if (channels % kFull == 0) return work(std::integral_constant<int, kFull>());
+  if (channels % (kFull / 2) == 0) return work(std::integral_constant<int, kFull / 2>());
+  if (channels % (kFull / 4) == 0) return work(std::integral_constant<int, kFull / 4>());
+  work(std::integral_constant<int, 1>());
+}
+
+// One product of a sliding window: channels of weights, and where its source begins
+// relative to the window's position.
+template <typename T>
+struct Tap {
+  const T* weight;
+  int64_t source;
+};
+
+// to[u] (+)= sum over taps of weight . source[u], for U pixels and V channels.
+template <typename T, int V, int U>
+inline void TapPixels(const std::vector<Tap<T>>& taps, const T* from, int64_t step,
+                      int64_t c, T* to, int64_t to_step, bool add) {
+  using Vec = typename Vector<T, V>::type;
+  Vec sums[U];
+  for (int u = 0; u < U; ++u) sums[u] = add ? Load<T, V>(to + u * to_step + c) : Vec{};
+  for (const Tap<T>& tap : taps) {
+    const Vec weight = Load<T, V>(tap.weight + c);
+    const T* source = from + tap.source + c;
+    for (int u = 0; u < U; ++u) sums[u] += weight * Load<T, V>(source + u * step);
+  }
+  for (int u = 0; u < U; ++u) Store<T, V>(to + u * to_step + c, sums[u]);
+}
+
+// The same for a row of pixels and all channels.
+template <typename T, int V>
+void TapRow(const std::vector<Tap<T>>& taps, const T* from, int64_t step, int64_t pixels,
+            int64_t channels, T* to, int64_t to_step, bool add) {
+  int64_t u = 0;
+  for (; u + 8 <= pixels; u += 8)
+    for (int64_t c = 0; c < channels; c += V)
+      TapPixels<T, V, 8>(taps, from + u * step, step, c, to + u * to_step, to_step, add);
+  for (; u + 4 <= pixels; u += 4)
+    for (int64_t c = 0; c < channels; c += V)
+      TapPixels<T, V, 4>(taps, from + u * step, step, c, to + u * to_step, to_step, add);
+  for (; u < pixels; ++u)
+    for (int64_t c = 0; c < channels; c += V)
+      TapPixels<T, V, 1>(taps, from + u * step, step, c, to + u * to_step, to_step, add);
+}
+
+// sums[n] += sum over pixels of value . source of tap first + n, for N taps.
+template <typename T, int V, int N>
+inline void TapSums(const std::vector<Tap<T>>& taps, int64_t first, const T* from,
+                    int64_t step, const T* value, int64_t pixels, int64_t channels,
+                    T* sums) {
+  using Vec = typename Vector<T, V>::type;
+  for (int64_t c = 0; c < channels; c += V) {
+    Vec total[N];
+    const T* source[N];
+    for (int n = 0; n < N; ++n) {
+      total[n] = Load<T, V>(sums + (first + n) * channels + c);
+      source[n] = from + taps[first + n].source + c;
+    }
+    for (int64_t u = 0; u < pixels; ++u) {
+      const Vec v = Load<T, V>(value + u * channels + c);
+      for (int n = 0; n < N; ++n) total[n] += v * Load<T, V>(source[n] + u * step);
+    }
+    for (int n = 0; n < N; ++n)
+      Store<T, V>(sums + (first + n) * channels + c, total[n]);
+  }
+}
+
+// The gradient of TapRow in the weights: sums is [taps, channels].
+template <typename T, int V>
+void TapRowSums(const std::vector<Tap<T>>& taps, const T* from, int64_t step,
+                const T* value, int64_t pixels, int64_t channels, T* sums) {
+  const int64_t count = taps.size();
+  int64_t n = 0;
+  for (; n + 9 <= count; n += 9)
+    TapSums<T, V, 9>(taps, n, from, step, value, pixels, channels, sums);
+  for (; n + 7 <= count; n += 7)
+    TapSums<T, V, 7>(taps, n, from, step, value, pixels, channels, sums);
+  for (; n + 3 <= count; n += 3)
+    TapSums<T, V, 3>(taps, n, from, step, value, pixels, channels, sums);
+  for (; n < count; ++n)
+    TapSums<T, V, 1>(taps, n, from, step, value, pixels, channels, sums);
+}
+
+template <typename T, int V, int U, int N>
+inline void ProductBlock(const T* a, const T* m, int64_t channels, int64_t n, T* to,
+                         bool add) {
+  using Vec = typename Vector<T, V>::type;
+  Vec sums[U][N];
+  for (int u = 0; u < U; ++u)
+    for (int i = 0; i < N; ++i)
+      sums[u][i] = add ? Load<T, V>(to + u * channels + n + i * V) : Vec{};
+  for (int64_t k = 0; k < channels; ++k) {
+    Vec row[N];
+    for (int i = 0; i < N; ++i) row[i] = Load<T, V>(m + k * channels + n + i * V);
+    for (int u = 0; u < U; ++u)
+      for (int i = 0; i < N; ++i) sums[u][i] += a[u * channels + k] * row[i];
+  }
+  for (int u = 0; u < U; ++u)
+    for (int i = 0; i < N; ++i) Store<T, V>(to + u * channels + n + i * V, sums[u][i]);
+}
+
+// to (+)= a m: [pixels, channels] times [channels, channels].
+template <typename T, int V>
+void Product(const T* a, const T* m, int64_t pixels, int64_t channels, T* to, bool add) {
+  int64_t u = 0;
+  for (; u + 4 <= pixels; u += 4) {
+    const T* from = a + u * channels;
+    T* out = to + u * channels;
+    int64_t n = 0;
+    for (; n + 2 * V <= channels; n += 2 * V)
+      ProductBlock<T, V, 4, 2>(from, m, channels, n, out, add);
+    for (; n < channels; n += V)
+      ProductBlock<T, V, 4, 1>(from, m, channels, n, out, add);
+  }
+  for (; u < pixels; ++u)
+    for (int64_t n = 0; n < channels; n += V)
+      ProductBlock<T, V, 1, 1>(a + u * channels, m, channels, n, to + u * channels, add);
+}
+
+template <typename T, int V, int K, int N>
+inline void OuterBlock(const T* a, const T* b, int64_t pixels, int64_t channels, int64_t k,
+                       int64_t n, T* to) {
+  using Vec = typename Vector<T, V>::type;
+  Vec sums[K][N];
+  for (int j = 0; j < K; ++j)
+    for (int i = 0; i < N; ++i)
+      sums[j][i] = Load<T, V>(to + (k + j) * channels + n + i * V);
+  for (int64_t u = 0; u < pixels; ++u) {
+    Vec row[N];
+    for (int i = 0; i < N; ++i) row[i] = Load<T, V>(b + u * channels + n + i * V);
+    for (int j = 0; j < K; ++j)
+      for (int i = 0; i < N; ++i) sums[j][i] += a[u * channels + k + j] * row[i];
+  }
+  for (int j = 0; j < K; ++j)
+    for (int i = 0; i < N; ++i)
+      Store<T, V>(to + (k + j) * channels + n + i * V, sums[j][i]);
+}
+
+// to += a^T b, both [pixels, channels].
+template <typename T, int V>
+void OuterSum(const T* a, const T* b, int64_t pixels, int64_t channels, T* to) {
+  int64_t k = 0;
+  for (; k + 4 <= channels; k += 4) {
+    int64_t n = 0;
+    for (; n + 2 * V <= channels; n += 2 * V)
+      OuterBlock<T, V, 4, 2>(a, b, pixels, channels, k, n, to);
+    for (; n < channels; n += V)
+      OuterBlock<T, V, 4, 1>(a, b, pixels, channels, k, n, to);
+  }
+  for (; k < channels; ++k)
+    for (int64_t n = 0; n < channels; n += V)
+      OuterBlock<T, V, 1, 1>(a, b, pixels, channels, k, n, to);
+}
+
+}  // namespace jdarts
+
+#endif  // JDARTS_OPS_NATIVE_MICRO_H_

@@ -1,0 +1,406 @@
+"""One stage of a source's separable ops as one kernel, with its derivatives.
+
+A stage is ReLU, depthwise convolution D, pointwise convolution P:
+
+    z = P (D * relu(x)).
+
+With the ReLU's mask ``m = [x > 0]`` held fixed, as it is under differentiation, the form
+
+    Q(x, D, P, t) = < t, P (D * m x) >
+
+is linear in each argument, and all derivatives of the stage are derivatives of Q:
+
+* `_output_p`, linear in the tangents ``dx, dP, dD`` together: the derivative of z;
+* `_input_p`, linear in ``dt, dx, dP, dD`` together: from ``dt`` alone, the gradients in
+  x, P and D for a cotangent ``dt`` of z; with the others, the tangent of those gradients
+  at the cotangent t. It is symmetric, being a block of Q's second derivative.
+
+Each is the other's (or its own) transpose, so that two kernels serve first and second
+order in both modes. Derivatives of third order and more are those of the plain
+definition. Nothing between x and z is kept for the backward pass: the kernel convolves
+again, in the cache, which costs less than reading from memory.
+
+Shapes, for S ops with E edges each (row ``s E + e`` of P belongs to edge e of op s):
+
+* ``x``: ``[1 or S E, batch, height, width, channels]``
+* ``P``: ``[S E, channels, channels]``
+* ``D``: for each op ``[E, kernel, kernel, channels]``
+* ``z``, ``t``: ``[S E, batch, out height, out width, channels]``
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.interpreters import ad
+from jaxtyping import Array, Float
+
+from jdarts.ops import native
+from jdarts.ops.depthwise import depthwise_conv
+from jdarts.ops.primitive import new_primitive, zero_tangent
+from jdarts.ops.windows import Window
+
+__all__ = ["pointwise", "separable_stage"]
+
+Windows = tuple[Window, ...]
+
+
+def pointwise(
+    x: Float[Array, "source batch height width channel"],
+    w: Float[Array, "edge channel out"],
+) -> Float[Array, "edge batch height width out"]:
+    """A 1x1 convolution for every edge, as one batched matrix product."""
+    shape = x.shape
+    y = jnp.matmul(x.reshape(shape[0], -1, shape[-1]), w)
+    return y.reshape(w.shape[0], *shape[1:-1], w.shape[-1])
+
+
+def separable_stage(
+    x: Float[Array, "source batch height width channel"],
+    p: Float[Array, "row channel channel"],
+    d: Sequence[Float[Array, "edge kernel kernel channel"]],
+    windows: Windows,
+) -> Float[Array, "row batch out_height out_width channel"]:
+    """ReLU, depthwise convolution, pointwise convolution; see the module for shapes.
+
+    Args:
+      x: the source of all rows, or one per row.
+      p: the pointwise weights, (in, out).
+      d: the depthwise weights of each op.
+      windows: each op's window, all of the same stride.
+    """
+    return _stage_p.bind(x, p, *d, windows=windows)
+
+
+# --- operands -----------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class _Operands:
+    """Where the derivative is taken (x, p, d, t), and along what; None: not along it."""
+
+    x: Any
+    p: Any
+    d: tuple
+    t: Any = None
+    dt: Any = None
+    dx: Any = None
+    dp: Any = None
+    dd: tuple | None = None
+
+    def flatten(self) -> tuple[list, tuple[str, ...]]:
+        """The arrays in the kernels' order, and which of the optional ones there are."""
+        arrays, given = [self.x, self.p, *self.d], []
+        for name in _OPTIONAL:
+            value = getattr(self, name)
+            if value is not None:
+                given.append(name)
+                arrays += value if name == "dd" else [value]
+        return arrays, tuple(given)
+
+    @classmethod
+    def unflatten(cls, arrays: Sequence, given: tuple[str, ...], ops: int):
+        queue = list(arrays)
+        x, p, d = queue[0], queue[1], tuple(queue[2 : 2 + ops])
+        del queue[: 2 + ops]
+        optional = {name: queue.pop(0) for name in given if name != "dd"}
+        if "dd" in given:
+            optional["dd"] = tuple(queue)
+        return cls(x, p, d, **optional)
+
+    def primals(self) -> tuple:
+        return self.x, self.p, self.d
+
+    def along(self) -> dict[int, Any]:
+        """Tangents of `primals` by position, the given ones."""
+        tangents = enumerate((self.dx, self.dp, self.dd))
+        return {i: tangent for i, tangent in tangents if tangent is not None}
+
+
+_OPTIONAL = ("t", "dt", "dx", "dp", "dd")
+_BITS = {name: 1 << i for i, name in enumerate(_OPTIONAL)}
+
+
+def _dense(tangents: Sequence, like: Sequence) -> tuple | None:
+    """Tangents of the depthwise weights, with zeros filled in; None if all are zero."""
+    if all(type(t) is ad.Zero for t in tangents):
+        return None
+    pairs = zip(tangents, like, strict=True)
+    return tuple(jnp.zeros_like(w) if type(t) is ad.Zero else t for t, w in pairs)
+
+
+def _known(tangent: Any) -> Any:
+    return None if type(tangent) is ad.Zero else tangent
+
+
+# --- plain definitions ---------------------------------------------------------------
+
+
+def _plain(x: Array, p: Array, d: Sequence[Array], windows: Windows) -> Array:
+    edges, outs = d[0].shape[0], []
+    for i, (w, window) in enumerate(zip(d, windows, strict=True)):
+        own = x if len(x) == 1 else x[i * edges : (i + 1) * edges]
+        outs.append(
+            depthwise_conv(
+                jax.nn.relu(own), w, stride=window.stride, dilation=window.dilation
+            )
+        )
+    return pointwise(jnp.concatenate(outs) if len(outs) > 1 else outs[0], p)
+
+
+def _jvp(function: Callable, primals: tuple, along: dict[int, Any]) -> Any:
+    """The derivative of a function along some of its arguments."""
+
+    def moving(*moved: Any) -> Any:
+        arguments = list(primals)
+        for i, value in zip(along, moved, strict=True):
+            arguments[i] = value
+        return function(*arguments)
+
+    start = tuple(primals[i] for i in along)
+    return jax.jvp(moving, start, tuple(along.values()))[1]
+
+
+def _leading(function: Callable) -> Callable:
+    """Maps a function of operands over the axes before their own ones."""
+
+    def mapped(*arrays: Array, **params: Any) -> Any:
+        if arrays[0].ndim > 5:
+            return jax.vmap(lambda *a: mapped(*a, **params))(*arrays)
+        return function(*arrays, **params)
+
+    return mapped
+
+
+@_leading
+def _stage_plain(x: Array, p: Array, *d: Array, windows: Windows) -> Array:
+    return _plain(x, p, d, windows)
+
+
+@_leading
+def _output_plain(*arrays: Array, windows: Windows, given: tuple[str, ...]) -> Array:
+    ops = _Operands.unflatten(arrays, given, len(windows))
+    return _jvp(lambda x, p, d: _plain(x, p, d, windows), ops.primals(), ops.along())
+
+
+@_leading
+def _input_plain(
+    *arrays: Array, windows: Windows, given: tuple[str, ...], wanted: tuple[str, ...]
+) -> list[Array]:
+    ops = _Operands.unflatten(arrays, given, len(windows))
+
+    def gradients(x: Array, p: Array, d: tuple, t: Array) -> list[Array]:
+        found = {}
+        if "x" in wanted:
+            found["x"] = jax.vjp(lambda x: _plain(x, p, d, windows), x)[1](t)
+        if "w" in wanted:
+            gp, gd = jax.vjp(lambda p, d: _plain(x, p, d, windows), p, d)[1](t)
+            found["w"] = [gp, *gd]
+        return [g for name in wanted for g in found[name]]
+
+    along = ops.along()
+    if not along:
+        return gradients(*ops.primals(), ops.dt)
+    if ops.dt is not None:
+        along[3] = ops.dt
+    return _jvp(gradients, (*ops.primals(), ops.t), along)
+
+
+# --- CPU: compiled kernels -----------------------------------------------------------
+
+
+def _call(name: str, out: Any, arrays: Sequence, windows: Windows, **params: Any) -> Any:
+    """Calls a kernel on arrays of any number of leading axes."""
+    lead = arrays[0].shape[:-5]
+    count = len(lead)
+
+    def merged(a: Array) -> Array:
+        return a.reshape(-1, *a.shape[count:])
+
+    def flat(o: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((int(np.prod(lead)), *o.shape[count:]), o.dtype)
+
+    results = native.call(
+        name,
+        jax.tree.map(flat, out),
+        *map(merged, arrays),
+        stride=np.int64(windows[0].stride),
+        kernels=np.array([w.kernel for w in windows]),
+        dilations=np.array([w.dilation for w in windows]),
+        **params,
+    )
+    return jax.tree.map(lambda r: r.reshape(*lead, *r.shape[1:]), results)
+
+
+def _given_bits(given: tuple[str, ...]) -> np.int64:
+    return np.int64(sum(_BITS[name] for name in given))
+
+
+def _out_shape(x: Array, p: Array, window: Window) -> jax.ShapeDtypeStruct:
+    rows, columns = (window.out_size(size) for size in x.shape[-3:-1])
+    shape = (*p.shape[:-2], x.shape[-4], rows, columns, p.shape[-1])
+    return jax.ShapeDtypeStruct(shape, x.dtype)
+
+
+def _stage_cpu(x: Array, p: Array, *d: Array, windows: Windows) -> Array:
+    if not native.usable(x.dtype):
+        return _stage_plain(x, p, *d, windows=windows)
+    return _output_cpu(x, p, *d, x, windows=windows, given=("dx",))
+
+
+def _output_cpu(*arrays: Array, windows: Windows, given: tuple[str, ...]) -> Array:
+    if not native.usable(arrays[0].dtype):
+        return _output_plain(*arrays, windows=windows, given=given)
+    out = _out_shape(*arrays[:2], windows[0])
+    return _call("stage_output", out, arrays, windows, given=_given_bits(given))
+
+
+def _input_cpu(
+    *arrays: Array, windows: Windows, given: tuple[str, ...], wanted: tuple[str, ...]
+) -> list[Array]:
+    if not native.usable(arrays[0].dtype):
+        return _input_plain(*arrays, windows=windows, given=given, wanted=wanted)
+    like = arrays[:1] * ("x" in wanted)
+    like += arrays[1 : 2 + len(windows)] * ("w" in wanted)
+    return list(
+        _call(
+            "stage_input",
+            [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in like],
+            arrays,
+            windows,
+            given=_given_bits(given),
+            to_source="x" in wanted,
+            to_weights="w" in wanted,
+        )
+    )
+
+
+# --- the primitives and their rules --------------------------------------------------
+
+_stage_p = new_primitive("separable_stage", _stage_plain, _stage_cpu)
+_output_p = new_primitive("separable_stage_output", _output_plain, _output_cpu)
+_input_p = new_primitive(
+    "separable_stage_input", _input_plain, _input_cpu, multiple=True
+)
+
+
+def _output(ops: _Operands, windows: Windows) -> Array:
+    arrays, given = ops.flatten()
+    return _output_p.bind(*arrays, windows=windows, given=given)
+
+
+def _input(ops: _Operands, windows: Windows, wanted: tuple[str, ...]) -> list[Array]:
+    arrays, given = ops.flatten()
+    return _input_p.bind(*arrays, windows=windows, given=given, wanted=wanted)
+
+
+def _stage_jvp(primals: tuple, tangents: tuple, *, windows: Windows) -> tuple:
+    x, p, *d = primals
+    z = _stage_p.bind(*primals, windows=windows)
+    dx, dp, *dd = tangents
+    ops = _Operands(
+        x, p, tuple(d), dx=_known(dx), dp=_known(dp), dd=_dense(dd, d)
+    )
+    return z, _output(ops, windows) if ops.along() else zero_tangent(z)
+
+
+def _output_transpose(
+    ct: Any, *arrays: Any, windows: Windows, given: tuple[str, ...]
+) -> list:
+    ops = _Operands.unflatten(arrays, given, len(windows))
+    if type(ct) is ad.Zero:
+        return [ad.Zero(a.aval) if ad.is_undefined_primal(a) else None for a in arrays]
+    wanted = ("x",) * (ops.dx is not None)
+    wanted += ("w",) * (ops.dp is not None or ops.dd is not None)
+    here = _Operands(*ops.primals(), dt=ct)
+    return _cotangents(ops, _input(here, windows, wanted), wanted)
+
+
+def _cotangents(
+    ops: _Operands, found: list[Array], wanted: tuple[str, ...], dt: Any = None
+) -> list:
+    """Gradients as cotangents of the operands: of those that were given, in order."""
+    found = list(found)
+    x = found.pop(0) if "x" in wanted else None
+    p, d = (found[0], tuple(found[1:])) if "w" in wanted else (None, None)
+    fixed = 2 + len(ops.d) + (ops.t is not None)
+    values = [None] * fixed
+    for tangent, value in ((ops.dt, dt), (ops.dx, x), (ops.dp, p)):
+        if tangent is not None:
+            values.append(value)
+    return values + list(d) if ops.dd is not None and d is not None else values
+
+
+def _input_jvp(
+    primals: tuple,
+    tangents: tuple,
+    *,
+    windows: Windows,
+    given: tuple[str, ...],
+    wanted: tuple[str, ...],
+) -> tuple:
+    params = {"windows": windows, "given": given, "wanted": wanted}
+    out = _input_p.bind(*primals, **params)
+    if given != ("dt",):  # of third order
+        return out, _plain_tangents(_input_plain, primals, tangents, **params)
+    at = _Operands.unflatten(primals, given, len(windows))
+    moved = _Operands.unflatten(tangents, given, len(windows))
+    ops = _Operands(
+        *at.primals(),
+        dt=_known(moved.dt),
+        dx=_known(moved.x),
+        dp=_known(moved.p),
+        dd=_dense(moved.d, at.d),
+    )
+    if ops.along():
+        ops.t = at.dt
+    elif ops.dt is None:
+        return out, [zero_tangent(o) for o in out]
+    return out, _input(ops, windows, wanted)
+
+
+def _input_transpose(
+    cts: Sequence,
+    *arrays: Any,
+    windows: Windows,
+    given: tuple[str, ...],
+    wanted: tuple[str, ...],
+) -> list:
+    ops = _Operands.unflatten(arrays, given, len(windows))
+    queue = list(cts)
+    along_x = _known(queue.pop(0)) if "x" in wanted else None
+    along_p, along_d = None, None
+    if "w" in wanted:
+        along_p, along_d = _known(queue[0]), _dense(queue[1:], ops.d)
+    here = _Operands(*ops.primals(), dx=along_x, dp=along_p, dd=along_d)
+    if not here.along():
+        return [ad.Zero(a.aval) if ad.is_undefined_primal(a) else None for a in arrays]
+    dt = None if ops.dt is None else _output(here, windows)
+    to = ("x",) * (ops.dx is not None)
+    to += ("w",) * (ops.dp is not None or ops.dd is not None)
+    if not to:
+        return _cotangents(ops, [], to, dt)
+    here.t = ops.t
+    return _cotangents(ops, _input(here, windows, to), to, dt)
+
+
+def _plain_tangents(
+    function: Callable, primals: tuple, tangents: tuple, **params: Any
+) -> Any:
+    moved = {i: t for i, t in enumerate(tangents) if type(t) is not ad.Zero}
+    return _jvp(lambda *arrays: function(*arrays, **params), primals, moved)
+
+
+def _output_jvp(primals: tuple, tangents: tuple, **params: Any) -> tuple:
+    out = _output_p.bind(*primals, **params)
+    return out, _plain_tangents(_output_plain, primals, tangents, **params)
+
+
+ad.primitive_jvps[_stage_p] = _stage_jvp
+ad.primitive_jvps[_output_p] = _output_jvp
+ad.primitive_jvps[_input_p] = _input_jvp
+ad.primitive_transposes[_output_p] = _output_transpose
+ad.primitive_transposes[_input_p] = _input_transpose
