@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "by_type.h"
+#include "micro.h"
 #include "parallel.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -17,8 +18,7 @@ namespace ffi = xla::ffi;
 
 namespace {
 
-using jdarts::ByType;
-using jdarts::ParallelFor;
+using namespace jdarts;
 
 struct Geometry {
   int64_t edges, batch, pixels, channels;
@@ -31,25 +31,40 @@ struct Geometry {
   int64_t image() const { return pixels * channels; }
 };
 
+// Adds up body(pixel) over the pixels of an image, for V channels from c on; several
+// independent sums hide the latency of an addition.
+template <typename T, int V, typename Body>
+inline typename Vector<T, V>::type OverPixels(const Geometry& g, int64_t c,
+                                              const Body& body) {
+  using Vec = typename Vector<T, V>::type;
+  Vec sums[4] = {};
+  int64_t p = 0;
+  for (; p + 4 <= g.pixels; p += 4)
+    for (int i = 0; i < 4; ++i) sums[i] += body((p + i) * g.channels + c);
+  for (; p < g.pixels; ++p) sums[0] += body(p * g.channels + c);
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
 // y = (x - mean) r with r = 1 / sqrt(var + eps), the variance biased.
-template <typename T>
+template <typename T, int V>
 void Standardise(ffi::ThreadPool& pool, const Geometry& g, const T* x, double eps, T* y,
                  T* r, T* mean, T* var) {
+  using Vec = typename Vector<T, V>::type;
   const int64_t C = g.channels, images = g.edges * g.batch;
   std::vector<T> means(images * C), squares(images * C);
   ParallelFor(pool, images, [&](int64_t image) {
     const T* from = x + image * g.image();
-    T* m = means.data() + image * C;
-    T* s = squares.data() + image * C;
-    for (int64_t c = 0; c < C; ++c) m[c] = s[c] = T(0);
-    for (int64_t p = 0; p < g.pixels; ++p)
-      for (int64_t c = 0; c < C; ++c) m[c] += from[p * C + c];
-    for (int64_t c = 0; c < C; ++c) m[c] /= static_cast<T>(g.pixels);
-    for (int64_t p = 0; p < g.pixels; ++p)
-      for (int64_t c = 0; c < C; ++c) {
-        const T centred = from[p * C + c] - m[c];
-        s[c] += centred * centred;
-      }
+    for (int64_t c = 0; c < C; c += V) {
+      const Vec m = OverPixels<T, V>(g, c, [&](int64_t at) {
+                      return Load<T, V>(from + at);
+                    }) / static_cast<T>(g.pixels);
+      Store<T, V>(means.data() + image * C + c, m);
+      Store<T, V>(squares.data() + image * C + c,
+                  OverPixels<T, V>(g, c, [&](int64_t at) {
+                    const Vec centred = Load<T, V>(from + at) - m;
+                    return centred * centred;
+                  }));
+    }
   });
   for (int64_t e = 0; e < g.edges; ++e)
     for (int64_t c = 0; c < C; ++c) {
@@ -68,31 +83,34 @@ void Standardise(ffi::ThreadPool& pool, const Geometry& g, const T* x, double ep
   ParallelFor(pool, images, [&](int64_t image) {
     const T* from = x + image * g.image();
     T* to = y + image * g.image();
-    const T* m = mean + (image / g.batch) * C;
-    const T* scale = r + (image / g.batch) * C;
-    for (int64_t p = 0; p < g.pixels; ++p)
-      for (int64_t c = 0; c < C; ++c)
-        to[p * C + c] = (from[p * C + c] - m[c]) * scale[c];
+    for (int64_t c = 0; c < C; c += V) {
+      const Vec m = Load<T, V>(mean + (image / g.batch) * C + c);
+      const Vec scale = Load<T, V>(r + (image / g.batch) * C + c);
+      for (int64_t at = c; at < g.image(); at += C)
+        Store<T, V>(to + at, (Load<T, V>(from + at) - m) * scale);
+    }
   });
 }
 
 // out = r (t - <t> - n <n t>), <.> the mean over batch and pixels.
-template <typename T>
+template <typename T, int V>
 void Project(ffi::ThreadPool& pool, const Geometry& g, const T* t, const T* n, const T* r,
              T* out) {
+  using Vec = typename Vector<T, V>::type;
   const int64_t C = g.channels, images = g.edges * g.batch;
   std::vector<T> sums(images * C), products(images * C);
   ParallelFor(pool, images, [&](int64_t image) {
     const T* a = t + image * g.image();
     const T* b = n + image * g.image();
-    T* s = sums.data() + image * C;
-    T* q = products.data() + image * C;
-    for (int64_t c = 0; c < C; ++c) s[c] = q[c] = T(0);
-    for (int64_t p = 0; p < g.pixels; ++p)
-      for (int64_t c = 0; c < C; ++c) {
-        s[c] += a[p * C + c];
-        q[c] += a[p * C + c] * b[p * C + c];
-      }
+    for (int64_t c = 0; c < C; c += V) {
+      Store<T, V>(sums.data() + image * C + c, OverPixels<T, V>(g, c, [&](int64_t at) {
+                    return Load<T, V>(a + at);
+                  }));
+      Store<T, V>(products.data() + image * C + c,
+                  OverPixels<T, V>(g, c, [&](int64_t at) {
+                    return Load<T, V>(a + at) * Load<T, V>(b + at);
+                  }));
+    }
   });
   std::vector<T> along_mean(g.edges * C), along_n(g.edges * C);
   const double count = static_cast<double>(g.batch) * g.pixels;
@@ -110,11 +128,13 @@ void Project(ffi::ThreadPool& pool, const Geometry& g, const T* t, const T* n, c
     const T* a = t + image * g.image();
     const T* b = n + image * g.image();
     T* to = out + image * g.image();
-    const int64_t at = (image / g.batch) * C;
-    const T *s = along_mean.data() + at, *q = along_n.data() + at, *scale = r + at;
-    for (int64_t p = 0; p < g.pixels; ++p)
-      for (int64_t c = 0; c < C; ++c)
-        to[p * C + c] = scale[c] * (a[p * C + c] - s[c] - b[p * C + c] * q[c]);
+    for (int64_t c = 0; c < C; c += V) {
+      const int64_t from = (image / g.batch) * C + c;
+      const Vec s = Load<T, V>(along_mean.data() + from);
+      const Vec q = Load<T, V>(along_n.data() + from), scale = Load<T, V>(r + from);
+      for (int64_t at = c; at < g.image(); at += C)
+        Store<T, V>(to + at, scale * (Load<T, V>(a + at) - s - Load<T, V>(b + at) * q));
+    }
   });
 }
 
@@ -125,16 +145,23 @@ ffi::Error CallStandardise(ffi::ThreadPool pool, Buffer x, Out y, Out r, Out mea
                            Out var, double eps) {
   return ByType(x, [&](auto zero) {
     using T = decltype(zero);
-    Standardise<T>(pool, Geometry(x), x.typed_data<T>(), eps, y->typed_data<T>(),
-                   r->typed_data<T>(), mean->typed_data<T>(), var->typed_data<T>());
+    const Geometry g(x);
+    ByVector<T>(g.channels, [&](auto v) {
+      Standardise<T, v.value>(pool, g, x.typed_data<T>(), eps, y->typed_data<T>(),
+                              r->typed_data<T>(), mean->typed_data<T>(),
+                              var->typed_data<T>());
+    });
   });
 }
 
 ffi::Error CallProject(ffi::ThreadPool pool, Buffer t, Buffer n, Buffer r, Out out) {
   return ByType(t, [&](auto zero) {
     using T = decltype(zero);
-    Project<T>(pool, Geometry(t), t.typed_data<T>(), n.typed_data<T>(),
-               r.typed_data<T>(), out->typed_data<T>());
+    const Geometry g(t);
+    ByVector<T>(g.channels, [&](auto v) {
+      Project<T, v.value>(pool, g, t.typed_data<T>(), n.typed_data<T>(),
+                          r.typed_data<T>(), out->typed_data<T>());
+    });
   });
 }
 

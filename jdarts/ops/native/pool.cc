@@ -4,10 +4,12 @@
 // the value there and the transpose of taking it, the mean over the cells inside the
 // image and its transpose. Arrays are [N, H, W, C] and [N, OH, OW, C].
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
 #include "by_type.h"
+#include "micro.h"
 #include "parallel.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -15,8 +17,7 @@ namespace ffi = xla::ffi;
 
 namespace {
 
-using jdarts::ByType;
-using jdarts::ParallelFor;
+using namespace jdarts;
 
 struct Geometry {
   int64_t images, height, width, channels, rows, columns, kernel, stride;
@@ -25,116 +26,171 @@ struct Geometry {
   int64_t out() const { return rows * columns * channels; }
 };
 
+// Taps [first, last) of a window whose first cell is at `start`, inside [0, size).
+struct Inside {
+  int64_t first, last;
+  Inside(int64_t start, int64_t kernel, int64_t size)
+      : first(std::max<int64_t>(0, -start)), last(std::min(kernel, size - start)) {}
+};
+
 // Calls body(tap, offset of the seen pixel) for every tap inside the image.
 template <typename F>
 inline void ForTaps(const Geometry& g, int64_t h, int64_t u, const F& body) {
   const int64_t top = h * g.stride - g.kernel / 2, left = u * g.stride - g.kernel / 2;
-  for (int64_t i = 0; i < g.kernel; ++i) {
-    if (top + i < 0 || top + i >= g.height) continue;
-    for (int64_t j = 0; j < g.kernel; ++j) {
-      if (left + j < 0 || left + j >= g.width) continue;
+  const Inside rows(top, g.kernel, g.height), columns(left, g.kernel, g.width);
+  for (int64_t i = rows.first; i < rows.last; ++i)
+    for (int64_t j = columns.first; j < columns.last; ++j)
       body(i * g.kernel + j, ((top + i) * g.width + left + j) * g.channels);
+}
+
+// Calls body(tap, offset of the output pixel) for every window that sees a pixel.
+template <typename F>
+inline void ForWindows(const Geometry& g, int64_t h, int64_t w, const F& body) {
+  for (int64_t i = 0; i < g.kernel; ++i) {
+    const int64_t down = h + g.kernel / 2 - i;
+    if (down < 0 || down % g.stride || down / g.stride >= g.rows) continue;
+    for (int64_t j = 0; j < g.kernel; ++j) {
+      const int64_t across = w + g.kernel / 2 - j;
+      if (across < 0 || across % g.stride || across / g.stride >= g.columns) continue;
+      body(i * g.kernel + j,
+           (down / g.stride * g.columns + across / g.stride) * g.channels);
     }
   }
 }
 
-// Calls body(image, first channel of an output pixel, h, u) for every output pixel.
-template <typename F>
-void ForPixels(ffi::ThreadPool& pool, const Geometry& g, const F& body) {
-  ParallelFor(pool, g.images, [&](int64_t n) {
-    for (int64_t h = 0; h < g.rows; ++h)
-      for (int64_t u = 0; u < g.columns; ++u)
-        body(n, n * g.out() + (h * g.columns + u) * g.channels, h, u);
+// Calls body(offset of an image's pixel, row, column, channel) on a map of pixels, one
+// image after the other and V channels at a time.
+template <int V, typename F>
+void ForPixels(ffi::ThreadPool& pool, int64_t images, int64_t rows, int64_t columns,
+               int64_t channels, const F& body) {
+  ParallelFor(pool, images, [&](int64_t n) {
+    for (int64_t h = 0; h < rows; ++h)
+      for (int64_t u = 0; u < columns; ++u)
+        for (int64_t c = 0; c < channels; c += V)
+          body(n, (h * columns + u) * channels + c, h, u, c);
   });
 }
 
+// Numbers of taps: as bytes in memory, as wide as T in registers.
 template <typename T>
+struct Number;
+template <>
+struct Number<float> {
+  using type = int32_t;
+};
+template <>
+struct Number<double> {
+  using type = int64_t;
+};
+template <typename T, int V>
+using Taps = typename Vector<typename Number<T>::type, V>::type;
+
+template <typename T, int V>
+inline Taps<T, V> AllTaps(int64_t tap) {
+  return Taps<T, V>{} + static_cast<typename Number<T>::type>(tap);
+}
+
+template <typename T, int V>
+inline Taps<T, V> LoadTaps(const int8_t* p) {
+  return __builtin_convertvector((Load<int8_t, V>(p)), Taps<T, V>);
+}
+
+template <typename T, int V>
 void Winner(ffi::ThreadPool& pool, const Geometry& g, const T* x, int8_t* winner) {
-  ForPixels(pool, g, [&](int64_t n, int64_t out, int64_t h, int64_t u) {
-    static thread_local std::vector<T> best;
-    best.resize(g.channels);
-    T* value = best.data();
-    int8_t* where = winner + out;
-    bool first = true;
-    ForTaps(g, h, u, [&](int64_t tap, int64_t seen) {
-      const T* pixel = x + n * g.in() + seen;
-      for (int64_t c = 0; c < g.channels; ++c) {
-        // A NaN wins, as in PyTorch.
-        const bool better = first || pixel[c] > value[c] || pixel[c] != pixel[c];
-        value[c] = better ? pixel[c] : value[c];
-        where[c] = better ? static_cast<int8_t>(tap) : where[c];
-      }
-      first = false;
-    });
-  });
+  using Vec = typename Vector<T, V>::type;
+  using Bytes = typename Vector<int8_t, V>::type;
+  ForPixels<V>(pool, g.images, g.rows, g.columns, g.channels,
+               [&](int64_t n, int64_t at, int64_t h, int64_t u, int64_t c) {
+                 const T* image = x + n * g.in() + c;
+                 Vec best{};
+                 Taps<T, V> where{};
+                 bool first = true;
+                 ForTaps(g, h, u, [&](int64_t tap, int64_t seen) {
+                   const Vec value = Load<T, V>(image + seen);
+                   const Taps<T, V> number = AllTaps<T, V>(tap);
+                   // A NaN wins, as in PyTorch.
+                   const Taps<T, V> better = (value > best) | (value != value);
+                   best = first ? value : better ? value : best;
+                   where = first ? number : better ? number : where;
+                   first = false;
+                 });
+                 Store<int8_t, V>(winner + n * g.out() + at,
+                                  __builtin_convertvector(where, Bytes));
+               });
 }
 
-template <typename T>
+template <typename T, int V>
 void Select(ffi::ThreadPool& pool, const Geometry& g, const T* x, const int8_t* winner,
             T* y) {
-  ForPixels(pool, g, [&](int64_t n, int64_t out, int64_t h, int64_t u) {
-    for (int64_t c = 0; c < g.channels; ++c) y[out + c] = T(0);
-    ForTaps(g, h, u, [&](int64_t tap, int64_t seen) {
-      const T* pixel = x + n * g.in() + seen;
-      for (int64_t c = 0; c < g.channels; ++c)
-        y[out + c] = winner[out + c] == tap ? pixel[c] : y[out + c];
-    });
-  });
+  using Vec = typename Vector<T, V>::type;
+  ForPixels<V>(pool, g.images, g.rows, g.columns, g.channels,
+               [&](int64_t n, int64_t at, int64_t h, int64_t u, int64_t c) {
+                 const T* image = x + n * g.in() + c;
+                 const Taps<T, V> where = LoadTaps<T, V>(winner + n * g.out() + at);
+                 Vec value{};
+                 ForTaps(g, h, u, [&](int64_t tap, int64_t seen) {
+                   value = where == AllTaps<T, V>(tap) ? Load<T, V>(image + seen) : value;
+                 });
+                 Store<T, V>(y + n * g.out() + at, value);
+               });
 }
 
-template <typename T>
+template <typename T, int V>
 void SelectTransposed(ffi::ThreadPool& pool, const Geometry& g, const T* gy,
                       const int8_t* winner, T* gx) {
-  ParallelFor(pool, g.images, [&](int64_t n) {
-    T* image = gx + n * g.in();
-    std::fill(image, image + g.in(), T(0));
-    for (int64_t h = 0; h < g.rows; ++h)
-      for (int64_t u = 0; u < g.columns; ++u) {
-        const int64_t out = n * g.out() + (h * g.columns + u) * g.channels;
-        ForTaps(g, h, u, [&](int64_t tap, int64_t seen) {
-          T* pixel = image + seen;
-          for (int64_t c = 0; c < g.channels; ++c)
-            pixel[c] += winner[out + c] == tap ? gy[out + c] : T(0);
-        });
-      }
-  });
+  using Vec = typename Vector<T, V>::type;
+  ForPixels<V>(pool, g.images, g.height, g.width, g.channels,
+               [&](int64_t n, int64_t at, int64_t h, int64_t w, int64_t c) {
+                 const int64_t image = n * g.out() + c;
+                 Vec sum{};
+                 ForWindows(g, h, w, [&](int64_t tap, int64_t out) {
+                   const Taps<T, V> where = LoadTaps<T, V>(winner + image + out);
+                   const Vec value = Load<T, V>(gy + image + out);
+                   sum += where == AllTaps<T, V>(tap) ? value : Vec{};
+                 });
+                 Store<T, V>(gx + n * g.in() + at, sum);
+               });
 }
 
+// 1 / the number of a window's cells inside the image.
 template <typename T>
 T Share(const Geometry& g, int64_t h, int64_t u) {
-  int64_t cells = 0;
-  ForTaps(g, h, u, [&](int64_t, int64_t) { ++cells; });
-  return T(1) / static_cast<T>(cells);
+  const Inside rows(h * g.stride - g.kernel / 2, g.kernel, g.height);
+  const Inside columns(u * g.stride - g.kernel / 2, g.kernel, g.width);
+  return T(1) /
+         static_cast<T>((rows.last - rows.first) * (columns.last - columns.first));
 }
 
-template <typename T>
+template <typename T, int V>
 void Average(ffi::ThreadPool& pool, const Geometry& g, const T* x, T* y) {
-  ForPixels(pool, g, [&](int64_t n, int64_t out, int64_t h, int64_t u) {
-    const T share = Share<T>(g, h, u);
-    for (int64_t c = 0; c < g.channels; ++c) y[out + c] = T(0);
-    ForTaps(g, h, u, [&](int64_t, int64_t seen) {
-      const T* pixel = x + n * g.in() + seen;
-      for (int64_t c = 0; c < g.channels; ++c) y[out + c] += pixel[c];
-    });
-    for (int64_t c = 0; c < g.channels; ++c) y[out + c] *= share;
-  });
+  using Vec = typename Vector<T, V>::type;
+  ForPixels<V>(pool, g.images, g.rows, g.columns, g.channels,
+               [&](int64_t n, int64_t at, int64_t h, int64_t u, int64_t c) {
+                 const T* image = x + n * g.in() + c;
+                 Vec sum{};
+                 ForTaps(g, h, u, [&](int64_t, int64_t seen) {
+                   sum += Load<T, V>(image + seen);
+                 });
+                 Store<T, V>(y + n * g.out() + at, sum * Share<T>(g, h, u));
+               });
 }
 
-template <typename T>
+template <typename T, int V>
 void AverageTransposed(ffi::ThreadPool& pool, const Geometry& g, const T* gy, T* gx) {
-  ParallelFor(pool, g.images, [&](int64_t n) {
-    T* image = gx + n * g.in();
-    std::fill(image, image + g.in(), T(0));
-    for (int64_t h = 0; h < g.rows; ++h)
-      for (int64_t u = 0; u < g.columns; ++u) {
-        const T* from = gy + n * g.out() + (h * g.columns + u) * g.channels;
-        const T share = Share<T>(g, h, u);
-        ForTaps(g, h, u, [&](int64_t, int64_t seen) {
-          T* pixel = image + seen;
-          for (int64_t c = 0; c < g.channels; ++c) pixel[c] += from[c] * share;
-        });
-      }
-  });
+  using Vec = typename Vector<T, V>::type;
+  std::vector<T> shares(g.rows * g.columns);
+  for (int64_t h = 0; h < g.rows; ++h)
+    for (int64_t u = 0; u < g.columns; ++u)
+      shares[h * g.columns + u] = Share<T>(g, h, u);
+  ForPixels<V>(pool, g.images, g.height, g.width, g.channels,
+               [&](int64_t n, int64_t at, int64_t h, int64_t w, int64_t c) {
+                 const T* image = gy + n * g.out() + c;
+                 Vec sum{};
+                 ForWindows(g, h, w, [&](int64_t, int64_t out) {
+                   sum += Load<T, V>(image + out) * shares[out / g.channels];
+                 });
+                 Store<T, V>(gx + n * g.in() + at, sum);
+               });
 }
 
 using Buffer = ffi::AnyBuffer;
@@ -150,8 +206,10 @@ ffi::Error CallWinner(ffi::ThreadPool pool, Buffer x, Out out, int64_t kernel,
                       int64_t stride) {
   return ByType(x, [&](auto zero) {
     using T = decltype(zero);
-    Winner<T>(pool, Shape(x, *out, kernel, stride), x.typed_data<T>(),
-              out->typed_data<int8_t>());
+    const Geometry g = Shape(x, *out, kernel, stride);
+    ByVector<T>(g.channels, [&](auto v) {
+      Winner<T, v.value>(pool, g, x.typed_data<T>(), out->typed_data<int8_t>());
+    });
   });
 }
 
@@ -159,8 +217,10 @@ ffi::Error CallSelect(ffi::ThreadPool pool, Buffer x, Buffer winner, Out out,
                       int64_t kernel, int64_t stride) {
   return ByType(x, [&](auto zero) {
     using T = decltype(zero);
-    Select<T>(pool, Shape(x, *out, kernel, stride), x.typed_data<T>(),
-              winner.typed_data<int8_t>(), out->typed_data<T>());
+    const Geometry g = Shape(x, *out, kernel, stride);
+    ByVector<T>(g.channels, [&](auto v) {
+      Select<T, v.value>(pool, g, x.typed_data<T>(), winner.typed_data<int8_t>(), out->typed_data<T>());
+    });
   });
 }
 
@@ -168,8 +228,10 @@ ffi::Error CallSelectTransposed(ffi::ThreadPool pool, Buffer gy, Buffer winner, 
                                 int64_t kernel, int64_t stride) {
   return ByType(gy, [&](auto zero) {
     using T = decltype(zero);
-    SelectTransposed<T>(pool, Shape(*out, gy, kernel, stride), gy.typed_data<T>(),
-                        winner.typed_data<int8_t>(), out->typed_data<T>());
+    const Geometry g = Shape(*out, gy, kernel, stride);
+    ByVector<T>(g.channels, [&](auto v) {
+      SelectTransposed<T, v.value>(pool, g, gy.typed_data<T>(), winner.typed_data<int8_t>(), out->typed_data<T>());
+    });
   });
 }
 
@@ -177,8 +239,10 @@ ffi::Error CallAverage(ffi::ThreadPool pool, Buffer x, Out out, int64_t kernel,
                        int64_t stride) {
   return ByType(x, [&](auto zero) {
     using T = decltype(zero);
-    Average<T>(pool, Shape(x, *out, kernel, stride), x.typed_data<T>(),
-               out->typed_data<T>());
+    const Geometry g = Shape(x, *out, kernel, stride);
+    ByVector<T>(g.channels, [&](auto v) {
+      Average<T, v.value>(pool, g, x.typed_data<T>(), out->typed_data<T>());
+    });
   });
 }
 
@@ -186,8 +250,10 @@ ffi::Error CallAverageTransposed(ffi::ThreadPool pool, Buffer gy, Out out, int64
                                  int64_t stride) {
   return ByType(gy, [&](auto zero) {
     using T = decltype(zero);
-    AverageTransposed<T>(pool, Shape(*out, gy, kernel, stride), gy.typed_data<T>(),
-                         out->typed_data<T>());
+    const Geometry g = Shape(*out, gy, kernel, stride);
+    ByVector<T>(g.channels, [&](auto v) {
+      AverageTransposed<T, v.value>(pool, g, gy.typed_data<T>(), out->typed_data<T>());
+    });
   });
 }
 
