@@ -14,12 +14,11 @@ import numpy as np
 
 from jdarts import compile, tree
 from jdarts.config import SearchConfig, to_json
-from jdarts.data import augment_spec
 from jdarts.errors import RunError, UserError
 from jdarts.io import Checkpoints, Progress, RunFolder
-from jdarts.loops.chunk import MAX_STEPS, DeviceData, make_chunk, make_evaluation
+from jdarts.loops.chunk import MAX_STEPS
 from jdarts.loops.record import SeedRecord
-from jdarts.loops.setup import Setup, setup
+from jdarts.loops.setup import Setup, programs, setup
 from jdarts.loops.stop import StopRequest
 from jdarts.problem import Evaluation
 from jdarts.spaces import Genotype
@@ -27,8 +26,6 @@ from jdarts.spaces import Genotype
 __all__ = ["SearchResult", "Setup", "run_search", "setup"]
 
 _CHUNK_SECONDS = 2.0  # between two reports; a signal waits as long, or for one step
-# What each seed has for itself; see `SeedAxis.map`.
-_OWN_DATA = DeviceData._make([False, False, True, True])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,19 +81,11 @@ class _Search:
                 f"{count} seeds at once: {count // devices} on each of {devices} "
                 f"devices (of {jax.device_count()})"
             )
-        spec, size = augment_spec(self.config.data, s.images), self.config.batch_size
-        chunk = make_chunk(
-            s.method,
-            spec,
-            seeds.batch_mesh,
-            batch_size=size,
-            steps_per_epoch=s.steps_per_epoch,
-        )
-        evaluation = make_evaluation(s.method, spec, seeds.batch_mesh, batch_size=size)
+        chunk, evaluation = programs(self.config, s)
         self._number = lambda n: jax.device_put(np.int32(n), seeds.shared)
         number = self._number(1)
         self._chunk = compile.compile_timed(
-            seeds.map(chunk, (True, True, _OWN_DATA, False)),
+            chunk,
             s.key,
             s.state,
             s.data,
@@ -105,7 +94,7 @@ class _Search:
             out_shardings=seeds.own,
         )
         self._evaluation = compile.compile_timed(
-            seeds.map(evaluation, (True, _OWN_DATA, False, False)),
+            evaluation,
             s.state,
             s.data,
             number,

@@ -1,21 +1,31 @@
 """Everything that a search starts from, placed on the devices."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jdarts.config import SearchConfig
-from jdarts.data import Images, load, steps_per_epoch, train_valid_split
+from jdarts.data import (
+    Images,
+    augment_spec,
+    load,
+    steps_per_epoch,
+    train_valid_split,
+)
 from jdarts.errors import UserError
-from jdarts.loops.chunk import DeviceData
+from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.methods import SearchMethod, SearchState, build_method
 from jdarts.nets.network import supernet
 from jdarts.spaces import get_space
 
-__all__ = ["Setup", "setup"]
+__all__ = ["Setup", "programs", "setup"]
+
+# What each seed has for itself; see `SeedAxis.map`.
+_OWN_DATA = DeviceData._make([False, False, True, True])
 
 
 class Setup(NamedTuple):
@@ -89,6 +99,35 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         )
     count = valid.shape[-1]
     return Setup(method, images, data, state, key, per_epoch, count, axis)
+
+
+def programs(
+    config: SearchConfig, start: Setup
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The two functions to compile: of all seeds, where there are several.
+
+    Args:
+      config: the configuration.
+      start: what `setup` made of it.
+
+    Returns:
+      What `make_chunk` returns, and what `make_evaluation` returns.
+    """
+    axis, spec = start.seeds, augment_spec(config.data, start.images)
+    chunk = make_chunk(
+        start.method,
+        spec,
+        axis.batch_mesh,
+        batch_size=config.batch_size,
+        steps_per_epoch=start.steps_per_epoch,
+    )
+    evaluation = make_evaluation(
+        start.method, spec, axis.batch_mesh, batch_size=config.batch_size
+    )
+    return (
+        axis.map(chunk, (True, True, _OWN_DATA, False)),
+        axis.map(evaluation, (True, _OWN_DATA, False, False)),
+    )
 
 
 def _split(
