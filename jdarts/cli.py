@@ -56,6 +56,7 @@ def parse_search(arguments: list[str]) -> SearchCommand:
     if method is not None and not isinstance(config.method, get_method(method).config):
         config = dataclasses.replace(config, method=get_method(method).config())
     _refuse_unknown(rest, config)
+    config = _without_overridden_seeds(rest, config)
     with _one_line_errors():
         parsed = tyro.cli(
             _Arguments,
@@ -87,6 +88,18 @@ def _take(arguments: list[str], flag: str) -> tuple[list[str], str | None]:
         if argument.startswith(flag + "="):
             return arguments[:i] + arguments[i + 1 :], argument.split("=", 1)[1]
     return arguments, None
+
+
+def _without_overridden_seeds(
+    arguments: list[str], config: SearchConfig
+) -> SearchConfig:
+    """``--seed`` replaces the configuration's seeds, ``--seeds`` its seed."""
+    flags = {argument.split("=", 1)[0] for argument in arguments}
+    if "--seeds" in flags:  # whatever stands here: the command line's come instead
+        return dataclasses.replace(config, seed=None, seeds=(0, 1))
+    if "--seed" in flags:
+        return dataclasses.replace(config, seed=None, seeds=None)
+    return config
 
 
 def _flags(config: Any, prefix: str = "") -> Iterator[str]:
@@ -162,7 +175,7 @@ def run_command(main: Callable[[list[str]], int], arguments: list[str]) -> int:
             raise
         print(
             "error: the device has too little memory; a smaller --batch-size, "
-            "--channels or --layers, or --remat, needs less",
+            "--channels or --layers, fewer --seeds, or --remat, needs less",
             file=sys.stderr,
         )
         return 2

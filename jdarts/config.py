@@ -17,6 +17,8 @@ from jdarts.spaces import get_space
 
 __all__ = ["SearchConfig", "config_names", "from_json", "load_config", "to_json"]
 
+_SEED = 2
+
 
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
@@ -34,8 +36,12 @@ class SearchConfig:
     """Passes over the images that train the weights, >= 1."""
     batch_size: int = 64
     """Images in a training batch and in a validation batch, >= 1."""
-    seed: int = 2
-    """Every random choice of the run derives from it; 0 to 4294967295."""
+    seed: int | None = None
+    """Every random choice of the run derives from it; 0 to 4294967295. Not given: 2,
+    unless there are seeds."""
+    seeds: tuple[int, ...] | None = None
+    """Instead of a seed several (--seeds 0 1 2): searched at once by one compiled
+    program, each as in a run of its own, with results in its own folder seed_N."""
     remat: bool = False
     """Compute the inside of each cell again in backward passes: less memory, more time.
     """
@@ -59,8 +65,7 @@ class SearchConfig:
         get_space(self.space)
         for field in ("channels", "layers", "epochs", "batch_size", "log_every"):
             _check_least(field, getattr(self, field), 1)
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed: {self.seed}; expected 0 to {2**32 - 1}")
+        self._settle_seeds()
         if self.steps is not None:
             _check_least("steps", self.steps, 1)
         if not (self.checkpoint_minutes > 0 and math.isfinite(self.checkpoint_minutes)):
@@ -69,6 +74,48 @@ class SearchConfig:
             )
         if Path(self.name).name != self.name or self.name in ("", ".."):
             raise UserError(f"--name: '{self.name}'; expected the name of a folder")
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds, be it one or several."""
+        if self.seeds is not None:
+            return self.seeds
+        return (_SEED if self.seed is None else self.seed,)
+
+    def with_seed(self, seed: int) -> "SearchConfig":
+        """The configuration of that seed alone."""
+        return dataclasses.replace(self, seed=seed, seeds=None)
+
+    def _settle_seeds(self) -> None:
+        """Afterwards there is either a seed, or several seeds."""
+        if self.seeds is not None:
+            if self.seed is not None:
+                raise UserError(
+                    f"--seeds: given together with --seed {self.seed}; expected one of "
+                    "the two"
+                )
+            _check_seeds(self.seeds)
+            if len(self.seeds) == 1:  # the same as a seed
+                object.__setattr__(self, "seed", self.seeds[0])
+                object.__setattr__(self, "seeds", None)
+        elif self.seed is None:
+            object.__setattr__(self, "seed", _SEED)
+        else:
+            _check_seed("--seed", self.seed)
+
+
+def _check_seeds(seeds: tuple[int, ...]) -> None:
+    if not seeds:
+        raise UserError("--seeds: none given; expected numbers, as in --seeds 0 1 2")
+    for seed in seeds:
+        _check_seed("--seeds", seed)
+        if seeds.count(seed) > 1:
+            raise UserError(f"--seeds: {seed} is given twice; expected it once")
+
+
+def _check_seed(flag: str, seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise UserError(f"{flag}: {seed}; expected 0 to {2**32 - 1}")
 
 
 def _check_least(field: str, value: int, least: int) -> None:
@@ -134,9 +181,13 @@ def _run_config_file(path: Path) -> SearchConfig:
 
 
 def to_json(config: SearchConfig) -> dict[str, Any]:
-    """Plain data for JSON; the method's row is its ``"name"``."""
+    """Plain data for JSON; the method's row is its ``"name"``.
+
+    Of ``"seed"`` and ``"seeds"`` only the one in use is there.
+    """
     name = name_of(config.method)
     data = _plain(config)
+    del data["seeds" if config.seeds is None else "seed"]
     return data | {"method": {"name": name, **data["method"]}}
 
 
@@ -145,6 +196,8 @@ def _plain(value: Any) -> Any:
         return {
             f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)
         }
+    if isinstance(value, tuple):
+        return list(value)
     return str(value) if isinstance(value, Path) else value
 
 
@@ -191,6 +244,9 @@ def _parse_value(hint: Any, value: Any, where: str) -> Any:
             return None
         if option is Path and isinstance(value, str):
             return Path(value)
+        if typing.get_origin(option) is tuple and isinstance(value, list):
+            (item, _) = typing.get_args(option)  # tuple[item, ...]
+            return tuple(_parse_value(item, v, where) for v in value)
         if option is float and type(value) in (int, float):
             return float(value)
         if type(value) is option:

@@ -1,14 +1,19 @@
 """``python -m jdarts.search``: from data to a found architecture."""
 
 import sys
+from collections.abc import Hashable
+
+import numpy as np
 
 from jdarts.cli import parse_search, run_command, use_huge_pages
 from jdarts.compile import enable_cache
 from jdarts.config import SearchConfig, to_json
 from jdarts.io import RunFolder, cell_svg, cell_text, write_atomic
+from jdarts.loops.record import skip_counts
 from jdarts.loops.search import SearchResult, run_search, setup
+from jdarts.spaces import Genotype
 
-__all__ = ["main"]
+__all__ = ["main", "population_summary", "summary"]
 
 # What a run may change when it goes on: where the data lie, and when to stop.
 _MAY_DIFFER = ("steps", "data.dir", "checkpoint_minutes")
@@ -22,24 +27,34 @@ def main(arguments: list[str]) -> int:
     with RunFolder.open(
         command.run_dir, to_json(command.config), _MAY_DIFFER
     ) as folder:
-        result = run_search(command.config, start, folder)
-        if result.stopped:
+        results = run_search(command.config, start, folder)
+        if results[0].stopped:
             print(
-                f"stopped by a signal at step {result.steps}, everything saved; the "
-                f"same command goes on from there ({folder.path})"
+                f"stopped by a signal at step {results[0].steps}, everything saved; "
+                f"the same command goes on from there ({folder.path})"
             )
-            return result.stopped
-        text = summary(command.config, result)
-        write_atomic(folder.summary, text)
-        for kind, cell in result.genotype.cells.items():
-            title = f"{command.config.name}: {kind} cell"
-            write_atomic(folder.drawing(kind), cell_svg(cell, title))
+            return results[0].stopped
+        texts = [_write_results(command.config, result) for result in results]
+        text = texts[0]
+        if len(results) > 1:
+            text = population_summary(command.config, results)
+            write_atomic(folder.summary, text)
         print(f"\n{text}\nwritten to {folder.path}", flush=True)
     return 0
 
 
+def _write_results(config: SearchConfig, result: SearchResult) -> str:
+    """Writes a seed's summary and drawings; returns the summary."""
+    text = summary(config.with_seed(result.seed), result)
+    write_atomic(result.folder.summary, text)
+    for kind, cell in result.genotype.cells.items():
+        title = f"{config.name}: {kind} cell"
+        write_atomic(result.folder.drawing(kind), cell_svg(cell, title))
+    return text
+
+
 def summary(config: SearchConfig, result: SearchResult) -> str:
-    """The result in words."""
+    """The result of one seed in words."""
     lines = [f"search '{config.name}': {result.steps} steps, seed {config.seed}"]
     if result.accuracy is not None:
         lines.append(
@@ -49,6 +64,40 @@ def summary(config: SearchConfig, result: SearchResult) -> str:
     for kind, cell in result.genotype.cells.items():
         lines += ["", f"{kind} cell", cell_text(cell)]
     return "\n".join(lines) + "\n"
+
+
+def population_summary(config: SearchConfig, results: list[SearchResult]) -> str:
+    """The results of several seeds in words: a table, with mean and deviation."""
+    heads = ["accuracy", *results[0].genotype.cells]
+    figures = np.array(
+        [[r.accuracy, *skip_counts(r.genotype).values()] for r in results], float
+    )
+    figures[:, 0] *= 100
+    rows = [(str(r.seed), row) for r, row in zip(results, figures, strict=True)]
+    rows += [("mean", figures.mean(axis=0)), ("std", figures.std(axis=0, ddof=1))]
+    width = max(len(name) for name, _ in rows)
+    distinct = len({_architecture(r.genotype) for r in results})
+    lines = [
+        f"search '{config.name}': {results[0].steps} steps, {len(results)} seeds, "
+        f"{distinct} distinct genotypes",
+        "supernet accuracy on the validation half in % (always the most frequent "
+        f"class: {100 * results[0].majority:.2f} %)",
+        "and number of skip connections in each cell (std: of a sample)",
+        "",
+        "  ".join(["seed".rjust(width), *heads]),
+    ]
+    for name, row in rows:
+        cells = [f"{x:{len(h)}.2f}" for x, h in zip(row, heads, strict=True)]
+        lines.append("  ".join([name.rjust(width), *cells]))
+    return "\n".join(lines) + "\n"
+
+
+def _architecture(genotype: Genotype) -> Hashable:
+    """Equal for equal networks: the order of a node's connections does not count."""
+    return tuple(
+        (kind, tuple(frozenset(node) for node in cell.nodes))
+        for kind, cell in sorted(genotype.cells.items())
+    )
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ FIELDS = [names for names, _ in leaves(SearchConfig())]
 SAMPLES = {
     ("name",): "mine",
     ("space",): "toy",
+    ("seeds",): (3, 1),
     ("steps",): 3,
     ("data", "name"): "npz",
     ("data", "dir"): Path("x"),
@@ -76,6 +77,8 @@ def written(names, value):
     prefix = "--" + "".join(f"{part}." for part in path)
     if isinstance(value, bool):
         return [f"{prefix}{name}" if value else f"{prefix}no-{name}"]
+    if isinstance(value, tuple):
+        return [f"{prefix}{name}", *map(str, value)]
     return [f"{prefix}{name}", str(value)]
 
 
@@ -88,13 +91,25 @@ def test_every_field_is_an_option(names):
     config = parse_search(["darts_cifar10", *written(names, value)]).config
     found = dict(leaves(config))
     assert found.pop(names) == value
-    assert found == {k: v for k, v in leaves(base) if k != names}
+    expected = {k: v for k, v in leaves(base) if k != names}
+    if names == ("seeds",):  # instead of the seed
+        expected[("seed",)] = None
+    assert found == expected
     assert written(names, value)[0] in set(_flags(config))
 
 
 def test_underscores_and_equal_signs():
     found = parse_search(["smoke", "--batch_size=7", "--data.crop_padding", "0"]).config
     assert (found.batch_size, found.data.crop_padding) == (7, 0)
+
+
+def test_seeds_of_the_configuration_are_overridden(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"seeds": [3, 1, 4]}')
+    assert parse_search([str(path)]).config.all_seeds == (3, 1, 4)
+    assert parse_search([str(path), "--seed", "5"]).config.all_seeds == (5,)
+    assert parse_search([str(path), "--seeds", "6", "7"]).config.all_seeds == (6, 7)
+    assert parse_search(["smoke", "--seeds", "8"]).config.seed == 8
 
 
 @pytest.fixture(scope="module")

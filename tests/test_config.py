@@ -56,6 +56,18 @@ def test_shipped_files_are_documents(name):
     assert load_config(str(config_names()[name])) == load_config(name)
 
 
+def test_one_seed_or_several():
+    assert SearchConfig().seed == 2 and SearchConfig().seeds is None
+    several = SearchConfig(seeds=(3, 1))
+    assert several.seed is None and several.all_seeds == (3, 1)
+    assert from_json(json.loads(json.dumps(to_json(several)))) == several
+    assert several.with_seed(1) == SearchConfig(seed=1)
+    assert SearchConfig(seeds=(1,)) == SearchConfig(seed=1)
+    assert SearchConfig(seed=1).all_seeds == (1,)
+    # A folder of one seed does not mention the other field.
+    assert "seeds" not in to_json(SearchConfig()) and "seed" not in to_json(several)
+
+
 def test_missing_fields_have_their_defaults():
     assert from_json({}) == SearchConfig()
     found = from_json({"data": {"limit": 3}, "method": {"arch": {"lr": 1}}})
@@ -80,6 +92,12 @@ def test_missing_fields_have_their_defaults():
         ({"steps": "3"}, ["steps: found '3', expected int or NoneType"]),
         ({"data": {"flip": 1}}, ["data: flip: found 1, expected bool"]),
         ({"method": {"init_scale": None}}, ["init_scale: found None, expected float"]),
+        ({"seed": 1, "seeds": [2, 3]}, ["--seeds: given together with --seed 1"]),
+        ({"seeds": []}, ["--seeds: none given"]),
+        ({"seeds": [4, 3, 4]}, ["--seeds: 4 is given twice"]),
+        ({"seeds": [1, -1]}, ["--seeds: -1; expected 0 to 4294967295"]),
+        ({"seeds": [1, 2.5]}, ["seeds: found 2.5, expected int"]),
+        ({"seeds": 3}, ["seeds: found 3, expected tuple or NoneType"]),
         ({"epochs": 0}, ["--epochs: 0; expected a whole number >= 1"]),
         ({"space": "toi"}, ["unknown 'toi'", "did you mean 'toy'?"]),
     ],

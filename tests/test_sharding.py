@@ -29,6 +29,7 @@ whole = jax.device_put(batch, sharding.replicated(mesh))
 print(json.dumps({
     "sizes": [mesh.size, pair.size],
     "pair": [d.id for d in pair.devices],
+    "dividing": [sharding.make_dividing_mesh(n, "seed").size for n in range(1, 9)],
     "divided": [held(x) for x in divided],
     "whole": [held(x) for x in whole],
     "equal": all(np.array_equal(a, b) for a, b in zip(batch, divided)),
@@ -51,6 +52,7 @@ def test_four_devices():
     assert json.loads(done.stdout) == {
         "sizes": [4, 2],
         "pair": [2, 3],
+        "dividing": [1, 2, 3, 4, 1, 3, 1, 4],
         "divided": [[[3, 2, 2]], [[3, 2]]],
         "whole": [[[3, 8, 2]], [[3, 8]]],
         "equal": True,

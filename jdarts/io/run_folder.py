@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from jdarts.errors import UserError
-from jdarts.io.files import cannot, read_json, write_json
+from jdarts.io.files import cannot, read_json, write_atomic, write_json
 
 __all__ = ["RunFolder"]
 
 _log = logging.getLogger("jdarts")
 _LOCK = ".lock"
+_PART = "part.txt"  # marks the folder of one seed
 _SHOWN = 6  # differing fields named in full
 
 
@@ -48,7 +49,8 @@ class RunFolder:
 
         Raises:
           UserError: if the folder cannot be made or written, holds something that is
-            no run, belongs to another configuration, or is in use by another process.
+            no run, is a part of another run, belongs to another configuration, or is
+            in use by another process.
         """
         config = json.loads(json.dumps(config))  # tuples become lists, as in the file
         created = _create(path)
@@ -63,6 +65,29 @@ class RunFolder:
             _remove_created(path, created)
             raise
         return cls(path=path, resumed=resumed, _lock=lock)
+
+    def part(self, name: str, config: dict[str, Any]) -> "RunFolder":
+        """Creates or re-opens a folder in this one, for one seed of several.
+
+        It looks like that of a run of its own, but for the checkpoints: they hold all
+        seeds and are in this folder. So it is marked, and `open` refuses it. This
+        folder's lock covers it.
+
+        Args:
+          name: of the folder.
+          config: the configuration of that seed alone; it follows from this folder's.
+
+        Raises:
+          UserError: if it cannot be written.
+        """
+        part = RunFolder(path=self.path / name, resumed=self.resumed, _lock=-1)
+        try:
+            part.path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise cannot(part.path, "created", error) from None
+        write_atomic(part.path / _PART, "One seed of the run in the folder above.\n")
+        write_json(part.config, config)
+        return part
 
     def close(self) -> None:
         """Lets other processes write the folder; closing twice does no harm."""
@@ -127,6 +152,11 @@ def _create(path: Path) -> list[Path]:
 
 
 def _refuse_foreign(path: Path) -> None:
+    if (path / _PART).exists():
+        raise UserError(
+            f"{path}: one seed of a run of several, which can only go on together; "
+            f"expected the folder of that run, {path.resolve().parent}"
+        )
     names = sorted(entry.name for entry in path.iterdir())
     foreign = [name for name in names if name != _LOCK and not _is_temporary(name)]
     if foreign and "config.json" not in foreign:

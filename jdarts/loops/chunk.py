@@ -50,7 +50,7 @@ class DeviceData(NamedTuple):
 def make_chunk(
     method: SearchMethod,
     spec: AugmentSpec,
-    mesh: Mesh,
+    mesh: Mesh | None,
     *,
     batch_size: int,
     steps_per_epoch: int,
@@ -63,7 +63,7 @@ def make_chunk(
     Args:
       method: the search method.
       spec: augmentation of both halves.
-      mesh: the devices that batches are divided over.
+      mesh: the devices that batches are divided over; None: batches stay whole.
       batch_size: of training and of validation batches.
       steps_per_epoch: the chunk must not go past the end of an epoch.
 
@@ -124,14 +124,14 @@ def make_chunk(
 
 
 def make_evaluation(
-    method: SearchMethod, spec: AugmentSpec, mesh: Mesh, *, batch_size: int
+    method: SearchMethod, spec: AugmentSpec, mesh: Mesh | None, *, batch_size: int
 ) -> Callable[..., Evaluation]:
     """The supernet on the validation half, in the order of its indices.
 
     Args:
       method: the search method.
       spec: for normalisation; nothing is augmented.
-      mesh: the devices that batches are divided over.
+      mesh: the devices that batches are divided over; None: batches stay whole.
       batch_size: images per batch.
 
     Returns:

@@ -1,67 +1,40 @@
 """How a search proceeds: epochs of compiled chunks, checkpoints, validation, genotypes.
 
-Knows no method by name.
+Knows no method by name, and does the same for one seed as for several: what is each
+seed's own is a list here, with one entry or more.
 """
 
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jdarts import compile, sharding, tree
-from jdarts.config import SearchConfig
-from jdarts.data import (
-    Images,
-    augment_spec,
-    load,
-    steps_per_epoch,
-    train_valid_split,
-)
+from jdarts import compile, tree
+from jdarts.config import SearchConfig, to_json
 from jdarts.errors import RunError, UserError
-from jdarts.io import Checkpoints, GenotypeLog, MetricsLog, Progress, RunFolder
-from jdarts.loops.chunk import MAX_STEPS, DeviceData, make_chunk, make_evaluation
+from jdarts.io import Checkpoints, Progress, RunFolder
+from jdarts.loops.chunk import MAX_STEPS
+from jdarts.loops.record import SeedRecord
+from jdarts.loops.setup import Setup, programs, setup
 from jdarts.loops.stop import StopRequest
-from jdarts.methods import SearchMethod, SearchState, build_method
-from jdarts.nets.network import supernet
 from jdarts.problem import Evaluation
-from jdarts.spaces import Genotype, get_space
+from jdarts.spaces import Genotype
 
 __all__ = ["SearchResult", "Setup", "run_search", "setup"]
 
 _CHUNK_SECONDS = 2.0  # between two reports; a signal waits as long, or for one step
 
 
-class Setup(NamedTuple):
-    """A search, ready to be compiled.
-
-    Attributes:
-      method: the search method.
-      images: the data set.
-      data: the training part, on the devices.
-      state: the start of the search, on the devices; the search donates it.
-      key: the run's key, on the devices.
-      steps_per_epoch: steps in one epoch.
-      mesh: the devices.
-    """
-
-    method: SearchMethod
-    images: Images
-    data: DeviceData
-    state: SearchState
-    key: jax.Array
-    steps_per_epoch: int
-    mesh: jax.sharding.Mesh
-
-
 @dataclasses.dataclass(frozen=True)
 class SearchResult:
-    """How a search ended.
+    """How the search of a seed ended.
 
     Attributes:
+      seed: the seed.
+      folder: where its results are.
       genotype: the derived architecture.
       accuracy: of the supernet on the validation half, in [0, 1].
       majority: accuracy of always answering that half's most frequent class.
@@ -70,77 +43,13 @@ class SearchResult:
         it came to its end.
     """
 
+    seed: int
+    folder: RunFolder
     genotype: Genotype
     accuracy: float | None
     majority: float
     steps: int
     stopped: int = 0
-
-
-def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setup:
-    """Loads the data, builds the method and its start, and places them on the devices.
-
-    Args:
-      config: the configuration.
-      devices: where to search; by default on all devices.
-
-    Raises:
-      UserError: if the data are missing or wrong, or the parts do not fit each other.
-    """
-    mesh = sharding.make_mesh(devices)
-    sharding.check_divides(config.batch_size, mesh)
-    images = load(config.data)
-    train, valid = train_valid_split(
-        images.train_labels,
-        config.data.valid_fraction,
-        config.data.stratified,
-        config.seed,
-    )
-    per_epoch = _steps_per_epoch(config, len(train), len(valid))
-    _check_steps(config, per_epoch)
-    space = get_space(config.space)
-    network = supernet(
-        space,
-        channels=config.channels,
-        layers=config.layers,
-        classes=images.num_classes,
-        remat=config.remat,
-    )
-    method = build_method(
-        config.method, space, network, epochs=config.epochs, steps_per_epoch=per_epoch
-    )
-    init_key, key = jax.random.split(jax.random.key(config.seed))
-    shape = (config.batch_size, *images.image_shape)
-    state = method.init(init_key, jnp.zeros(shape, jnp.result_type(float)))
-    everywhere = sharding.replicated(mesh)
-    arrays = (images.train_images, images.train_labels, train, valid)
-    data = DeviceData(*jax.device_put(arrays, everywhere))
-    state, key = jax.device_put((state, key), everywhere)
-    if method.train_batches > per_epoch:
-        raise UserError(
-            f"--method.hypergradient.steps: {method.train_batches} virtual steps, but "
-            f"an epoch has {per_epoch} batches; expected at most {per_epoch}"
-        )
-    return Setup(method, images, data, state, key, per_epoch, mesh)
-
-
-def _steps_per_epoch(config: SearchConfig, train: int, valid: int) -> int:
-    for part, count in (("weights", train), ("architecture", valid)):
-        if config.batch_size > count:
-            raise UserError(
-                f"--batch-size: {config.batch_size} is more than the {count} images "
-                f"that train the {part}; expected at most {count}"
-            )
-    return steps_per_epoch(train, config.batch_size)
-
-
-def _check_steps(config: SearchConfig, per_epoch: int) -> None:
-    total = config.epochs * per_epoch
-    if config.steps is not None and config.steps > total:
-        raise UserError(
-            f"--steps: {config.steps} is more than the {total} steps of "
-            f"{config.epochs} epochs; expected at most {total}"
-        )
 
 
 class _Search:
@@ -156,33 +65,25 @@ class _Search:
         self.config, self.folder, self.say = config, folder, say
         self.setup, self.state = start, start.state
         self.last_step = config.steps or config.epochs * start.steps_per_epoch
-        self.metrics = MetricsLog(folder.metrics)
-        self.genotypes = GenotypeLog(folder.genotype)
-        self.sums: dict[str, float] = {}  # over the epoch, for its mean losses
+        self.records = _records(config, folder)
         self.step = 0
-        self.accuracy: float | None = None
-        self.evaluated = -1  # the step at which the accuracy was measured
+        self.evaluated = -1  # the step at which the accuracies were measured
         self._saved = time.monotonic()
-        self._finite = jax.jit(tree.all_finite)
+        self._finite = jax.jit(start.seeds.map(tree.all_finite, (True,)))
 
     # --- compiling ---
 
     def compile(self) -> None:
-        s, config = self.setup, self.config
-        spec = augment_spec(config.data, s.images)
-        chunk = make_chunk(
-            s.method,
-            spec,
-            s.mesh,
-            batch_size=config.batch_size,
-            steps_per_epoch=s.steps_per_epoch,
-        )
-        evaluation = make_evaluation(
-            s.method, spec, s.mesh, batch_size=config.batch_size
-        )
-        everywhere = sharding.replicated(s.mesh)
-        number = jax.device_put(np.int32(1), everywhere)
-        self._number = lambda n: jax.device_put(np.int32(n), everywhere)
+        s, seeds = self.setup, self.setup.seeds
+        if len(self.records) > 1:
+            count, devices = len(self.records), seeds.mesh.size
+            self.say(
+                f"{count} seeds at once: {count // devices} on each of {devices} "
+                f"devices (of {jax.device_count()})"
+            )
+        chunk, evaluation = programs(self.config, s)
+        self._number = lambda n: jax.device_put(np.int32(n), seeds.shared)
+        number = self._number(1)
         self._chunk = compile.compile_timed(
             chunk,
             s.key,
@@ -190,10 +91,15 @@ class _Search:
             s.data,
             number,
             donate_argnums=1,
-            out_shardings=everywhere,
+            out_shardings=seeds.own,
         )
         self._evaluation = compile.compile_timed(
-            evaluation, s.state, s.data, number, number, out_shardings=everywhere
+            evaluation,
+            s.state,
+            s.data,
+            number,
+            number,
+            out_shardings=seeds.own,
         )
         for name, made in (
             ("search step", self._chunk),
@@ -216,30 +122,38 @@ class _Search:
         restored = checkpoints.restore(target)
         if restored is not None:
             self.state, self.step = restored.state, restored.step
-            self.sums = restored.meta["sums"]
-            self.accuracy = restored.meta["accuracy"]
-            self.evaluated = restored.meta["evaluated"]
+            self._take(restored.meta)
             self.say(f"resuming {self.folder.path} at step {self.step}")
         if self.step > self.last_step:
             raise UserError(
                 f"--steps: {self.last_step}; {self.folder.path} is already at step "
                 f"{self.step}; expected at least that"
             )
-        self.metrics.truncate_after(self.step)
+        for record in self.records:
+            record.rewind(self.step)
         if not self.finished:
             self.folder.remove_results()
-            self.genotypes.truncate_after(self.step // self.setup.steps_per_epoch)
+            for record in self.records:
+                record.reopen(self.step // self.setup.steps_per_epoch)
 
     def save(self, checkpoints: Checkpoints) -> None:
-        if not self._finite((self.state.w, self.state.arch)):
-            raise self._not_finite(f"after step {self.step} (in the weights)")
-        meta = {
-            "sums": self.sums,
-            "accuracy": self.accuracy,
-            "evaluated": self.evaluated,
-        }
-        checkpoints.save(self.step, self.state, meta)
+        finite = self.setup.seeds.each(self._finite((self.state.w, self.state.arch)))
+        if not all(finite):
+            bad = self.records[finite.index(False)]
+            raise self._not_finite(bad, f"after step {self.step} (in the weights)")
+        checkpoints.save(self.step, self.state, self._meta())
         self._saved = time.monotonic()
+
+    def _meta(self) -> dict[str, Any]:
+        seeds = [record.meta() for record in self.records]
+        return {"evaluated": self.evaluated} | (
+            {"seeds": seeds} if len(seeds) > 1 else seeds[0]
+        )
+
+    def _take(self, meta: dict[str, Any]) -> None:
+        self.evaluated = meta["evaluated"]
+        for record, own in zip(self.records, meta.get("seeds", [meta]), strict=True):
+            record.restore(own)
 
     # --- stepping ---
 
@@ -276,70 +190,79 @@ class _Search:
         self.state, device_log = self._chunk.call(
             self.setup.key, self.state, self.setup.data, self._number(count)
         )
-        log = {k: np.asarray(v)[:count] for k, v in jax.device_get(device_log).items()}
+        logs = self.setup.seeds.each(device_log)
         seconds = time.monotonic() - start
-        finite = np.all([np.isfinite(values) for values in log.values()], axis=0)
-        good = count if finite.all() else int(np.argmin(finite))
-        for i in range(good):
-            row = {name: float(values[i]) for name, values in log.items()}
-            self.step += 1
-            for name in ("train_loss", "train_accuracy", "valid_loss"):
-                self.sums[name] = self.sums.get(name, 0.0) + row[name]
-            self.sums["steps"] = self.sums.get("steps", 0) + 1
-            if self.step % self.config.log_every == 0:
-                self.metrics.append({"kind": "step", "step": self.step, **row})
-        if good < count:
-            values = ", ".join(f"{n} {v[good]:g}" for n, v in sorted(log.items()))
-            raise self._not_finite(f"at step {self.step + 1} ({values})")
+        self._write_down(count, logs)
+        train, valid = (
+            np.mean([log[name][count - 1] for log in logs])
+            for name in ("train_loss", "valid_loss")
+        )
         epoch = (self.step - 1) // self.setup.steps_per_epoch + 1
         progress.update(
             self.step,
-            f"train {log['train_loss'][-1]:.4f}  valid {log['valid_loss'][-1]:.4f}",
+            f"{self._means}train {train:.4f}  valid {valid:.4f}",
             f"epoch {epoch}/{self.config.epochs}",
         )
         fitting = round(count * _CHUNK_SECONDS / max(seconds, 1e-3))
         return int(np.clip(fitting, 1, min(2 * count, MAX_STEPS)))
 
-    def _not_finite(self, where: str) -> RunError:
+    def _write_down(self, count: int, logs: list[dict[str, np.ndarray]]) -> None:
+        """Each seed's metrics of `count` steps, up to the first that is not finite."""
+        finite = np.array(  # [seeds, count]
+            [np.isfinite([v[:count] for v in log.values()]).all(axis=0) for log in logs]
+        )
+        good = count if finite.all() else int(np.argmin(finite.all(axis=0)))
+        for i in range(good):
+            self.step += 1
+            for record, log in zip(self.records, logs, strict=True):
+                values = {name: float(log[name][i]) for name in log}
+                record.add_step(
+                    self.step, values, log=self.step % self.config.log_every == 0
+                )
+        if good < count:
+            bad = int(np.argmin(finite[:, good]))
+            log = sorted(logs[bad].items())
+            values = ", ".join(f"{name} {v[good]:g}" for name, v in log)
+            where = f"at step {self.step + 1} ({values})"
+            raise self._not_finite(self.records[bad], where)
+
+    @property
+    def _means(self) -> str:
+        """Goes before figures that are means over the seeds."""
+        count = len(self.records)
+        return f"means of {count} seeds: " if count > 1 else ""
+
+    def _not_finite(self, record: SeedRecord, where: str) -> RunError:
+        who, other = "", ""
+        if len(self.records) > 1:
+            who, other = f"seed {record.seed} ", ", or without that seed,"
         return RunError(
-            f"{self.folder.path}: not finite {where}; checkpoints of earlier steps are "
-            "kept; a new run with lower learning rates (--method.weights.lr, "
-            "--method.arch.lr) may help"
+            f"{self.folder.path}: {who}not finite {where}; checkpoints of earlier "
+            "steps are kept; a new run with lower learning rates (--method.weights.lr, "
+            f"--method.arch.lr){other} may help"
         )
 
     def _end_epoch(self, say: Callable[[str], None]) -> None:
         """Evaluates and derives; also where the search ends inside an epoch."""
-        per_epoch, config = self.setup.steps_per_epoch, self.config
+        per_epoch = self.setup.steps_per_epoch
         epoch, whole = -(-self.step // per_epoch), self.step % per_epoch == 0
-        found = self.evaluate()
-        count = float(found.count)
-        self.accuracy, self.evaluated = float(found.correct) / count, self.step
-        genotype = self.discretize()
-        steps = self.sums["steps"]
-        means = {n: value / steps for n, value in self.sums.items() if n != "steps"}
-        if whole:
-            self.sums = {}
-        row = {f"epoch_{name}": value for name, value in means.items()}
-        row |= {
-            "supernet_loss": float(found.loss) / count,
-            "supernet_accuracy": self.accuracy,
-        }
-        for kind, cell in genotype.cells.items():
-            row[f"skips_{kind}"] = sum(
-                c.primitive == "skip_connect" for c in cell.connections
-            )
-        kind = "epoch" if whole else "stop"
-        self.metrics.append({"kind": kind, "step": self.step, "epoch": epoch, **row})
-        self.genotypes.record(epoch, genotype)
+        derived = zip(self.records, self.evaluate(), self.discretize(), strict=True)
+        rows = [
+            record.end_epoch(self.step, epoch, whole, found, genotype)
+            for record, found, genotype in derived
+        ]
+        self.evaluated = self.step
+        means = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
         say(
-            f"epoch {epoch}/{config.epochs}: train loss {means['train_loss']:.4f}, "
-            f"valid loss {means['valid_loss']:.4f}, supernet accuracy "
-            f"{100 * self.accuracy:.2f} %"
+            f"epoch {epoch}/{self.config.epochs}: {self._means}"
+            f"train loss {means['epoch_train_loss']:.4f}, "
+            f"valid loss {means['epoch_valid_loss']:.4f}, "
+            f"supernet accuracy {100 * means['supernet_accuracy']:.2f} %"
         )
 
-    def evaluate(self) -> Evaluation:
+    def evaluate(self) -> list[Evaluation]:
         """The supernet on the validation half, a few batches at a time."""
-        total = -(-len(self.setup.data.valid) // self.config.batch_size)
+        total = -(-self.setup.valid_count // self.config.batch_size)
         sums = None
         for start in range(0, total, MAX_STEPS):
             count = min(MAX_STEPS, total - start)
@@ -349,11 +272,11 @@ class _Search:
             part = jax.device_get(part)
             sums = part if sums is None else jax.tree.map(np.add, sums, part)
         assert sums is not None  # the half is not empty
-        return sums
+        return self.setup.seeds.each(sums)
 
-    def discretize(self) -> Genotype:
-        arch = jax.device_get(self.state.arch)
-        return self.setup.method.discretize(arch)
+    def discretize(self) -> list[Genotype]:
+        archs = self.setup.seeds.each(self.state.arch)
+        return [self.setup.method.discretize(arch) for arch in archs]
 
 
 def run_search(
@@ -361,15 +284,19 @@ def run_search(
     start: Setup,
     folder: RunFolder,
     say: Callable[[str], None] = lambda line: print(line, flush=True),
-) -> SearchResult:
+) -> list[SearchResult]:
     """Searches, from the folder's last checkpoint on if it has one.
 
     Args:
       config: the configuration that the folder was opened with.
       start: what `setup` made of it: before the folder is opened, so that wrong data
         or settings leave no folder behind.
-      folder: where everything is written.
+      folder: where everything is written; with several seeds, what is a seed's own goes
+        to a folder of its own in it.
       say: prints one line.
+
+    Returns:
+      One result a seed.
 
     Raises:
       UserError: if what the folder holds is not usable, or it cannot be written.
@@ -383,18 +310,38 @@ def run_search(
             with stop:  # before this there is nothing to save: a signal acts at once
                 search.run(checkpoints, stop)
                 checkpoints.wait()
-    genotype = search.discretize()
-    if stop.signal is None:
-        search.genotypes.finish(genotype)
-    return SearchResult(
-        genotype=genotype,
-        accuracy=search.accuracy,
-        majority=_majority(search.setup),
-        steps=search.step,
-        stopped=stop.exit_status,
-    )
+    results = []
+    for record, genotype, majority in zip(
+        search.records, search.discretize(), _majorities(start), strict=True
+    ):
+        if stop.signal is None:
+            record.genotypes.finish(genotype)
+        results.append(
+            SearchResult(
+                seed=record.seed,
+                folder=record.folder,
+                genotype=genotype,
+                accuracy=record.accuracy,
+                majority=majority,
+                steps=search.step,
+                stopped=stop.exit_status,
+            )
+        )
+    return results
 
 
-def _majority(setup: Setup) -> float:
-    labels: Any = setup.images.train_labels[np.asarray(setup.data.valid)]
-    return float(np.bincount(labels).max() / len(labels))
+def _records(config: SearchConfig, folder: RunFolder) -> list[SeedRecord]:
+    """One a seed: in the run's folder, or of several in a folder each."""
+    if config.seeds is None:
+        return [SeedRecord(config.all_seeds[0], folder)]
+    return [
+        SeedRecord(seed, folder.part(f"seed_{seed}", to_json(config.with_seed(seed))))
+        for seed in config.all_seeds
+    ]
+
+
+def _majorities(start: Setup) -> list[float]:
+    """Each seed's baseline."""
+    halves = start.seeds.each(start.data.valid)
+    labels = [start.images.train_labels[half] for half in halves]
+    return [float(np.bincount(own).max() / len(own)) for own in labels]

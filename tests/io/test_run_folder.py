@@ -36,6 +36,20 @@ def test_new_and_again(tmp_path):
         assert folder.resumed
 
 
+def test_a_part(tmp_path):
+    path, own = tmp_path / "run", {"seed": 3}
+    for _ in range(2):
+        with RunFolder.open(path, {"seeds": [3, 4]}) as folder:
+            part = folder.part("seed_3", own)
+            assert read_json(part.config) == own
+            assert part.metrics == path / "seed_3" / "metrics.jsonl"
+            assert part.resumed == folder.resumed
+    with pytest.raises(UserError) as error:
+        RunFolder.open(part.path, own)
+    assert f"expected the folder of that run, {path}" in str(error.value)
+    assert sorted(os.listdir(part.path)) == ["config.json", "part.txt"]
+
+
 def test_an_empty_folder_is_fine(tmp_path):
     (tmp_path / ".config.json.77.tmp").write_text("what a kill left")
     with RunFolder.open(tmp_path, CONFIG) as folder:

@@ -1,15 +1,12 @@
 """Runs of the search command: in this process and in others, one compilation cache."""
 
-import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
-from search_runs import BASE
+from search_runs import BASE, cached_in
 
 import jdarts
 from jdarts import compile
@@ -49,22 +46,6 @@ def start_search(environment):
         )
 
     return start
-
-
-@contextlib.contextmanager
-def cached_in(folder):
-    """This process, too, compiles into that folder."""
-    names = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
-    before = {name: getattr(jax.config, name) for name in names}
-    try:
-        for name, value in zip(names, (str(folder), 0), strict=True):
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        yield
-    finally:
-        for name, value in before.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="session")

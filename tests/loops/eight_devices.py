@@ -1,6 +1,7 @@
 """Run by test_devices.py in a process of its own, with 8 devices and float64.
 
-Writes one JSON object: how far a search on 8 devices is from one on 1 device.
+Writes one JSON object: how far a search on 8 devices is from one on 1 device, for each
+hypergradient that is named; ``seeds``: the same for two seeds at once.
 """
 
 import dataclasses
@@ -13,15 +14,13 @@ import numpy as np
 
 from jdarts.compile import jit
 from jdarts.config import SearchConfig
-from jdarts.data import DataConfig, augment_spec
+from jdarts.data import DataConfig
 from jdarts.hypergradient import HypergradientConfig
-from jdarts.loops.chunk import make_chunk, make_evaluation
-from jdarts.loops.search import setup
+from jdarts.loops.setup import programs, setup
 from jdarts.methods.darts import DartsConfig
-from jdarts.sharding import replicated
 from jdarts.spaces import SPACES, CellSpec, SearchSpace
 
-STEPS = 3
+STEPS, SEEDS = 3, (4, 1)
 _NORMAL = CellSpec(primitives=("none", "skip_connect", "sep_conv_3x3"), nodes=1)
 SPACES["tiny"] = SearchSpace(
     name="tiny",
@@ -31,8 +30,9 @@ SPACES["tiny"] = SearchSpace(
 )
 
 
-def config(hypergradient):
+def config(hypergradient, seeds=None):
     return SearchConfig(
+        seeds=seeds,
         space="tiny",
         channels=2,
         layers=1,
@@ -43,24 +43,17 @@ def config(hypergradient):
     )
 
 
-def search(hypergradient, devices):
+def search(settings, devices):
     """(compiled chunk's text, state, metrics, evaluation) after STEPS steps."""
-    settings = config(hypergradient)
     start = setup(settings, devices)
-    spec = augment_spec(settings.data, start.images)
-    sizes = {"batch_size": settings.batch_size}
-    chunk = make_chunk(
-        start.method, spec, start.mesh, steps_per_epoch=start.steps_per_epoch, **sizes
-    )
-    everywhere = replicated(start.mesh)
+    chunk, evaluation = programs(settings, start)
     arguments = (start.key, start.state, start.data, np.int32(STEPS))
-    compiled = jit(chunk, out_shardings=everywhere).lower(*arguments).compile()
+    compiled = jit(chunk, out_shardings=start.seeds.own).lower(*arguments).compile()
     state, log = compiled(*arguments)
-    evaluation = make_evaluation(start.method, spec, start.mesh, **sizes)
-    found = jit(evaluation, out_shardings=everywhere)(
-        state, start.data, np.int32(0), np.int32(-(-len(start.data.valid) // 16))
+    found = jit(evaluation, out_shardings=start.seeds.own)(
+        state, start.data, np.int32(0), np.int32(-(-start.valid_count // 16))
     )
-    log = {name: values[:STEPS] for name, values in log.items()}
+    log = {name: values[..., :STEPS] for name, values in log.items()}
     return compiled.as_text(), state, log, found
 
 
@@ -82,15 +75,35 @@ def images_per_device(text):
     )
 
 
+def distances(found, expected):
+    names = ("state", "metrics", "evaluation")
+    return dict(zip(names, map(distance, found, expected), strict=True))
+
+
+def compare_seeds():
+    settings = config("first_order", SEEDS)
+    (_, *expected), (text, *found) = (
+        search(settings, jax.devices()[:count]) for count in (1, 8)
+    )
+    state = found[0]
+    own = {
+        tuple(s.data.shape[:1]) + (s.device.id,) for s in state.step.addressable_shards
+    }
+    return {
+        **distances(found, expected),
+        "steps": state.step.tolist(),
+        "places": sorted(own),
+        "communication": re.findall(r"all-\w+|collective-\w+", text),
+    }
+
+
 def compare(hypergradient):
     (one, *expected), (eight, *found) = (
-        search(hypergradient, jax.devices()[:count]) for count in (1, 8)
+        search(config(hypergradient), jax.devices()[:count]) for count in (1, 8)
     )
     state = found[0]
     return {
-        "state": distance(state, expected[0]),
-        "metrics": distance(found[1], expected[1]),
-        "evaluation": distance(found[2], expected[2]),
+        **distances(found, expected),
         "moved": distance(
             state.arch.alpha, setup(config(hypergradient)).state.arch.alpha
         ),
@@ -106,4 +119,5 @@ def compare(hypergradient):
 
 if __name__ == "__main__":
     assert jax.device_count() == 8 and jax.config.jax_enable_x64
-    print(json.dumps({name: compare(name) for name in sys.argv[1:]}))
+    found = {n: compare(n) if n != "seeds" else compare_seeds() for n in sys.argv[1:]}
+    print(json.dumps(found))

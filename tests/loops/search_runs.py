@@ -1,9 +1,11 @@
 """The search that these tests run, and what they read from its folder."""
 
+import contextlib
 import functools
 
 import jax
 import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
 
 from jdarts.cli import parse_search
 from jdarts.io import Checkpoints
@@ -17,6 +19,22 @@ BASE = (
 STEPS, PER_EPOCH, EPOCHS = 96, 32, (1, 2, 3)
 # A checkpoint after every chunk of steps.
 OFTEN = ("--checkpoint-minutes", "1e-9")
+
+
+@contextlib.contextmanager
+def cached_in(folder):
+    """This process, too, compiles into that folder."""
+    names = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
+    before = {name: getattr(jax.config, name) for name in names}
+    try:
+        for name, value in zip(names, (str(folder), 0), strict=True):
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        yield
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
 
 
 @functools.cache

@@ -22,7 +22,7 @@ def eight(environment):
 @pytest.fixture(scope="module")
 def compared(eight):
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), *HYPERGRADIENTS],
+        [sys.executable, str(SCRIPT), *HYPERGRADIENTS, "seeds"],
         env=eight,
         capture_output=True,
         text=True,
@@ -46,6 +46,15 @@ def test_the_batch_is_divided_and_the_state_is_not(compared, name):
     assert found["images"] == [[16], [2]]  # in the stem's convolution
     assert found["all_reduce"] == [False, True]
     assert found["replicated"]
+
+
+def test_seeds_on_two_of_eight_devices(compared):
+    """Each device has a seed and its whole batches, and needs no other device."""
+    found = compared["seeds"]
+    assert found["steps"] == [3, 3]
+    assert max(found[name] for name in ("state", "metrics", "evaluation")) < 1e-10
+    assert found["places"] == [[1, 0], [1, 1]]  # [seeds, device]
+    assert found["communication"] == []
 
 
 def test_a_batch_that_cannot_be_divided(eight, tmp_path):

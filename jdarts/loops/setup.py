@@ -1,0 +1,173 @@
+"""Everything that a search starts from, placed on the devices."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdarts.config import SearchConfig
+from jdarts.data import (
+    Images,
+    augment_spec,
+    load,
+    steps_per_epoch,
+    train_valid_split,
+)
+from jdarts.errors import UserError
+from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
+from jdarts.loops.seeds import SeedAxis, seed_axis
+from jdarts.methods import SearchMethod, SearchState, build_method
+from jdarts.nets.network import supernet
+from jdarts.spaces import get_space
+
+__all__ = ["Setup", "programs", "setup"]
+
+# What each seed has for itself; see `SeedAxis.map`.
+_OWN_DATA = DeviceData._make([False, False, True, True])
+
+
+class Setup(NamedTuple):
+    """A search, ready to be compiled.
+
+    With several seeds `state`, `key` and the two index arrays of `data` have a leading
+    axis of seeds.
+
+    Attributes:
+      method: the search method.
+      images: the data set.
+      data: the training part, on the devices.
+      state: the start of the search, on the devices; the search donates it.
+      key: the run's key, on the devices.
+      steps_per_epoch: steps in one epoch.
+      valid_count: images that train the architecture.
+      seeds: where the seeds are; it holds the mesh.
+    """
+
+    method: SearchMethod
+    images: Images
+    data: DeviceData
+    state: SearchState
+    key: jax.Array
+    steps_per_epoch: int
+    valid_count: int
+    seeds: SeedAxis
+
+    @property
+    def mesh(self) -> jax.sharding.Mesh:
+        """The devices."""
+        return self.seeds.mesh
+
+
+def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setup:
+    """Loads the data, builds the method and its start, and places them on the devices.
+
+    Args:
+      config: the configuration.
+      devices: where to search; by default on all devices.
+
+    Raises:
+      UserError: if the data are missing or wrong, or the parts do not fit each other.
+    """
+    axis = seed_axis(len(config.all_seeds), config.batch_size, devices)
+    images = load(config.data)
+    halves = [_split(config, images, seed) for seed in config.all_seeds]
+    train, valid = axis.stack(halves)
+    per_epoch = _steps_per_epoch(config, *(len(half) for half in halves[0]))
+    _check_steps(config, per_epoch)
+    space = get_space(config.space)
+    network = supernet(
+        space,
+        channels=config.channels,
+        layers=config.layers,
+        classes=images.num_classes,
+        remat=config.remat,
+    )
+    method = build_method(
+        config.method, space, network, epochs=config.epochs, steps_per_epoch=per_epoch
+    )
+    state, key = _start(config, method, images, axis)
+    shared = (images.train_images, images.train_labels)
+    data = DeviceData(
+        *jax.device_put(shared, axis.shared), *jax.device_put((train, valid), axis.own)
+    )
+    if method.train_batches > per_epoch:
+        raise UserError(
+            f"--method.hypergradient.steps: {method.train_batches} virtual steps, but "
+            f"an epoch has {per_epoch} batches; expected at most {per_epoch}"
+        )
+    count = valid.shape[-1]
+    return Setup(method, images, data, state, key, per_epoch, count, axis)
+
+
+def programs(
+    config: SearchConfig, start: Setup
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The two functions to compile: of all seeds, where there are several.
+
+    Args:
+      config: the configuration.
+      start: what `setup` made of it.
+
+    Returns:
+      What `make_chunk` returns, and what `make_evaluation` returns.
+    """
+    axis, spec = start.seeds, augment_spec(config.data, start.images)
+    chunk = make_chunk(
+        start.method,
+        spec,
+        axis.batch_mesh,
+        batch_size=config.batch_size,
+        steps_per_epoch=start.steps_per_epoch,
+    )
+    evaluation = make_evaluation(
+        start.method, spec, axis.batch_mesh, batch_size=config.batch_size
+    )
+    return (
+        axis.map(chunk, (True, True, _OWN_DATA, False)),
+        axis.map(evaluation, (True, _OWN_DATA, False, False)),
+    )
+
+
+def _split(
+    config: SearchConfig, images: Images, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    data = config.data
+    return train_valid_split(
+        images.train_labels, data.valid_fraction, data.stratified, seed
+    )
+
+
+def _start(
+    config: SearchConfig, method: SearchMethod, images: Images, axis: SeedAxis
+) -> tuple[SearchState, jax.Array]:
+    """The first state and the run's key."""
+    shape = (config.batch_size, *images.image_shape)
+    batch = jnp.zeros(shape, jnp.result_type(float))
+    states, keys = [], []
+    for seed in config.all_seeds:  # one by one: each gets the bits of a run of its own
+        init_key, key = jax.random.split(jax.random.key(seed))
+        states.append(method.init(init_key, batch))
+        keys.append(jax.random.key_data(key))
+    state, data = jax.device_put((axis.stack(states), axis.stack(keys)), axis.own)
+    return state, jax.random.wrap_key_data(data)
+
+
+def _steps_per_epoch(config: SearchConfig, train: int, valid: int) -> int:
+    for part, count in (("weights", train), ("architecture", valid)):
+        if config.batch_size > count:
+            raise UserError(
+                f"--batch-size: {config.batch_size} is more than the {count} images "
+                f"that train the {part}; expected at most {count}"
+            )
+    return steps_per_epoch(train, config.batch_size)
+
+
+def _check_steps(config: SearchConfig, per_epoch: int) -> None:
+    total = config.epochs * per_epoch
+    if config.steps is not None and config.steps > total:
+        raise UserError(
+            f"--steps: {config.steps} is more than the {total} steps of "
+            f"{config.epochs} epochs; expected at most {total}"
+        )
