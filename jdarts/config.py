@@ -13,6 +13,7 @@ from jdarts.errors import UserError, unknown_choice
 from jdarts.io import read_json
 from jdarts.methods import get_method, name_of
 from jdarts.methods.darts import DartsConfig
+from jdarts.nets.network import COMPUTE_DTYPES
 from jdarts.spaces import get_space
 
 __all__ = ["SearchConfig", "config_names", "from_json", "load_config", "to_json"]
@@ -39,6 +40,10 @@ class SearchConfig:
     remat: bool = False
     """Compute the inside of each cell again in backward passes: less memory, more time.
     """
+    compute_dtype: str = "default"
+    """What the network computes in. default: the type of its weights, float32 (float64
+    in JAX's x64 mode); bfloat16: half the memory and faster on TPUs and GPUs, while
+    weights, statistics, losses and optimisers stay in that type."""
     steps: int | None = None
     """Stop after this many steps in all (for a trial); not given: after all epochs."""
     log_every: int = 10
@@ -59,6 +64,8 @@ class SearchConfig:
         get_space(self.space)
         for field in ("channels", "layers", "epochs", "batch_size", "log_every"):
             _check_least(field, getattr(self, field), 1)
+        if self.compute_dtype not in COMPUTE_DTYPES:
+            raise unknown_choice("--compute-dtype", self.compute_dtype, COMPUTE_DTYPES)
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed: {self.seed}; expected 0 to {2**32 - 1}")
         if self.steps is not None:

@@ -46,6 +46,7 @@ FIELDS = [names for names, _ in leaves(SearchConfig())]
 SAMPLES = {
     ("name",): "mine",
     ("space",): "toy",
+    ("compute_dtype",): "bfloat16",
     ("steps",): 3,
     ("data", "name"): "npz",
     ("data", "dir"): Path("x"),

@@ -26,7 +26,7 @@ from jdarts.io import Checkpoints, GenotypeLog, MetricsLog, Progress, RunFolder
 from jdarts.loops.chunk import MAX_STEPS, DeviceData, make_chunk, make_evaluation
 from jdarts.loops.stop import StopRequest
 from jdarts.methods import SearchMethod, SearchState, build_method
-from jdarts.nets.network import supernet
+from jdarts.nets.network import COMPUTE_DTYPES, supernet
 from jdarts.problem import Evaluation
 from jdarts.spaces import Genotype, get_space
 
@@ -105,6 +105,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         layers=config.layers,
         classes=images.num_classes,
         remat=config.remat,
+        dtype=COMPUTE_DTYPES[config.compute_dtype],
     )
     method = build_method(
         config.method, space, network, epochs=config.epochs, steps_per_epoch=per_epoch
