@@ -13,6 +13,7 @@ from jdarts.errors import UserError, unknown_choice
 from jdarts.io import read_json
 from jdarts.methods import get_method, name_of
 from jdarts.methods.darts import DartsConfig
+from jdarts.nets.network import COMPUTE_DTYPES
 from jdarts.spaces import get_space
 
 __all__ = ["SearchConfig", "config_names", "from_json", "load_config", "to_json"]
@@ -45,6 +46,10 @@ class SearchConfig:
     remat: bool = False
     """Compute the inside of each cell again in backward passes: less memory, more time.
     """
+    compute_dtype: str = "default"
+    """What the network computes in. default: the type of its weights, float32 (float64
+    in JAX's x64 mode); bfloat16: half the memory and faster on TPUs and GPUs, while
+    weights, statistics, losses and optimisers stay in that type."""
     steps: int | None = None
     """Stop after this many steps in all (for a trial); not given: after all epochs."""
     log_every: int = 10
@@ -66,6 +71,8 @@ class SearchConfig:
         for field in ("channels", "layers", "epochs", "batch_size", "log_every"):
             _check_least(field, getattr(self, field), 1)
         self._settle_seeds()
+        if self.compute_dtype not in COMPUTE_DTYPES:
+            raise unknown_choice("--compute-dtype", self.compute_dtype, COMPUTE_DTYPES)
         if self.steps is not None:
             _check_least("steps", self.steps, 1)
         if not (self.checkpoint_minutes > 0 and math.isfinite(self.checkpoint_minutes)):

@@ -47,6 +47,7 @@ SAMPLES = {
     ("name",): "mine",
     ("space",): "toy",
     ("seeds",): (3, 1),
+    ("compute_dtype",): "bfloat16",
     ("steps",): 3,
     ("data", "name"): "npz",
     ("data", "dir"): Path("x"),

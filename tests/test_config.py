@@ -23,6 +23,7 @@ def different(config):
         config,
         name="other",
         space="toy",
+        compute_dtype="bfloat16",
         steps=7,
         checkpoint_minutes=0.5,
         data=DataConfig("npz", Path("some/x.npz"), 3, 4, 0.25, True, 1, False, 2),
@@ -100,6 +101,7 @@ def test_missing_fields_have_their_defaults():
         ({"seeds": 3}, ["seeds: found 3, expected tuple or NoneType"]),
         ({"epochs": 0}, ["--epochs: 0; expected a whole number >= 1"]),
         ({"space": "toi"}, ["unknown 'toi'", "did you mean 'toy'?"]),
+        ({"compute_dtype": "float16"}, ["--compute-dtype: unknown", "'bfloat16'?"]),
     ],
 )
 def test_wrong_json(tmp_path, data, parts):

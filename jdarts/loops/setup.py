@@ -19,7 +19,7 @@ from jdarts.errors import UserError
 from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.methods import SearchMethod, SearchState, build_method
-from jdarts.nets.network import supernet
+from jdarts.nets.network import COMPUTE_DTYPES, supernet
 from jdarts.spaces import get_space
 
 __all__ = ["Setup", "programs", "setup"]
@@ -83,6 +83,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         layers=config.layers,
         classes=images.num_classes,
         remat=config.remat,
+        dtype=COMPUTE_DTYPES[config.compute_dtype],
     )
     method = build_method(
         config.method, space, network, epochs=config.epochs, steps_per_epoch=per_epoch

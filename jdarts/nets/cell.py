@@ -63,7 +63,7 @@ class MixedSource(nn.Module):
             share = _columns(weights, columns).astype(dtype)
             terms.append(jnp.tensordot(share.T, jnp.concatenate(values), axes=1))
         terms += self._separable(x, weights, separable, train)
-        return fence(functools.reduce(jnp.add, terms))
+        return fence(functools.reduce(jnp.add, terms).astype(dtype))
 
     def _separable(
         self,
@@ -92,8 +92,12 @@ def _columns(weights: Array, columns: Sequence[int]) -> Array:
 
 
 def _share(weights: Array, columns: Sequence[int], dtype: jnp.dtype) -> Array:
-    """``[column, edge, 1, 1, 1, 1]``."""
-    return _columns(weights, columns)[..., None, None, None, None].astype(dtype)
+    """``[column, edge, 1, 1, 1, 1]``, to be multiplied by values of that type.
+
+    In float32 at least: a share's gradient is a sum over the whole batch.
+    """
+    wide = jnp.promote_types(dtype, jnp.float32)
+    return _columns(weights, columns)[..., None, None, None, None].astype(wide)
 
 
 class MixedCell(nn.Module):

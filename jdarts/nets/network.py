@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jdarts.errors import UserError
@@ -19,7 +20,13 @@ from jdarts.ops.norm import BatchNorm
 from jdarts.spaces import SearchSpace
 from jdarts.types import PyTree
 
-__all__ = ["Network", "supernet"]
+__all__ = ["COMPUTE_DTYPES", "Network", "supernet"]
+
+# By name: what `supernet` computes in.
+COMPUTE_DTYPES: dict[str, DTypeLike | None] = {
+    "default": None,
+    "bfloat16": jnp.bfloat16,
+}
 
 
 class Network(NamedTuple):
@@ -80,17 +87,11 @@ class _Supernet(nn.Module):
             cell = cell_type(spec, channels, reduce_first, train, name=f"cell_{i}")
             inputs = inputs[1], cell(inputs, mix[kind])
             reduce_first = spec.stride == 2
-        x = inputs[1].mean((1, 2))
-        w = self.param(
-            "head_kernel",
-            uniform_fan_in(x.shape[-1]),
-            (x.shape[-1], self.classes),
-            x.dtype,
-        )
-        b = self.param(
-            "head_bias", uniform_fan_in(x.shape[-1]), (self.classes,), x.dtype
-        )
-        return x @ w + b
+        x = inputs[1]
+        init, dtype = uniform_fan_in(x.shape[-1]), x.dtype
+        w = self.param("head_kernel", init, (x.shape[-1], self.classes), dtype)
+        b = self.param("head_bias", init, (self.classes,), dtype)
+        return x.mean((1, 2), dtype=w.dtype) @ w + b
 
 
 def _check_size(size: tuple[int, ...], space: SearchSpace, layers: int) -> None:
@@ -104,6 +105,16 @@ def _check_size(size: tuple[int, ...], space: SearchSpace, layers: int) -> None:
         )
 
 
+def _narrow(w: PyTree, dtype: DTypeLike) -> PyTree:
+    """The weights in that type, the head's unchanged."""
+    return {
+        name: part
+        if name.startswith("head_")
+        else jax.tree.map(lambda x: x.astype(dtype), part)
+        for name, part in w.items()
+    }
+
+
 def supernet(
     space: SearchSpace,
     *,
@@ -111,6 +122,7 @@ def supernet(
     layers: int,
     classes: int,
     remat: bool = False,
+    dtype: DTypeLike | None = None,
 ) -> Network:
     """The search network of a space: all ops on all edges.
 
@@ -121,6 +133,10 @@ def supernet(
       classes: number of classes, >= 2.
       remat: keep only what passes between cells for the backward pass, and compute the
         inside of each cell again: less memory for more time, the same numbers.
+      dtype: type of the activations and of every convolution and product, for example
+        ``jnp.bfloat16``. Weights, running statistics and gradients keep the type that
+        `init` gave them; statistics of a batch, the head and the logits too, in float32
+        at least. None: that type everywhere.
 
     Raises:
       UserError: if a size is out of range.
@@ -147,6 +163,8 @@ def supernet(
     def apply(
         w: PyTree, model_state: PyTree, mix: PyTree, images: jax.Array, train: bool
     ) -> tuple[jax.Array, PyTree]:
+        if dtype is not None:
+            w, images = _narrow(w, dtype), images.astype(dtype)
         variables = {"params": w}
         if model_state is not None:
             variables["batch_stats"] = model_state

@@ -115,9 +115,11 @@ def _input_grad_shifts(
 def _weight_grad_shifts(x: Array, g: Array, *, window: Window) -> Array:
     x = x[:, None]
     grouped = g.reshape(x.shape[0], -1, *g.shape[1:])  # [G, M, B, H, W, C]
+    # In float32 at least: a long sum in bfloat16 would stop growing.
+    grouped = grouped.astype(jnp.promote_types(g.dtype, jnp.float32))
     products = tuple(tap * grouped for _, _, tap in gather_taps(x, window))
     # One variadic reduction reads every input once for all taps.
-    zeros = (jnp.zeros((), g.dtype),) * len(products)
+    zeros = (jnp.zeros((), grouped.dtype),) * len(products)
     sums = lax.reduce(
         products,
         zeros,
@@ -125,7 +127,7 @@ def _weight_grad_shifts(x: Array, g: Array, *, window: Window) -> Array:
         (2, 3, 4),
     )
     k = window.kernel
-    return jnp.stack(sums, axis=2).reshape(-1, k, k, g.shape[-1])
+    return jnp.stack(sums, axis=2).reshape(-1, k, k, g.shape[-1]).astype(g.dtype)
 
 
 # --- other platforms: XLA's grouped convolution ------------------------------------

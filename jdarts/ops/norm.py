@@ -26,7 +26,8 @@ class BatchNorm(nn.Module):
 
     In training by the batch's mean and biased variance; in evaluation by the running
     ones. The running statistics (``batch_stats``; the variance unbiased) are written in
-    training if that collection is mutable, and only then.
+    training if that collection is mutable, and only then. Statistics are computed, and
+    sums in derivatives taken, in float32 at least; the result has the type of `x`.
 
     Attributes:
       affine: whether a learnt scale and shift follow.
@@ -52,8 +53,8 @@ class BatchNorm(nn.Module):
         if self.affine:
             scale = self.param("scale", constant(1.0), shape, x.dtype)
             shift = self.param("shift", constant(0.0), shape, x.dtype)
-            y = y * _per_channel(scale) + _per_channel(shift)
-        return y
+            y = _wide(y) * _per_channel(scale) + _per_channel(shift)
+        return y.astype(x.dtype)
 
     def _running(self, name: str, start: float, *args: Any) -> nn.Variable:
         return self.variable("batch_stats", name, constant(start), None, *args)
@@ -77,11 +78,11 @@ def _standardise_jvp(primals: tuple, tangents: tuple) -> tuple:
     # The first is its own transpose: one kernel for the derivative in both modes.
     (t,) = tangents
     n, r, mean, var = _standardise(*primals)
-    along_n = _mean(n * t)
+    along_n = _mean(_wide(n) * t)
     tangent = (
         _project_p.bind(t, n, r),
         -jnp.square(r) * along_n,
-        _mean(t),
+        _mean(_wide(t)),
         2 * along_n / r,
     )
     return (n, r, mean, var), tangent
@@ -92,19 +93,26 @@ def _mean(x: Array) -> Array:
     return x.mean((-4, -3, -2))
 
 
+def _wide(x: Array) -> Array:
+    """In float32 at least: a sum over a batch in bfloat16 would stop growing."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def _standardise_plain(x: Array) -> tuple[Array, Array, Array, Array]:
-    mean = _mean(x)
-    centred = x - _per_channel(mean)
+    wide = _wide(x)
+    mean = _mean(wide)
+    centred = wide - _per_channel(mean)
     var = _mean(jnp.square(centred))
     r = lax.rsqrt(var + EPSILON)
-    return centred * _per_channel(r), r, mean, var
+    return (centred * _per_channel(r)).astype(x.dtype), r, mean, var
 
 
 def _standardise_cpu(x: Array) -> tuple[Array, Array, Array, Array]:
     if not native.usable(x.dtype):
         return _standardise_plain(x)
     flat = x.reshape(-1, *x.shape[-4:])  # the edges, and what vmap put before them
-    small = jax.ShapeDtypeStruct((flat.shape[0], x.shape[-1]), x.dtype)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    small = jax.ShapeDtypeStruct((flat.shape[0], x.shape[-1]), wide)
     out = (jax.ShapeDtypeStruct(flat.shape, x.dtype), small, small, small)
     n, *statistics = native.call("norm_standardise", out, flat, eps=np.float64(EPSILON))
     shape = (*x.shape[:-4], x.shape[-1])
@@ -113,8 +121,9 @@ def _standardise_cpu(x: Array) -> tuple[Array, Array, Array, Array]:
 
 def _project_plain(t: Array, n: Array, r: Array) -> Array:
     """``r (t - <t> - n <n t>)``."""
-    projected = t - _per_channel(_mean(t)) - n * _per_channel(_mean(n * t))
-    return projected * _per_channel(r)
+    wide = _wide(t)
+    projected = wide - _per_channel(_mean(wide)) - n * _per_channel(_mean(n * wide))
+    return (projected * _per_channel(r)).astype(t.dtype)
 
 
 def _project_cpu(t: Array, n: Array, r: Array) -> Array:
@@ -134,12 +143,13 @@ def _project_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Any]:
     if type(along_t) is not ad.Zero:
         terms.append(_project_p.bind(along_t, n, r))
     if type(along_n) is not ad.Zero:
-        shift = along_n * _per_channel(_mean(n * t)) + n * _per_channel(
-            _mean(along_n * t)
+        wide = _wide(t)
+        shift = along_n * _per_channel(_mean(n * wide)) + n * _per_channel(
+            _mean(along_n * wide)
         )
-        terms.append(-shift * _per_channel(r))
+        terms.append((-shift * _per_channel(r)).astype(out.dtype))
     if type(along_r) is not ad.Zero:
-        terms.append(out * _per_channel(along_r / r))
+        terms.append((out * _per_channel(along_r / r)).astype(out.dtype))
     if not terms:
         return out, zero_tangent(out)
     return out, functools.reduce(jnp.add, terms)

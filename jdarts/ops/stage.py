@@ -212,7 +212,9 @@ def _input_plain(
 # --- CPU: compiled kernels -----------------------------------------------------------
 
 
-def _call(name: str, out: Any, arrays: Sequence, windows: Windows, **params: Any) -> Any:
+def _call(
+    name: str, out: Any, arrays: Sequence, windows: Windows, **params: Any
+) -> Any:
     """Calls a kernel on arrays of any number of leading axes."""
     lead = arrays[0].shape[:-5]
     count = len(lead)
@@ -301,9 +303,7 @@ def _stage_jvp(primals: tuple, tangents: tuple, *, windows: Windows) -> tuple:
     x, p, *d = primals
     z = _stage_p.bind(*primals, windows=windows)
     dx, dp, *dd = tangents
-    ops = _Operands(
-        x, p, tuple(d), dx=_known(dx), dp=_known(dp), dd=_dense(dd, d)
-    )
+    ops = _Operands(x, p, tuple(d), dx=_known(dx), dp=_known(dp), dd=_dense(dd, d))
     return z, _output(ops, windows) if ops.along() else zero_tangent(z)
 
 

@@ -121,11 +121,13 @@ def test_no_checkpoints_any_more(copied, unbroken, search):
 def test_another_configuration(copied, search, capsys):
     before = contents(copied)
     arguments = ("--seed", "3", "--method.weights.lr", "0.5")
+    arguments += ("--compute-dtype", "bfloat16")
     assert search(copied, *arguments) == 2
     said = error_line(capsys)
     assert str(copied) in said
     assert "seed: 3 here, 2 in the folder" in said
     assert "method.weights.lr: 0.5 here, 0.025 in the folder" in said
+    assert 'compute_dtype: "bfloat16" here, "default" in the folder' in said
     assert contents(copied) == before
 
 

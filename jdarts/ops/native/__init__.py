@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
@@ -115,14 +116,14 @@ def usable(dtype: np.dtype) -> bool:
     Not with several devices: XLA cannot divide a foreign call over them.
     """
     return (
-        dtype in (np.float32, np.float64)
+        dtype in (jnp.bfloat16, np.float32, np.float64)
         and jax.local_device_count("cpu") == 1
         and available()
     )
 
 
 def call(name: str, out: Any, *args: jax.Array, **attributes: Any) -> Any:
-    """Calls a kernel.
+    """Calls a kernel. The kernels know no bfloat16: they compute in float32 then.
 
     Args:
       name: one of the handlers.
@@ -130,7 +131,14 @@ def call(name: str, out: Any, *args: jax.Array, **attributes: Any) -> Any:
       *args: its operands.
       **attributes: its static parameters.
     """
-    return jax.ffi.ffi_call(f"jdarts_{name}", out)(*args, **attributes)
+    wide = jax.tree.map(lambda o: jax.ShapeDtypeStruct(o.shape, _wide(o.dtype)), out)
+    args = tuple(a.astype(_wide(a.dtype)) for a in args)
+    result = jax.ffi.ffi_call(f"jdarts_{name}", wide)(*args, **attributes)
+    return jax.tree.map(lambda r, o: r.astype(o.dtype), result, out)
+
+
+def _wide(dtype: np.dtype) -> np.dtype:
+    return np.dtype(np.float32) if dtype == jnp.bfloat16 else dtype
 
 
 def depthwise(
