@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -28,10 +29,12 @@ __all__ = [
     "Row",
     "TorchCandidate",
     "TorchProcess",
+    "ask_child",
     "count",
     "environment",
     "medians",
     "peak_bytes",
+    "peak_resident_bytes",
     "print_table",
     "ratio",
     "run_script",
@@ -116,27 +119,36 @@ class Candidate(Protocol):
 
 
 class JaxCandidate(NamedTuple):
-    """A compiled function, its arguments, and how often a call does the thing."""
+    """A compiled function.
+
+    Attributes:
+      compiled: the function.
+      arguments: of the function.
+      steps: how often one call does the thing.
+      calls: how often it is called each time.
+    """
 
     compiled: Compiled
     arguments: tuple
-    repeat: int = 1
+    steps: int = 1
+    calls: int = 1
 
     def seconds(self) -> float:
         start = time.perf_counter()
-        jax.block_until_ready(self.compiled.call(*self.arguments))
-        return (time.perf_counter() - start) / self.repeat
+        for _ in range(self.calls):
+            jax.block_until_ready(self.compiled.call(*self.arguments))
+        return (time.perf_counter() - start) / (self.calls * self.steps)
 
 
 class TorchCandidate(NamedTuple):
-    """Something that a process with PyTorch has built."""
+    """Something that a process with PyTorch has built, called `calls` times."""
 
     process: "TorchProcess"
     number: int
-    repeat: int = 1
+    calls: int = 1
 
     def seconds(self) -> float:
-        reply = self.process.ask({"time": self.number, "repeat": self.repeat})
+        reply = self.process.ask({"time": self.number, "calls": self.calls})
         return reply["seconds"]
 
 
@@ -152,10 +164,14 @@ class TorchProcess:
             text=True,
         )
 
-    def make(self, kind: str, *, repeat: int = 1, **options: Any) -> TorchCandidate:
+    def make(self, kind: str, *, calls: int = 1, **options: Any) -> TorchCandidate:
         """Builds a thing: a row of the worker's MAKERS and its options."""
         reply = self.ask({"make": kind, "options": options})
-        return TorchCandidate(self, reply["number"], repeat)
+        return TorchCandidate(self, reply["number"], calls)
+
+    def peak_bytes(self) -> int:
+        """The most memory that the process has had."""
+        return self.ask({"peak": True})["bytes"]
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         process = self._process
@@ -191,6 +207,35 @@ def torch_process(wanted: bool) -> Iterator[TorchProcess | None]:
         yield process
     finally:
         process.close()
+
+
+def ask_child(script: str, *arguments: str, **environment: str) -> dict[str, Any]:
+    """Runs a script in a process of its own, with the arguments and variables.
+
+    Returns:
+      What it printed as its last line, a JSON object.
+
+    Raises:
+      UserError: if it failed; it has said why.
+    """
+    done = subprocess.run(
+        [sys.executable, script, *arguments],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if done.returncode:
+        raise UserError(
+            f"{Path(script).name}: its process for '{' '.join(arguments)}' ended with "
+            f"status {done.returncode} (see above), expected 0"
+        )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def peak_resident_bytes() -> int:
+    """The most memory that this process has had."""
+    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kibibytes if sys.platform == "darwin" else 1024 * kibibytes
 
 
 def medians(candidates: dict[str, Any], rounds: int) -> dict[str, float]:

@@ -5,13 +5,12 @@ Command: python benchmarks/step_time.py [--batch 16] [--channels 16] [--layers 8
 Steps on random images of 32 x 32 pixels, compiled (trace and compile time apart) and
 then timed in turn with the PyTorch baseline's, round by round. `x first` is the time
 over that of the first-order step; `x torch` how many times as long PyTorch takes, for
-the exact second order against PyTorch's finite difference.
+the exact second order against PyTorch's finite difference, all against eager PyTorch.
 """
 
 from typing import Any
 
 import steps
-import torch_plan
 from harness import (
     JaxCandidate,
     Parser,
@@ -25,9 +24,7 @@ from harness import (
     write_rows,
 )
 
-import jdarts
 from jdarts.compile import compile_timed
-from jdarts.errors import unknown_choice
 
 REPEAT = 3  # steps in one timed call
 
@@ -47,41 +44,37 @@ def parser() -> Parser:
     )
     parser.add_argument(
         "--torch-layout",
-        choices=("nchw", "channels_last"),
-        default="nchw",
-        help="of PyTorch's images (default nchw)",
+        nargs="+",
+        choices=("channels_last", "nchw"),
+        default=["channels_last"],
+        help="of PyTorch's images (default channels_last, the faster one on CPU)",
     )
     return parser
 
 
 def measure(args: Any) -> list[Row]:
-    size = steps.Size(args.space, args.batch, args.channels, args.layers, args.remat)
+    size = steps.size_of(args)
     candidates: dict[str, Any] = {}
     for name in args.only:
         run, arguments = steps.build(name, size, REPEAT)
-        candidates[name] = JaxCandidate(
-            compile_timed(run, *arguments), arguments, REPEAT
-        )
+        compiled = compile_timed(run, *arguments)
+        candidates[name] = JaxCandidate(compiled, arguments, steps=REPEAT)
     with torch_process(not args.no_torch) as process:
         if process is not None:
-            candidates |= _torch_candidates(process, args)
+            candidates |= _torch_candidates(process, size, args)
         seconds = medians(candidates, args.rounds)
     return [_row(name, candidates[name], seconds) for name in candidates]
 
 
-def _torch_candidates(process: Any, args: Any) -> dict[str, Any]:
-    space = jdarts.get_space(args.space)
-    plan = torch_plan.make_plan(space, args.channels, args.layers, steps.CLASSES)
-    options = {
-        "plan": torch_plan.to_json(plan),
-        "batch": args.batch,
-        "channels_last": args.torch_layout == "channels_last",
-    }
+def _torch_candidates(process: Any, size: steps.Size, args: Any) -> dict[str, Any]:
     wanted = dict.fromkeys(steps.STEPS[name].torch for name in args.only)
     kinds = {"torch": False} | ({"torch.compile": True} if args.torch_compile else {})
     return {
-        f"{kind}: {step}": process.make("step", step=step, compiled=compiled, **options)
+        f"{kind} {layout}: {step}": steps.make_torch(
+            process, step, size, compiled=compiled, layout=layout
+        )
         for kind, compiled in kinds.items()
+        for layout in args.torch_layout
         for step in wanted
     }
 
@@ -92,12 +85,12 @@ def _row(name: str, candidate: Any, seconds: dict[str, float]) -> Row:
     if not isinstance(candidate, JaxCandidate):
         return Row(name, own)
     compiled = candidate.compiled
-    counterpart = steps.STEPS[name].torch
-    best = [s for n, s in seconds.items() if n.startswith("torch") and counterpart in n]
+    torch = f": {steps.STEPS[name].torch}"
+    eager = [s for n, s in seconds.items() if n.startswith("torch ") and torch in n]
     return Row(
         name,
         own,
-        ratio(min(best), own) if best else None,
+        ratio(min(eager, default=None), own),
         compiled.trace_seconds,
         compiled.compile_seconds,
         peak_bytes(compiled),
@@ -108,8 +101,7 @@ def _row(name: str, candidate: Any, seconds: dict[str, float]) -> Row:
 def main(argv: list[str]) -> int:
     args = parser().parse(argv)
     for name in args.only:
-        if name not in steps.STEPS:
-            raise unknown_choice("--only", name, steps.STEPS)
+        steps.check_step("--only", name)
     rows = measure(args)
     print_table(
         ("step", "seconds", "x first", "x torch", "trace s", "compile s", "MiB"),

@@ -1,13 +1,17 @@
 """The search steps that the benchmarks build, by name."""
 
+import argparse
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+import torch_plan
+from harness import TorchCandidate, TorchProcess
 
 import jdarts
+from jdarts.errors import unknown_choice
 from jdarts.methods.optimizers import (
     WeightOptimizer,
     cosine_by_epoch,
@@ -16,7 +20,18 @@ from jdarts.methods.optimizers import (
 from jdarts.problem import classification
 from jdarts.relaxation import softmax
 
-__all__ = ["CLASSES", "SIDE", "STEPS", "Size", "StepRow", "build", "make_method"]
+__all__ = [
+    "CLASSES",
+    "SIDE",
+    "STEPS",
+    "Size",
+    "StepRow",
+    "build",
+    "check_step",
+    "make_method",
+    "make_torch",
+    "size_of",
+]
 
 SIDE, CLASSES = 32, 10
 _STEPS_PER_EPOCH = 100  # for the learning rate's schedule; of no other effect
@@ -25,7 +40,7 @@ _STEPS_PER_EPOCH = 100  # for the learning rate's schedule; of no other effect
 class Size(NamedTuple):
     """The supernet and its batches."""
 
-    space: str
+    space: jdarts.SearchSpace
     batch: int
     channels: int
     layers: int
@@ -59,9 +74,49 @@ STEPS: dict[str, StepRow] = {
 }
 
 
+def check_step(flag: str, name: str) -> None:
+    """Raises a UserError unless there is a step of that name."""
+    if name not in STEPS:
+        raise unknown_choice(flag, name, (f"'{step}'" for step in STEPS))
+
+
+def size_of(args: argparse.Namespace) -> Size:
+    """The size that the parsed arguments give."""
+    space, remat = jdarts.get_space(args.space), getattr(args, "remat", False)
+    return Size(space, args.batch, args.channels, args.layers, remat)
+
+
+def make_torch(
+    process: TorchProcess,
+    step: str,
+    size: Size,
+    *,
+    compiled: bool = False,
+    layout: str = "channels_last",
+) -> TorchCandidate:
+    """The same step of the PyTorch baseline.
+
+    Args:
+      process: where it is built.
+      step: a row of the baseline's STEPS.
+      size: the network's.
+      compiled: whether by `torch.compile`.
+      layout: of images in memory, "channels_last" or "nchw".
+    """
+    plan = torch_plan.make_plan(size.space, size.channels, size.layers, CLASSES)
+    return process.make(
+        "step",
+        step=step,
+        plan=torch_plan.to_json(plan),
+        batch=size.batch,
+        compiled=compiled,
+        channels_last=layout == "channels_last",
+    )
+
+
 def make_method(name: str, size: Size) -> jdarts.SearchMethod:
     """The search method whose step is the named one."""
-    space = jdarts.get_space(size.space)
+    space = size.space
     network = jdarts.supernet(
         space,
         channels=size.channels,

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jdarts import SearchSpace
 
-__all__ = ["CellPlan", "Plan", "from_json", "make_plan", "to_json"]
+__all__ = [
+    "CellPlan",
+    "Plan",
+    "cell_from_json",
+    "from_json",
+    "make_plan",
+    "to_json",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +65,14 @@ def make_plan(space: "SearchSpace", channels: int, layers: int, classes: int) ->
     return Plan(space.stem_multiplier * channels, classes, tuple(cells))
 
 
-def to_json(plan: Plan) -> dict[str, Any]:
+def to_json(plan: Plan | CellPlan) -> dict[str, Any]:
     return dataclasses.asdict(plan)
 
 
 def from_json(data: dict[str, Any]) -> Plan:
-    cells = (
-        CellPlan(**c | {"primitives": tuple(c["primitives"])}) for c in data["cells"]
-    )
-    return Plan(data["stem"], data["classes"], tuple(cells))
+    cells = tuple(cell_from_json(cell) for cell in data["cells"])
+    return Plan(data["stem"], data["classes"], cells)
+
+
+def cell_from_json(data: dict[str, Any]) -> CellPlan:
+    return CellPlan(**data | {"primitives": tuple(data["primitives"])})
