@@ -90,6 +90,12 @@ class Parser(argparse.ArgumentParser):
             "--no-torch", action="store_true", help="do not time PyTorch beside it"
         )
 
+    def add_child(self, **options: Any) -> None:
+        """The option by which a script tells itself that it is to do one part."""
+        self.add_argument(
+            "--child", default=argparse.SUPPRESS, help=argparse.SUPPRESS, **options
+        )
+
     def error(self, message: str) -> NoReturn:
         raise UserError(message.removeprefix("argument "))
 
@@ -220,7 +226,7 @@ def ask_child(script: str, *arguments: str, **environment: str) -> dict[str, Any
     """
     done = subprocess.run(
         [sys.executable, script, *arguments],
-        env=os.environ | environment,
+        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": ""} | environment,
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -90,6 +90,19 @@ def test_network(path):
     check_alphas(file, alphas, "galpha_{}", GRADIENTS)
 
 
+@cases("02_darts_search_small*.npz")
+def test_channels_last(path):
+    """The order in memory that is timed gives the same."""
+    file = load(path)
+    search, b = make_search(file), batch(file)
+    search.model.to(memory_format=torch.channels_last)
+    images = b.images.to(memory_format=torch.channels_last)
+    _, both = search.gradients(b._replace(images=images), weights=True, alphas=True)
+    count = len(search.weights)
+    check_weights(file, search, both[:count], "g", GRADIENTS)
+    check_alphas(file, both[count:], "galpha_{}", GRADIENTS)
+
+
 @cases("03_darts_second_order*.npz")
 def test_architecture_gradients(path):
     file = load(path)
