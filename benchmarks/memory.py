@@ -1,0 +1,142 @@
+"""How much memory a process needs that does search steps, beside PyTorch's.
+
+Command: python benchmarks/memory.py [--batch 16] [--channels 16] [--layers 8]
+
+The most resident memory of a process from its start to the end of a few steps, each
+step in a process of its own: imports, weights, everything. `compiling` is that of the
+process that compiles the step; `running` that of one that takes it from the cache on
+disk, as every later start does, and is what `x torch` is about. `planned` is what XLA
+reserves for the arrays of a step.
+"""
+
+import json
+import tempfile
+from typing import Any
+
+import jax
+import steps
+from harness import (
+    Parser,
+    Row,
+    ask_child,
+    peak_bytes,
+    peak_resident_bytes,
+    print_table,
+    ratio,
+    run_script,
+    torch_process,
+    write_rows,
+)
+
+from jdarts.compile import compile_timed, enable_cache
+
+STEPS_RUN = 3  # PyTorch has momentum only from the second step on
+REMAT = ", remat"
+
+
+def parser() -> Parser:
+    parser = Parser(__doc__, space="darts_cnn", batch=16, channels=16, layers=8)
+    parser.add_torch()
+    parser.add_argument(
+        "--only", nargs="+", default=list(steps.STEPS), help="names of steps"
+    )
+    parser.add_argument(
+        "--remat",
+        choices=("no", "yes", "both"),
+        default="both",
+        help="whether cells are rematerialised (default both)",
+    )
+    parser.add_child(action="store_true")
+    return parser
+
+
+def child(args: Any) -> dict[str, Any]:
+    """Does the first named step, and says what it took."""
+    enable_cache()
+    size = steps.size_of(args)._replace(remat=args.remat == "yes")
+    run, arguments = steps.build(args.only[0], size, STEPS_RUN)
+    compiled = compile_timed(run, *arguments)
+    jax.block_until_ready(compiled.call(*arguments))
+    return {
+        "resident": peak_resident_bytes(),
+        "planned": peak_bytes(compiled),
+        "trace": compiled.trace_seconds,
+        "compile": compiled.compile_seconds,
+    }
+
+
+def measure(name: str, remat: str, args: Any) -> Row:
+    sizes = ("space", "batch", "channels", "layers")
+    flags = [text for s in sizes for text in (f"--{s}", str(getattr(args, s)))]
+    flags += ["--only", name, "--remat", remat]
+    with tempfile.TemporaryDirectory() as folder:
+        cold, warm = (
+            ask_child(__file__, "--child", *flags, XDG_CACHE_HOME=folder)
+            for _ in range(2)
+        )
+    return Row(
+        name + (REMAT if remat == "yes" else ""),
+        trace_seconds=cold["trace"],
+        compile_seconds=cold["compile"],
+        peak_bytes=warm["resident"],
+        extra={
+            "compiling_peak_bytes": cold["resident"],
+            "planned_bytes": warm["planned"],
+        },
+    )
+
+
+def measure_torch(args: Any) -> list[Row]:
+    rows = []
+    for step in dict.fromkeys(steps.STEPS[name].torch for name in args.only):
+        with torch_process(not args.no_torch) as process:
+            if process is None:
+                return []
+            candidate = steps.make_torch(process, step, steps.size_of(args))
+            candidate._replace(calls=STEPS_RUN).seconds()
+            rows.append(Row(f"torch: {step}", peak_bytes=process.peak_bytes()))
+    return rows
+
+
+def with_ratios(rows: list[Row], torch: list[Row]) -> list[Row]:
+    """Adds how many times as much memory PyTorch takes."""
+    peaks = {row.name: row.peak_bytes for row in torch}
+    done = []
+    for row in rows:
+        counterpart = steps.STEPS[row.name.removesuffix(REMAT)].torch
+        found = ratio(peaks.get(f"torch: {counterpart}"), row.peak_bytes)
+        extra = row.extra | {"memory_ratio_to_torch": found}
+        done.append(row._replace(extra=extra))
+    return done + torch
+
+
+def main(argv: list[str]) -> int:
+    args = parser().parse(argv)
+    for name in args.only:
+        steps.check_step("--only", name)
+    if "child" in args:
+        print(json.dumps(child(args)))
+        return 0
+    which = {"no": ["no"], "yes": ["yes"], "both": ["no", "yes"]}[args.remat]
+    rows = [measure(name, remat, args) for name in args.only for remat in which]
+    rows = with_ratios(rows, measure_torch(args))
+    mebibytes = lambda count: count and count / 2**20  # noqa: E731
+    print_table(
+        ("step", "running MiB", "x torch", "compiling MiB", "planned MiB"),
+        [
+            (
+                row.name,
+                mebibytes(row.peak_bytes),
+                row.extra.get("memory_ratio_to_torch"),
+                mebibytes(row.extra.get("compiling_peak_bytes")),
+                mebibytes(row.extra.get("planned_bytes")),
+            )
+            for row in rows
+        ],
+    )
+    write_rows(rows, args)
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,78 @@
+"""The shape of a supernet as plain data, for a process that has PyTorch but not jax."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jdarts import SearchSpace
+
+__all__ = [
+    "CellPlan",
+    "Plan",
+    "cell_from_json",
+    "from_json",
+    "make_plan",
+    "to_json",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class CellPlan:
+    """One cell of a supernet.
+
+    Attributes:
+      kind: the cell type: the key of its logits.
+      channels: width of every node.
+      stride: of the edges that leave the two inputs.
+      halve_first: whether input 0 is twice as large as input 1.
+      nodes: number of intermediate nodes; each has an edge from every earlier node.
+      primitives: an edge's operations, in the order of the columns of the logits.
+    """
+
+    kind: str
+    channels: int
+    stride: int
+    halve_first: bool
+    nodes: int
+    primitives: tuple[str, ...]
+
+    @property
+    def edges(self) -> list[tuple[int, int]]:
+        """``(source, target)`` in the order of the rows; the inputs are 0 and 1."""
+        targets = range(2, 2 + self.nodes)
+        return [(source, target) for target in targets for source in range(target)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A supernet: the stem's width, the number of classes, the cells."""
+
+    stem: int
+    classes: int
+    cells: tuple[CellPlan, ...]
+
+
+def make_plan(space: "SearchSpace", channels: int, layers: int, classes: int) -> Plan:
+    """What `jdarts.supernet` builds from the same arguments."""
+    cells, width, halve_first = [], channels, False
+    for kind in space.layout(layers):
+        spec = space.cells[kind]
+        width *= spec.stride
+        cells.append(
+            CellPlan(kind, width, spec.stride, halve_first, spec.nodes, spec.primitives)
+        )
+        halve_first = spec.stride == 2
+    return Plan(space.stem_multiplier * channels, classes, tuple(cells))
+
+
+def to_json(plan: Plan | CellPlan) -> dict[str, Any]:
+    return dataclasses.asdict(plan)
+
+
+def from_json(data: dict[str, Any]) -> Plan:
+    cells = tuple(cell_from_json(cell) for cell in data["cells"])
+    return Plan(data["stem"], data["classes"], cells)
+
+
+def cell_from_json(data: dict[str, Any]) -> CellPlan:
+    return CellPlan(**data | {"primitives": tuple(data["primitives"])})
