@@ -4,16 +4,16 @@ A stage is ReLU, depthwise convolution D, pointwise convolution P:
 
     z = P (D * relu(x)).
 
-With the ReLU's mask ``m = [x > 0]`` held fixed, as it is under differentiation, the form
+With the ReLU's mask ``m = [x > 0]`` held fixed, as under differentiation, the form
 
     Q(x, D, P, t) = < t, P (D * m x) >
 
 is linear in each argument, and all derivatives of the stage are derivatives of Q:
 
 * `_output_p`, linear in the tangents ``dx, dP, dD`` together: the derivative of z;
-* `_input_p`, linear in ``dt, dx, dP, dD`` together: from ``dt`` alone, the gradients in
-  x, P and D for a cotangent ``dt`` of z; with the others, the tangent of those gradients
-  at the cotangent t. It is symmetric, being a block of Q's second derivative.
+* `_input_p`, linear in ``dt, dx, dP, dD`` together: from ``dt`` alone, the gradients
+  in x, P and D for a cotangent ``dt`` of z; with the others, the tangent of those
+  gradients at the cotangent t. It is symmetric, being a block of Q's second derivative.
 
 Each is the other's (or its own) transpose, so that two kernels serve first and second
 order in both modes. Derivatives of third order and more are those of the plain
@@ -80,7 +80,7 @@ def separable_stage(
 
 @dataclasses.dataclass
 class _Operands:
-    """Where the derivative is taken (x, p, d, t), and along what; None: not along it."""
+    """Where the derivative is taken (x, p, d, t), and along what, or None."""
 
     x: Any
     p: Any
@@ -92,7 +92,7 @@ class _Operands:
     dd: tuple | None = None
 
     def flatten(self) -> tuple[list, tuple[str, ...]]:
-        """The arrays in the kernels' order, and which of the optional ones there are."""
+        """The arrays in the kernels' order, and the names of the optional ones."""
         arrays, given = [self.x, self.p, *self.d], []
         for name in _OPTIONAL:
             value = getattr(self, name)
