@@ -203,7 +203,7 @@ def _input_plain(
 
     along = ops.along()
     if not along:
-        return gradients(*ops.primals(), ops.dt)
+        return gradients(ops.x, ops.p, ops.d, ops.dt)
     if ops.dt is not None:
         along[3] = ops.dt
     return _jvp(gradients, (*ops.primals(), ops.t), along)
@@ -256,7 +256,7 @@ def _stage_cpu(x: Array, p: Array, *d: Array, windows: Windows) -> Array:
 def _output_cpu(*arrays: Array, windows: Windows, given: tuple[str, ...]) -> Array:
     if not native.usable(arrays[0].dtype):
         return _output_plain(*arrays, windows=windows, given=given)
-    out = _out_shape(*arrays[:2], windows[0])
+    out = _out_shape(arrays[0], arrays[1], windows[0])
     return _call("stage_output", out, arrays, windows, given=_given_bits(given))
 
 
@@ -327,7 +327,7 @@ def _cotangents(
     x = found.pop(0) if "x" in wanted else None
     p, d = (found[0], tuple(found[1:])) if "w" in wanted else (None, None)
     fixed = 2 + len(ops.d) + (ops.t is not None)
-    values = [None] * fixed
+    values: list[Any] = [None] * fixed
     for tangent, value in ((ops.dt, dt), (ops.dx, x), (ops.dp, p)):
         if tangent is not None:
             values.append(value)

@@ -1,0 +1,174 @@
+"""The stage kernel against XLA's own convolution and its derivatives, in float64."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from helpers import assert_close
+from jax import lax
+
+from jdarts.compile import jit
+from jdarts.ops import native
+from jdarts.ops.stage import separable_stage
+from jdarts.ops.windows import Window
+
+EDGES, BATCH = 2, 2
+# windows, one source for all rows, height and width, channels
+CASES = {
+    "all ops": ((Window(3), Window(5), Window(3, 1, 2), Window(5, 1, 2)), True, 6, 8),
+    "halving": ((Window(3, 2), Window(5, 2, 2)), True, 6, 4),
+    "own sources": ((Window(3), Window(5)), False, 5, 3),
+    "one op, seven taps": ((Window(7, 2),), False, 8, 2),
+}
+
+
+@pytest.fixture(params=["compiled", "plain"], scope="module", autouse=True)
+def kernels(request):
+    """Which lowering serves on CPU: compiled kernels, or plain JAX."""
+    if request.param == "compiled":
+        if not native.available() or jax.local_device_count("cpu") > 1:
+            pytest.skip("no compiled kernels (no compiler, switched off, many devices)")
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "available", lambda: False)
+        jax.clear_caches()  # a lowering that has been traced is not chosen anew
+        yield
+    jax.clear_caches()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="module", params=CASES, name="case")
+def case_fixture(request):
+    windows, shared, size, channels = CASES[request.param]
+    rows = EDGES * len(windows)
+    shapes = (
+        (1 if shared else rows, BATCH, size, size, channels),
+        (rows, channels, channels),
+        [(EDGES, w.kernel, w.kernel, channels) for w in windows],
+    )
+    leaves, form = jax.tree.flatten(
+        shapes, is_leaf=lambda s: isinstance(s, tuple) and isinstance(s[0], int)
+    )
+
+    def draw(seed):
+        keys = jax.random.split(jax.random.key(seed), len(leaves))
+        values = map(jax.random.normal, keys, leaves)
+        return jax.tree.unflatten(form, list(values))
+
+    return windows, draw(0), draw(1)
+
+
+def oracle(x, p, d, windows):
+    """Row by row, by XLA's own grouped convolution."""
+    outs = []
+    for row in range(len(p)):
+        window, kernel = windows[row // EDGES], d[row // EDGES][row % EDGES]
+        source = jax.nn.relu(x[row if len(x) > 1 else 0])
+        u = lax.conv_general_dilated(
+            source,
+            kernel[:, :, None],
+            (window.stride,) * 2,
+            ((window.padding,) * 2,) * 2,
+            rhs_dilation=(window.dilation,) * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=x.shape[-1],
+        )
+        outs.append(u @ p[row])
+    return jnp.stack(outs)
+
+
+def both(case, make):
+    """`make` of a loss that is curved in z, for the kernel and for the oracle."""
+    windows, at, along = case
+
+    def loss(function):
+        return lambda x, p, d: jnp.sin(function(x, p, d, windows)).sum()
+
+    kernel, expected = (jit(make(loss(f))) for f in (separable_stage, oracle))
+    assert_close(kernel(at, along), expected(at, along), 1e-11)
+
+
+ARGUMENTS = {"x": (0,), "weights": (1, 2), "all": (0, 1, 2)}
+
+
+def test_value(case):
+    windows, at, _ = case
+    kernel, expected = (
+        jit(lambda *a, f=f: f(*a, windows)) for f in (separable_stage, oracle)
+    )
+    assert_close(kernel(*at), expected(*at), 1e-12)
+
+
+@pytest.mark.parametrize("which", ARGUMENTS)
+def test_gradient(case, which):
+    both(case, lambda loss: lambda at, _: jax.grad(loss, ARGUMENTS[which])(*at))
+
+
+@pytest.mark.parametrize("which", ARGUMENTS)
+def test_derivative_along_some_arguments(case, which):
+    """Of the value and of all gradients, along the others not at all."""
+
+    def make(loss):
+        def derivative(at, along):
+            move = ARGUMENTS[which]
+
+            def moving(*moved):
+                arguments = list(at)
+                for i, value in zip(move, moved, strict=True):
+                    arguments[i] = value
+                return jax.value_and_grad(loss, (0, 1, 2))(*arguments)
+
+            start, tangents = ([a[i] for i in move] for a in (at, along))
+            return jax.jvp(moving, start, tangents)[1]
+
+        return derivative
+
+    both(case, make)
+
+
+def test_reverse_over_reverse(case):
+    def make(loss):
+        def slope(at, along):
+            gradient = jax.grad(loss, (0, 1, 2))(*at)
+            pairs = zip(jax.tree.leaves(gradient), jax.tree.leaves(along), strict=True)
+            return sum(jnp.vdot(g, a) for g, a in pairs)
+
+        return jax.grad(slope)
+
+    both(case, make)
+
+
+def test_third_derivative(case):
+    def make(loss):
+        def second(at, along):
+            gradient = jax.grad(loss, (0, 1, 2))
+            return jax.jvp(lambda *a: gradient(*a), at, along)[1]
+
+        return lambda at, along: jax.jvp(lambda at: second(at, along), (at,), (along,))[
+            1
+        ]
+
+    both(case, make)
+
+
+def test_vmap(case):
+    def make(loss):
+        gradient = jax.grad(loss, (0, 1, 2))
+        stacked = jax.vmap(lambda at: gradient(*at))
+        return lambda *pair: stacked(jax.tree.map(lambda *a: jnp.stack(a), *pair))
+
+    both(case, make)
+
+
+def test_what_is_not_differentiated_is_not_computed():
+    """An architecture's gradient needs no gradients of weights."""
+    windows, x = (Window(3),), jnp.ones((1, 1, 4, 4, 2))
+    p, d = jnp.ones((1, 2, 2)), [jnp.ones((1, 3, 3, 2))]
+    gradient = jax.grad(lambda x: separable_stage(x, p, d, windows).sum())
+    found = [e for e in jax.make_jaxpr(gradient)(x).eqns if "wanted" in e.params]
+    assert [e.params["wanted"] for e in found] == [("x",)]
