@@ -48,6 +48,7 @@ def results(tmp_path, capsys):
 
     def run(main, *arguments):
         file = tmp_path / "rows.json"
+        file.unlink(missing_ok=True)  # rows are appended
         assert main([*arguments, "--json", str(file)]) == 0
         rows = [json.loads(line) for line in file.read_text().splitlines()]
         _, *table = capsys.readouterr().out.splitlines()
