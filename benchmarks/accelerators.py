@@ -194,7 +194,7 @@ def compile_for(chip: Chip, device: Any, step: Any, shapes: tuple) -> Report:
     jitted = jax.jit(step, donate_argnums=1, compiler_options=chip.options)
     lowered = jitted.lower(*placed)
     traced = time.perf_counter()
-    compiled = lowered.compile()
+    compiled: Any = lowered.compile()
     done = time.perf_counter()
     memory, cost = compiled.memory_analysis(), compiled.cost_analysis()
     flops = cost["flops"] if cost else None
