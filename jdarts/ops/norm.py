@@ -1,6 +1,5 @@
 """Batch normalisation of stacked edges."""
 
-import functools
 from typing import Any
 
 import flax.linen as nn
@@ -138,21 +137,13 @@ def _project_cpu(t: Array, n: Array, r: Array) -> Array:
 def _project_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Any]:
     t, n, r = primals
     out = _project_p.bind(t, n, r)
-    along_t, along_n, along_r = tangents
-    terms = []
-    if type(along_t) is not ad.Zero:
-        terms.append(_project_p.bind(along_t, n, r))
-    if type(along_n) is not ad.Zero:
-        wide = _wide(t)
-        shift = along_n * _per_channel(_mean(n * wide)) + n * _per_channel(
-            _mean(along_n * wide)
-        )
-        terms.append((-shift * _per_channel(r)).astype(out.dtype))
-    if type(along_r) is not ad.Zero:
-        terms.append((out * _per_channel(along_r / r)).astype(out.dtype))
-    if not terms:
-        return out, zero_tangent(out)
-    return out, functools.reduce(jnp.add, terms)
+    along_t, *fixed = tangents
+    if all(type(tangent) is ad.Zero for tangent in fixed):
+        if type(along_t) is ad.Zero:
+            return out, zero_tangent(out)
+        return out, _project_p.bind(along_t, n, r)
+    filled = (ad.instantiate_zeros(tangent) for tangent in tangents)
+    return out, _project_tangent_p.bind(*filled, t, n, r)
 
 
 def _project_transpose(cotangent: Any, t: Any, n: Array, r: Array) -> list:
@@ -161,12 +152,52 @@ def _project_transpose(cotangent: Any, t: Any, n: Array, r: Array) -> list:
     return [_project_p.bind(cotangent, n, r), None, None]
 
 
+def _project_tangent_plain(
+    dt: Array, dn: Array, dr: Array, t: Array, n: Array, r: Array
+) -> Array:
+    """The derivative of `_project_plain` along dt, dn and dr."""
+    return jax.jvp(_project_plain, (t, n, r), (dt, dn, dr))[1]
+
+
+def _project_tangent_cpu(*arrays: Array) -> Array:
+    t = arrays[3]
+    if not native.usable(t.dtype):
+        return _project_tangent_plain(*arrays)
+    shapes = (t.shape[-4:], t.shape[-4:], t.shape[-1:]) * 2
+    pairs = zip(arrays, shapes, strict=True)
+    flat = [a.reshape(-1, *shape) for a, shape in pairs]
+    out = jax.ShapeDtypeStruct(flat[3].shape, t.dtype)
+    return native.call("norm_project_tangent", out, *flat).reshape(t.shape)
+
+
+def _project_tangent_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    # Of third order: from the definition.
+    filled = tuple(ad.instantiate_zeros(tangent) for tangent in tangents)
+    out = _project_tangent_p.bind(*primals)
+    return out, jax.jvp(_project_tangent_plain, primals, filled)[1]
+
+
+def _project_tangent_transpose(cotangent: Any, *arrays: Any) -> list:
+    moving, at = arrays[:3], arrays[3:]
+    if type(cotangent) is ad.Zero:
+        return [*(ad.Zero(m.aval) for m in moving), None, None, None]
+    shapes = [jax.ShapeDtypeStruct(m.aval.shape, m.aval.dtype) for m in moving]
+    linear = jax.linear_transpose(lambda *m: _project_tangent_plain(*m, *at), *shapes)
+    found = zip(moving, linear(cotangent), strict=True)  # what was zero stays so
+    return [g if ad.is_undefined_primal(m) else None for m, g in found] + [None] * 3
+
+
 _standardise_p = new_primitive(
     "standardise", _standardise_plain, _standardise_cpu, multiple=True
 )
 _project_p = new_primitive("project", _project_plain, _project_cpu)
 ad.primitive_jvps[_project_p] = _project_jvp
 ad.primitive_transposes[_project_p] = _project_transpose
+_project_tangent_p = new_primitive(
+    "project_tangent", _project_tangent_plain, _project_tangent_cpu
+)
+ad.primitive_jvps[_project_tangent_p] = _project_tangent_jvp
+ad.primitive_transposes[_project_tangent_p] = _project_tangent_transpose
 
 
 def _per_channel(value: jax.Array) -> jax.Array:

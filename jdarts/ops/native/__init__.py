@@ -42,6 +42,7 @@ _HANDLERS = (
     "depthwise_weight_grad",
     "norm_standardise",
     "norm_project",
+    "norm_project_tangent",
     "pool_winner",
     "pool_select",
     "pool_select_transposed",
