@@ -1,6 +1,6 @@
 // Inner loops over channels-last planes, in vectors of V channels.
 //
-// Sums stay in registers: eight independent ones hide the latency of a fused
+// Sums stay in registers: eight to twelve independent ones hide the latency of a fused
 // multiply-add, and with sixteen registers leave room for the operands.
 
 #ifndef JDARTS_OPS_NATIVE_MICRO_H_
@@ -71,6 +71,9 @@ template <typename T, int V>
 void TapRow(const std::vector<Tap<T>>& taps, const T* from, int64_t step, int64_t pixels,
             int64_t channels, T* to, int64_t to_step, bool add) {
   int64_t u = 0;
+  for (; u + 12 <= pixels && pixels - u != 16; u += 12)
+    for (int64_t c = 0; c < channels; c += V)
+      TapPixels<T, V, 12>(taps, from + u * step, step, c, to + u * to_step, to_step, add);
   for (; u + 8 <= pixels; u += 8)
     for (int64_t c = 0; c < channels; c += V)
       TapPixels<T, V, 8>(taps, from + u * step, step, c, to + u * to_step, to_step, add);
@@ -138,22 +141,25 @@ inline void ProductBlock(const T* a, const T* m, int64_t channels, int64_t n, T*
     for (int i = 0; i < N; ++i) Store<T, V>(to + u * channels + n + i * V, sums[u][i]);
 }
 
+// U rows of the product below.
+template <typename T, int V, int U>
+inline void ProductRows(const T* a, const T* m, int64_t channels, T* to, bool add) {
+  int64_t n = 0;
+  for (; n + 2 * V <= channels; n += 2 * V)
+    ProductBlock<T, V, U, 2>(a, m, channels, n, to, add);
+  for (; n < channels; n += V) ProductBlock<T, V, U, 1>(a, m, channels, n, to, add);
+}
+
 // to (+)= a m: [pixels, channels] times [channels, channels].
 template <typename T, int V>
 void Product(const T* a, const T* m, int64_t pixels, int64_t channels, T* to, bool add) {
+  const auto at = [channels](auto* base, int64_t u) { return base + u * channels; };
   int64_t u = 0;
-  for (; u + 4 <= pixels; u += 4) {
-    const T* from = a + u * channels;
-    T* out = to + u * channels;
-    int64_t n = 0;
-    for (; n + 2 * V <= channels; n += 2 * V)
-      ProductBlock<T, V, 4, 2>(from, m, channels, n, out, add);
-    for (; n < channels; n += V)
-      ProductBlock<T, V, 4, 1>(from, m, channels, n, out, add);
-  }
-  for (; u < pixels; ++u)
-    for (int64_t n = 0; n < channels; n += V)
-      ProductBlock<T, V, 1, 1>(a + u * channels, m, channels, n, to + u * channels, add);
+  for (; u + 6 <= pixels; u += 6)
+    ProductRows<T, V, 6>(at(a, u), m, channels, at(to, u), add);
+  for (; u + 2 <= pixels; u += 2)
+    ProductRows<T, V, 2>(at(a, u), m, channels, at(to, u), add);
+  if (u < pixels) ProductRows<T, V, 1>(at(a, u), m, channels, at(to, u), add);
 }
 
 template <typename T, int V, int K, int N>
@@ -175,20 +181,25 @@ inline void OuterBlock(const T* a, const T* b, int64_t pixels, int64_t channels,
       Store<T, V>(to + (k + j) * channels + n + i * V, sums[j][i]);
 }
 
+// K rows of the sum below.
+template <typename T, int V, int K>
+inline void OuterRows(const T* a, const T* b, int64_t pixels, int64_t channels, int64_t k,
+                      T* to) {
+  int64_t n = 0;
+  for (; n + 2 * V <= channels; n += 2 * V)
+    OuterBlock<T, V, K, 2>(a, b, pixels, channels, k, n, to);
+  for (; n < channels; n += V)
+    OuterBlock<T, V, K, 1>(a, b, pixels, channels, k, n, to);
+}
+
 // to += a^T b, both [pixels, channels].
 template <typename T, int V>
 void OuterSum(const T* a, const T* b, int64_t pixels, int64_t channels, T* to) {
   int64_t k = 0;
-  for (; k + 4 <= channels; k += 4) {
-    int64_t n = 0;
-    for (; n + 2 * V <= channels; n += 2 * V)
-      OuterBlock<T, V, 4, 2>(a, b, pixels, channels, k, n, to);
-    for (; n < channels; n += V)
-      OuterBlock<T, V, 4, 1>(a, b, pixels, channels, k, n, to);
-  }
-  for (; k < channels; ++k)
-    for (int64_t n = 0; n < channels; n += V)
-      OuterBlock<T, V, 1, 1>(a, b, pixels, channels, k, n, to);
+  for (; k + 6 <= channels && channels - k != 8; k += 6)
+    OuterRows<T, V, 6>(a, b, pixels, channels, k, to);
+  for (; k + 4 <= channels; k += 4) OuterRows<T, V, 4>(a, b, pixels, channels, k, to);
+  for (; k < channels; ++k) OuterRows<T, V, 1>(a, b, pixels, channels, k, to);
 }
 
 }  // namespace jdarts
