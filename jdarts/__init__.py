@@ -6,6 +6,7 @@ from jdarts.errors import RunError, UserError
 from jdarts.hypergradient import HypergradientConfig, make_hypergradient
 from jdarts.methods import SearchBatches, SearchMethod, SearchState, build_method
 from jdarts.methods.darts import DartsConfig
+from jdarts.nets.fixed import DropPath, FixedNetwork, Outputs, fixed_network
 from jdarts.nets.network import Network, supernet
 from jdarts.spaces import SPACES, Genotype, SearchSpace, get_space
 from jdarts.types import Arch, Batch
@@ -15,9 +16,12 @@ __all__ = [
     "Arch",
     "Batch",
     "DartsConfig",
+    "DropPath",
+    "FixedNetwork",
     "Genotype",
     "HypergradientConfig",
     "Network",
+    "Outputs",
     "RunError",
     "SearchBatches",
     "SearchMethod",
@@ -26,6 +30,7 @@ __all__ = [
     "UserError",
     "build_method",
     "derive_genotype",
+    "fixed_network",
     "get_space",
     "jit",
     "make_hypergradient",

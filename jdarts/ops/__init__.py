@@ -13,6 +13,7 @@ from jaxtyping import Array
 
 from jdarts.errors import unknown_choice
 from jdarts.ops.conv import FactorizedReduce, Separable, SeparableOps
+from jdarts.ops.dense_conv import DenseConvs
 from jdarts.ops.line_conv import LineConvs
 from jdarts.ops.norm import BatchNorm
 from jdarts.ops.pool import avg_pool, max_pool
@@ -68,6 +69,15 @@ def _lines(kernel: int) -> OpBuilder:
     return build
 
 
+def _dense(kernel: int) -> OpBuilder:
+    def build(
+        *, edges: int, stride: int, affine: bool, name: str, **_: int
+    ) -> nn.Module:
+        return DenseConvs(edges, kernel, stride, affine, name=name)
+
+    return build
+
+
 # Name -> what it is:
 #   None: takes its share of the mixing weights and adds nothing;
 #   Separable: a chain of separable convolutions, computed together with the others of
@@ -77,6 +87,8 @@ def _lines(kernel: int) -> OpBuilder:
 OPS: dict[str, Separable | OpBuilder | None] = {
     "none": None,
     "max_pool_3x3": _pool(max_pool, 3),
+    "max_pool_5x5": _pool(max_pool, 5),
+    "max_pool_7x7": _pool(max_pool, 7),
     "avg_pool_3x3": _pool(avg_pool, 3),
     "skip_connect": _skip,
     "sep_conv_3x3": Separable((3, 3)),
@@ -84,6 +96,9 @@ OPS: dict[str, Separable | OpBuilder | None] = {
     "sep_conv_7x7": Separable((7, 7)),
     "dil_conv_3x3": Separable((3,), dilation=2),
     "dil_conv_5x5": Separable((5,), dilation=2),
+    "conv_1x1": _dense(1),
+    "conv_3x3": _dense(3),
+    "conv_3x1_1x3": _lines(3),
     "conv_7x1_1x7": _lines(7),
 }
 
