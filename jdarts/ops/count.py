@@ -105,12 +105,11 @@ _SAME = {
 
 
 def kept_bytes(fun: Callable[..., PyTree], *args: PyTree) -> int:
-    """Bytes of the values made in `fun` that reverse mode keeps, and of its results.
+    """Bytes of the values made in `fun` that reverse mode keeps.
 
-    All values from the forward pass that the derivative in `args` reads, and the
-    results themselves; each once, however often it is read. `args` do not count (they
-    were made, and are counted, elsewhere), nor do constants. Counted before XLA, which
-    may keep less by computing again.
+    All values from the forward pass that the derivative in `args` reads, each once,
+    however often it is read. `args` themselves do not count (they were made elsewhere),
+    nor do constants. Counted before XLA, which may keep less by computing again.
 
     Args:
       fun: ``fun(*args) -> results``; it is traced only.
@@ -118,13 +117,13 @@ def kept_bytes(fun: Callable[..., PyTree], *args: PyTree) -> int:
     """
 
     def kept(*args: PyTree) -> PyTree:
-        return jax.vjp(fun, *args)
+        return jax.vjp(fun, *args)[1]
 
     jaxpr = jax.make_jaxpr(kept)(*args).jaxpr
     makers = {out: eqn for eqn in jaxpr.eqns for out in eqn.outvars}
     roots = {_root(out, makers) for out in jaxpr.outvars}
-    made = [root for root in roots if root in makers]
-    return sum(root.aval.size * root.aval.dtype.itemsize for root in made)
+    made = [root.aval for root in roots if root in makers]
+    return sum(aval.size * aval.dtype.itemsize for aval in made)
 
 
 def _root(variable: Any, makers: dict[Any, JaxprEqn]) -> Any:
