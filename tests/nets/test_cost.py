@@ -76,6 +76,8 @@ def test_auxiliary_head():
     _, with_head, _ = traced(random(3), SMALL, auxiliary=True)
     own = sum(x.size for x in jax.tree.leaves(with_head["auxiliary"]))
     assert auxiliary_head(random(3), SMALL, 2).cost().parameters == own
+    small = dataclasses.replace(SMALL, image=(16, 16, 3))
+    assert auxiliary_head(random(3), small, 2) is None
 
 
 def test_hand_count():
