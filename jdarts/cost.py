@@ -17,7 +17,7 @@ import tyro
 from jdarts.cli import parse_options, run_command, use_huge_pages
 from jdarts.compile import compile_timed, enable_cache
 from jdarts.errors import UserError
-from jdarts.io import Progress, write_json
+from jdarts.io import Progress, load_genotype, write_json
 from jdarts.latency import device_text, median_seconds
 from jdarts.nets.cost import Cost, NetworkShape, auxiliary_head, network_cost, parts
 from jdarts.nets.fixed import fixed_network
@@ -35,7 +35,9 @@ class CostOptions:
     """Which network, and what to measure."""
 
     genotype: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WHICH")]
-    """A run's folder, a genotype file, or the name of a published genotype."""
+    """The folder of a search, a genotype file, or the name of a published genotype."""
+    allow_unfinished: bool = False
+    """Of a search that is not finished, take the genotype of its last epoch."""
     channels: int = 36
     """Width of the first cells, >= 1."""
     layers: int = 20
@@ -113,7 +115,8 @@ def main(arguments: list[str]) -> int:
         description="Parameters, multiply-adds, activation memory and latency of the "
         "network that a genotype makes.",
     )
-    genotype, shape = _load(options.genotype), options.shape()
+    genotype = load_genotype(options.genotype, options.allow_unfinished)
+    shape = options.shape()
     shape.check(genotype)
     rows, total = count(genotype, shape, options.batch_size)
     if options.latency:
@@ -125,11 +128,6 @@ def main(arguments: list[str]) -> int:
         write_json(options.json, to_json(options, genotype, rows, total, extra))
     print_table(options, rows, total, extra)
     return 0
-
-
-def _load(which: str) -> Genotype:
-    path = Path(which)
-    return Genotype.load(path / "genotype.json" if path.is_dir() else path)
 
 
 def count(genotype: Genotype, shape: NetworkShape, batch: int) -> tuple[list[Row], Row]:

@@ -8,6 +8,7 @@ import pytest
 
 from jdarts.cli import run_command
 from jdarts.cost import CostOptions, main
+from jdarts.io import GenotypeLog
 from jdarts.nets.cost import network_cost, parts
 from jdarts.spaces import TOY, Genotype
 from jdarts.spaces.random import random_genotype
@@ -38,7 +39,7 @@ def test_table_and_file(toy, capsys, monkeypatch):
     out = capsys.readouterr().out
     with open("out.json") as file:
         found = json.load(file)
-    shape = CostOptions("x", 4, 3, 3, image=(8, 8, 1)).shape()
+    shape = CostOptions("x", channels=4, layers=3, classes=3, image=(8, 8, 1)).shape()
     costs = network_cost(toy, shape)
     assert Genotype.from_json(found["genotype"]) == toy
     assert found["network"] == {**dataclasses.asdict(shape), "image": [8, 8, 1]}
@@ -63,10 +64,11 @@ def test_table_and_file(toy, capsys, monkeypatch):
     assert "ms, batch 1" in out and "ms, batch 4" in out and "cpu (" in out
 
 
-def test_without_latency_nothing_is_compiled(toy, capsys, monkeypatch):
+def test_without_latency_nothing_is_compiled(toy, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("jdarts.cost.compile_timed", None)
-    arguments = ["toy.json", "--channels", "4", "--layers", "3", "--no-latency"]
-    assert main([*arguments, "--json", "out.json"]) == 0
+    GenotypeLog(tmp_path / "genotype.json").record(1, toy)
+    arguments = [".", "--allow-unfinished", "--channels", "4", "--layers", "3"]
+    assert main([*arguments, "--no-latency", "--json", "out.json"]) == 0
     with open("out.json") as file:
         found = json.load(file)
     assert found["device"] is None and found["total"]["seconds"] == {}
@@ -79,7 +81,10 @@ def test_without_latency_nothing_is_compiled(toy, capsys, monkeypatch):
     "arguments, parts",
     [
         ("", ["Required", "WHICH"]),
-        ("none.json", ["none.json"]),
+        ("none.json", ["none.json", "no file"]),
+        ("DARTS_V3", ["unknown 'DARTS_V3'", "did you mean 'DARTS_V"]),
+        ("RNN_ENAS", ["types recurrent", "expected normal and reduce"]),
+        ("search", ["search: the search is not finished", "--allow-unfinished"]),
         ("empty.json", ["empty.json", "not a genotype"]),
         ("toy.json --chanels 3", ["'--chanels'", "did you mean '--channels'?"]),
         ("toy.json --channels 0", ["--channels: 0", "at least 1"]),
@@ -97,6 +102,8 @@ def test_without_latency_nothing_is_compiled(toy, capsys, monkeypatch):
 )
 def test_refused(arguments, parts, toy, capsys, tmp_path):
     (tmp_path / "empty.json").write_text("{}")
+    (tmp_path / "search").mkdir()
+    GenotypeLog(tmp_path / "search" / "genotype.json").record(1, toy)
     before = sorted(tmp_path.rglob("*"))
     assert run_command(main, arguments.split()) == 2
     out, err = capsys.readouterr()
