@@ -7,6 +7,7 @@ from jdarts.io.genotypes import GenotypeLog
 from jdarts.io.metrics import MetricsLog, read_metrics
 from jdarts.io.progress import Progress
 from jdarts.io.run_folder import RunFolder
+from jdarts.io.timing import Timing
 
 __all__ = [
     "Checkpoints",
@@ -15,6 +16,7 @@ __all__ = [
     "Progress",
     "Restored",
     "RunFolder",
+    "Timing",
     "cell_svg",
     "cell_text",
     "read_json",
