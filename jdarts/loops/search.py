@@ -261,8 +261,8 @@ class _Search:
             found = self.evaluate()
         with self.timing.part("record"):
             rows = [
-                record.end_epoch(self.step, epoch, whole, *results)
-                for record, *results in zip(
+                record.end_epoch(self.step, epoch, whole, sums, genotype, arch)
+                for record, sums, genotype, arch in zip(
                     self.records, found, self.discretize(), self.archs(), strict=True
                 )
             ]

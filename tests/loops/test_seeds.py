@@ -119,8 +119,21 @@ def test_files_are_those_of_a_run_of_its_own(population, alone, seed):
     missing = expected.keys() - found.keys()
     missing -= {name for name in missing if name.startswith("checkpoints/")}
     assert missing == {"timing.jsonl"}  # of all seeds together, in the folder above
-    for name in found.keys() & expected.keys() - {"metrics.jsonl"}:
+    for name in found.keys() & expected.keys() - {"metrics.jsonl", "arch.jsonl"}:
         assert found[name] == expected[name], name
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_architectures_are_those_of_a_run_of_its_own(population, alone, seed):
+    found, expected = (
+        [{name: row[name] for name in ("alpha", "mix")} for row in read_metrics(path)]
+        for path in (
+            population / f"seed_{seed}" / "arch.jsonl",
+            alone[seed] / "arch.jsonl",
+        )
+    )
+    assert len(found) == 2
+    assert_close(found, expected, 1e-9)
 
 
 def test_states_are_those_of_runs_of_their_own(population, alone):
