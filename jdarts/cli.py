@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import jax
 import tyro
@@ -18,9 +18,10 @@ from jdarts.config import SearchConfig, config_names, load_config
 from jdarts.errors import RunError, UserError, unknown_choice
 from jdarts.methods import METHODS, get_method
 
-__all__ = ["SearchCommand", "parse_search", "run_command", "use_huge_pages"]
+__all__ = ["SearchCommand", "parse", "parse_search", "run_command", "use_huge_pages"]
 
 _DEFAULT = "digits"
+_Kind = TypeVar("_Kind")
 
 
 class SearchCommand(NamedTuple):
@@ -55,7 +56,7 @@ def parse_search(arguments: list[str]) -> SearchCommand:
     rest, method = _take(rest, "--method")
     if method is not None and not isinstance(config.method, get_method(method).config):
         config = dataclasses.replace(config, method=get_method(method).config())
-    _refuse_unknown(rest, config)
+    _refuse_unknown(rest, {*_flags(config), "--run-dir", "--method"})
     config = _without_overridden_seeds(rest, config)
     with _one_line_errors():
         parsed = tyro.cli(
@@ -67,6 +68,29 @@ def parse_search(arguments: list[str]) -> SearchCommand:
         )
     run_dir = parsed.run_dir or Path("runs") / parsed.config.name
     return SearchCommand(parsed.config, run_dir)
+
+
+def parse(
+    kind: type[_Kind], arguments: list[str], module: str, description: str
+) -> _Kind:
+    """The command line of a command without a configuration.
+
+    Args:
+      kind: a dataclass of its arguments.
+      arguments: the command line.
+      module: what stands after ``python -m``.
+      description: for ``--help``.
+
+    Raises:
+      UserError: for an unknown option, or a wrong value.
+      SystemExit: after ``--help``.
+    """
+    known = {f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(kind)}
+    _refuse_unknown(arguments, known)
+    with _one_line_errors():
+        return tyro.cli(
+            kind, args=arguments, prog=f"python -m {module}", description=description
+        )
 
 
 def _description() -> str:
@@ -114,8 +138,8 @@ def _flags(config: Any, prefix: str = "") -> Iterator[str]:
                 yield f"--{prefix}no-{name}"
 
 
-def _refuse_unknown(arguments: list[str], config: SearchConfig) -> None:
-    known = {*_flags(config), "--run-dir", "--method", "--help", "-h"}
+def _refuse_unknown(arguments: list[str], known: set[str]) -> None:
+    known = known | {"--help", "-h"}
     for argument in arguments:
         flag = argument.split("=", 1)[0].replace("_", "-")
         if flag.startswith("--") and flag not in known:
