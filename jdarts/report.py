@@ -20,12 +20,8 @@ class _Arguments:
 
 def main(arguments: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    command = parse(
-        _Arguments,
-        arguments,
-        "jdarts.report",
-        "Writes report.html into a run's folder.",
-    )
+    about = "Writes report.html into a run's folder."
+    command = parse(_Arguments, arguments, "jdarts.report", about)
     print(f"written: {write_report(command.run)}")
     return 0
 

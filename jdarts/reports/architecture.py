@@ -23,10 +23,7 @@ def drawings(genotype: Genotype) -> str:
 
 def _drawing(kind: str, cell: CellGenotype) -> str:
     title = f"{kind} cell"
-    picture = (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{title}, drawing">'
-        f"{cell_svg(cell, title)}</div>"
-    )
+    picture = html.scroll(f"{title}, drawing", cell_svg(cell, title))
     names = _node_names(len(cell.nodes))
     rows = [
         (names[i], *(f"{c.primitive} of {names[c.source]}" for c in node))
@@ -110,8 +107,8 @@ def _heat_maps(rows: list[Row], kind: str, spec: CellSpec, kept: dict[int, str])
             )
         )
     scale = (
-        '<p class="scale"><span>'
-        f'{short(span[0])}</span><i aria-hidden="true"></i><span>{short(span[1])}</span>'
+        f'<p class="scale"><span>{short(span[0])}</span><i aria-hidden="true"></i>'
+        f"<span>{short(span[1])}</span>"
         '<span class="mark" aria-hidden="true"></span>kept in the derived cell</p>'
     )
     return html.figure(

@@ -123,9 +123,10 @@ def _steps_chart(seeds: Sequence[Seed]) -> str:
     names = [
         n for n in ("gradient_norm", "arch_gradient_norm") if rows and n in rows[0]
     ]
-    if len(rows) < 2 or not names:
+    if len(rows) < 2:
         return ""
     words = {"gradient_norm": "weights", "arch_gradient_norm": "architecture"}
+    names = [name for name in words if name in rows[0]]
     rows = rows[:: -(-len(rows) // 400)]
     lines = [
         Line(

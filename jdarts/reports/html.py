@@ -3,7 +3,16 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-__all__ = ["details", "facts", "figure", "grid", "legend", "paragraph", "table"]
+__all__ = [
+    "details",
+    "facts",
+    "figure",
+    "grid",
+    "legend",
+    "paragraph",
+    "scroll",
+    "table",
+]
 
 
 def paragraph(text: str, style: str = "") -> str:
@@ -91,10 +100,23 @@ def table(
         )
         name = first if raw_first else escape(first)
         lines.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
+    return scroll(
+        caption,
         f"<table><caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead>"
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
+        f"<tbody>{''.join(lines)}</tbody></table>",
+    )
+
+
+def scroll(name: str, content: str) -> str:
+    """A block that scrolls by itself where it is wider than the page.
+
+    Args:
+      name: what it is, read out.
+      content: HTML.
+    """
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
+        f"{content}</div>"
     )
 
 

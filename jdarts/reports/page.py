@@ -47,6 +47,8 @@ def page(
         for section in sections
     )
     gaps = "".join(f"<li>{escape(sentence)}</li>" for sentence in missing)
+    if gaps:
+        gaps = f"<aside><h2>Not in this report</h2><ul>{gaps}</ul></aside>"
     body = "".join(
         f'<section id="{section.name}" aria-labelledby="{section.name}-title">'
         f'<h2 id="{section.name}-title">{escape(section.title)}</h2>'
@@ -70,7 +72,7 @@ def page(
 <h1>{escape(title)}</h1>
 <p class="lead">{escape(lead)}</p>
 {top}
-{f'<aside aria-label="Not in this report"><h2>Not in this report</h2><ul>{gaps}</ul></aside>' if gaps else ""}
+{gaps}
 <nav aria-label="Sections"><ul>{links}</ul></nav>
 </header>
 <main>

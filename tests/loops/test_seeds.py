@@ -174,7 +174,7 @@ def test_one_compilation_for_all_seeds(runs, population):
 
 
 def test_the_folder(population):
-    names = {".lock", "config.json", "checkpoints", "summary.txt"}
+    names = {".lock", "config.json", "checkpoints", "summary.txt", "timing.jsonl"}
     assert {f.name for f in population.iterdir()} == names | {
         f"seed_{seed}" for seed in SEEDS
     }
