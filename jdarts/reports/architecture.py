@@ -23,7 +23,7 @@ def drawings(genotype: Genotype) -> str:
 
 def _drawing(kind: str, cell: CellGenotype) -> str:
     title = f"{kind} cell"
-    picture = html.scroll(f"{title}, drawing", cell_svg(cell, title))
+    picture = html.scroll(f"{title}, drawing", cell_svg(cell, title), "drawing")
     names = _node_names(len(cell.nodes))
     rows = [
         (names[i], *(f"{c.primitive} of {names[c.source]}" for c in node))
@@ -90,7 +90,8 @@ def _heat_maps(rows: list[Row], kind: str, spec: CellSpec, kept: dict[int, str])
         strongest = int(mix[-1, :, i].argmax())
         panels.append(
             html.figure(
-                f"{primitive}.",
+                primitive,
+                "",
                 heat_map(
                     mix[:, :, i].T.tolist(),
                     title=f"{kind} cell: mixing weights of {primitive}",
@@ -109,10 +110,12 @@ def _heat_maps(rows: list[Row], kind: str, spec: CellSpec, kept: dict[int, str])
     scale = (
         f'<p class="scale"><span>{short(span[0])}</span><i aria-hidden="true"></i>'
         f"<span>{short(span[1])}</span>"
-        '<span class="mark" aria-hidden="true"></span>kept in the derived cell</p>'
+        '<span><i class="mark" aria-hidden="true"></i>kept in the derived cell'
+        "</span></p>"
     )
     return html.figure(
-        "Mixing weights over the epochs. One panel a primitive, one row an edge "
+        "Mixing weights over the epochs.",
+        "One panel a primitive, one row an edge "
         f"(source → node), from epoch {shown[0]['epoch']} (left) to "
         f"{shown[-1]['epoch']} (right)."
         + (f" {len(shown)} of {len(rows)} epochs." if len(shown) < len(rows) else ""),
@@ -141,7 +144,8 @@ def _lines(rows: list[Row], kind: str, spec: CellSpec, kept: dict[int, str]) -> 
         best = spec.primitives[int(alpha[-1, edge].argmax())]
         panels.append(
             html.figure(
-                f"{name}. {kept.get(edge, '')}",
+                name,
+                kept.get(edge, ""),
                 line_chart(
                     lines,
                     title=f"{kind} cell, edge {name}: alpha of each primitive",
@@ -150,14 +154,15 @@ def _lines(rows: list[Row], kind: str, spec: CellSpec, kept: dict[int, str]) -> 
                     x_label="epoch",
                     y_label="",
                     y_range=span,
-                    size=(172, 104),
+                    size=(172, 120),
                 ),
                 style="small" + ("" if edge in kept else " quiet"),
             )
         )
     return html.figure(
-        "Alpha over the epochs. One panel an edge (source → node); where the derived "
-        "cell keeps the edge, its primitive is named and its line is thick.",
+        "Alpha over the epochs.",
+        "One panel an edge (source → node); where the derived cell keeps the edge, its "
+        "primitive is named and its line is thick.",
         html.legend((name, "", styles[name]) for name in spec.primitives),
         html.grid(panels, "narrow"),
         style="wide",
@@ -182,7 +187,8 @@ def _beta(rows: list[Row], kind: str, spec: CellSpec) -> str:
         ]
         panels.append(
             html.figure(
-                f"Into node {node}.",
+                f"Into node {node}",
+                "",
                 line_chart(
                     lines,
                     title=f"{kind} cell: beta of the edges into node {node}",
@@ -196,7 +202,7 @@ def _beta(rows: list[Row], kind: str, spec: CellSpec) -> str:
                 ),
             )
         )
-    return html.figure("Beta, the edges' logits, over the epochs.", html.grid(panels))
+    return html.figure("Beta over the epochs.", "The edges' logits.", html.grid(panels))
 
 
 def _weights_table(row: Row, kind: str, spec: CellSpec) -> str:

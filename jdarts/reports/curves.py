@@ -26,7 +26,8 @@ def curves(seeds: Sequence[Seed]) -> str:
     charts = [
         _chart(
             seeds,
-            "Losses. Means of each epoch's steps, and the supernet's on the whole "
+            "Losses",
+            "Means of each epoch's steps, and the supernet's on the whole "
             "validation half.",
             "loss",
             [
@@ -37,7 +38,8 @@ def curves(seeds: Sequence[Seed]) -> str:
         ),
         _chart(
             seeds,
-            "Accuracies. Of training batches before their step, and of the supernet on "
+            "Accuracies",
+            "Of training batches before their step, and of the supernet on "
             "the validation half.",
             "accuracy in %",
             [
@@ -49,7 +51,8 @@ def curves(seeds: Sequence[Seed]) -> str:
         ),
         _chart(
             seeds,
-            "Skip connections. In the cells derived after each epoch; many of them "
+            "Skip connections",
+            "In the cells derived after each epoch; many of them "
             "are a warning of collapse.",
             "number",
             [
@@ -66,7 +69,8 @@ def curves(seeds: Sequence[Seed]) -> str:
 
 def _chart(
     seeds: Sequence[Seed],
-    caption: str,
+    title: str,
+    text: str,
     y_label: str,
     series: list[tuple[str, str, str]],
     *,
@@ -87,10 +91,10 @@ def _chart(
     if not thick:
         return ""
     last = ", ".join(f"{line.name} {short(line.points[-1][1])}" for line in thick)
-    title = caption.partition(". ")[0]
     mean = "mean of the seeds at the end: " if len(seeds) > 1 else "at the end: "
     return html.figure(
-        caption,
+        f"{title}.",
+        text,
         line_chart(
             thin + thick,
             title=f"{title} over the epochs",
@@ -138,7 +142,8 @@ def _steps_chart(seeds: Sequence[Seed]) -> str:
     ]
     of = f", of seed {seeds[0].seed}" if len(seeds) > 1 else ""
     return html.figure(
-        f"Gradients. Norms before clipping{of}, as powers of ten.",
+        "Gradients.",
+        f"Norms before clipping{of}, as powers of ten.",
         line_chart(
             lines,
             title="Norms of the gradients over the steps",

@@ -20,18 +20,18 @@ def paragraph(text: str, style: str = "") -> str:
     return f"<p{_class(style)}>{escape(text)}</p>"
 
 
-def figure(caption: str, *content: str, style: str = "") -> str:
+def figure(title: str, text: str, *content: str, style: str = "") -> str:
     """A figure under its caption.
 
     Args:
-      caption: plain text; what stands before its first full stop is set off.
+      title: the caption's first words, set off.
+      text: the rest of the caption; may be empty.
       *content: HTML.
       style: classes.
     """
-    head, stop, rest = caption.partition(". ")
-    text = f"<strong>{escape(head + stop.strip())}</strong> {escape(rest)}".strip()
+    caption = f"<strong>{escape(title)}</strong> {escape(text)}".strip()
     return (
-        f"<figure{_class(style)}><figcaption>{text}</figcaption>"
+        f"<figure{_class(style)}><figcaption>{caption}</figcaption>"
         f"{''.join(content)}</figure>"
     )
 
@@ -107,16 +107,17 @@ def table(
     )
 
 
-def scroll(name: str, content: str) -> str:
+def scroll(name: str, content: str, style: str = "") -> str:
     """A block that scrolls by itself where it is wider than the page.
 
     Args:
       name: what it is, read out.
       content: HTML.
+      style: classes.
     """
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(name)}">'
-        f"{content}</div>"
+        f'<div class="scroll {style}" tabindex="0" role="region" '
+        f'aria-label="{escape(name)}">{content}</div>'
     )
 
 

@@ -110,10 +110,10 @@ def line_chart(
         marks = [mark for mark in marks if mark == round(mark)]
     labels = [short(mark) for mark in marks]
     small = width < 200
-    left = 8 + (4.6 if small else 6.2) * max(map(len, labels), default=1)
+    left = 8 + (5.4 if small else 6.2) * max(map(len, labels), default=1)
     x_low, x_high = min(x for x, _ in points), max(x for x, _ in points)
     x = Scale(x_low, x_high, left + 4, width - 8)
-    y = Scale(low, high, height - (17 if small else 32), 18)
+    y = Scale(low, high, height - (17 if small else 32), 18 if y_label else 6)
     parts = [
         f'<path class="grid" d="M{left:g} {y(mark):.1f}H{width}"/>'
         f'<text class="tick" x="{left - 5:g}" y="{y(mark) + 3.5:.1f}" '
@@ -121,7 +121,8 @@ def line_chart(
         for mark, label in zip(marks, labels, strict=True)
     ]
     parts += _x_axis(x, height - (4 if small else 16), 2 if small else 6)
-    parts.append(f'<text class="axis" x="0" y="10">{escape(y_label)}</text>')
+    if y_label:
+        parts.append(f'<text class="axis" x="0" y="10">{escape(y_label)}</text>')
     if not small:
         parts.append(
             f'<text class="axis" x="{width - 8}" y="{height - 2}" text-anchor="end">'
@@ -154,7 +155,7 @@ def heat_map(
       groups: the group of each row; there is a gap between two groups.
       marked: rows with a mark at their right end.
     """
-    width, left, right, row = 172, 36, 162, 10
+    width, left, right, row = 172, 38, 162, 10
     levels: dict[int, list[str]] = {}
     parts, y = [], 4.0
     shade = Scale(*span, 0, _HEAT_LEVELS)

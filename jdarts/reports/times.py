@@ -83,7 +83,8 @@ def timing(rows: Sequence[dict[str, Any]]) -> str:
     ]
     biggest = max(found.parts, key=lambda part: part[1])[0]
     bar = html.figure(
-        f"{duration(found.total)} in all. What a process does before it loads the data "
+        f"{duration(found.total)} in all.",
+        "What a process does before it loads the data "
         "and what was lost to kills is not in it.",
         bars(
             [Bar(n, seconds, styles[n]) for n, seconds in found.parts],
@@ -111,7 +112,8 @@ def _step_chart(rows: Sequence[dict[str, Any]]) -> str:
     if not points:
         return ""
     return html.figure(
-        "Time a step. Mean between two checkpoints.",
+        "Time a step.",
+        "Mean between two checkpoints.",
         line_chart(
             [Line("step", points, "s0")],
             title="Time a step over the epochs",
@@ -129,7 +131,8 @@ def _programs(rows: Sequence[dict[str, Any]]) -> str:
     if not made:
         return ""
     return html.figure(
-        "Compiling. Once a process that began or continued the run; compiled programs "
+        "Compiling.",
+        "Once a process that began or continued the run; compiled programs "
         "are kept in a cache.",
         html.table(
             "Compiling",
