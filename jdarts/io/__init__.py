@@ -3,7 +3,7 @@
 from jdarts.io.checkpoint import Checkpoints, Restored
 from jdarts.io.draw import cell_svg, cell_text
 from jdarts.io.files import read_json, write_atomic, write_json
-from jdarts.io.genotypes import GenotypeLog
+from jdarts.io.genotypes import GenotypeLog, load_genotype
 from jdarts.io.metrics import MetricsLog, read_metrics
 from jdarts.io.progress import Progress
 from jdarts.io.run_folder import RunFolder
@@ -19,6 +19,7 @@ __all__ = [
     "Timing",
     "cell_svg",
     "cell_text",
+    "load_genotype",
     "read_json",
     "read_metrics",
     "write_atomic",
