@@ -18,10 +18,16 @@ from jdarts.config import SearchConfig, config_names, load_config
 from jdarts.errors import RunError, UserError, unknown_choice
 from jdarts.methods import METHODS, get_method
 
-__all__ = ["SearchCommand", "parse", "parse_search", "run_command", "use_huge_pages"]
+__all__ = [
+    "SearchCommand",
+    "parse_options",
+    "parse_search",
+    "run_command",
+    "use_huge_pages",
+]
 
 _DEFAULT = "digits"
-_Kind = TypeVar("_Kind")
+_Options = TypeVar("_Options")
 
 
 class SearchCommand(NamedTuple):
@@ -56,7 +62,7 @@ def parse_search(arguments: list[str]) -> SearchCommand:
     rest, method = _take(rest, "--method")
     if method is not None and not isinstance(config.method, get_method(method).config):
         config = dataclasses.replace(config, method=get_method(method).config())
-    _refuse_unknown(rest, {*_flags(config), "--run-dir", "--method"})
+    _refuse_unknown(rest, config)
     config = _without_overridden_seeds(rest, config)
     with _one_line_errors():
         parsed = tyro.cli(
@@ -70,27 +76,28 @@ def parse_search(arguments: list[str]) -> SearchCommand:
     return SearchCommand(parsed.config, run_dir)
 
 
-def parse(
-    kind: type[_Kind], arguments: list[str], module: str, description: str
-) -> _Kind:
-    """The command line of a command without a configuration.
+def parse_options(
+    kind: type[_Options], arguments: list[str], *, prog: str, description: str
+) -> _Options:
+    """The options of a command that has no configuration.
 
     Args:
-      kind: a dataclass of its arguments.
-      arguments: the command line.
-      module: what stands after ``python -m``.
-      description: for ``--help``.
+      kind: a dataclass; its fields are the options.
+      arguments: of the command line.
+      prog: the command, for the help.
+      description: for the help.
 
     Raises:
       UserError: for an unknown option, or a wrong value.
       SystemExit: after ``--help``.
     """
-    known = {f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(kind)}
-    _refuse_unknown(arguments, known)
+    flags = set()
+    for field in dataclasses.fields(kind):  # pyrefly: ignore
+        name = field.name.replace("_", "-")
+        flags |= {f"--{name}", f"--no-{name}"}
+    _refuse_other(arguments, flags)
     with _one_line_errors():
-        return tyro.cli(
-            kind, args=arguments, prog=f"python -m {module}", description=description
-        )
+        return tyro.cli(kind, args=arguments, prog=prog, description=description)
 
 
 def _description() -> str:
@@ -138,8 +145,12 @@ def _flags(config: Any, prefix: str = "") -> Iterator[str]:
                 yield f"--{prefix}no-{name}"
 
 
-def _refuse_unknown(arguments: list[str], known: set[str]) -> None:
-    known = known | {"--help", "-h"}
+def _refuse_unknown(arguments: list[str], config: SearchConfig) -> None:
+    _refuse_other(arguments, {*_flags(config), "--run-dir", "--method"})
+
+
+def _refuse_other(arguments: list[str], known: set[str]) -> None:
+    known = {*known, "--help", "-h"}
     for argument in arguments:
         flag = argument.split("=", 1)[0].replace("_", "-")
         if flag.startswith("--") and flag not in known:

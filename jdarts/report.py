@@ -3,26 +3,50 @@
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
-from jdarts.cli import parse, run_command
-from jdarts.reports import write_report
+from jdarts.cli import parse_options, run_command
+from jdarts.errors import unknown_choice
+from jdarts.reports import DRAWINGS, write_drawings, write_report, write_tensorboard
 
-__all__ = ["main"]
+__all__ = ["ReportOptions", "main"]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Arguments:
-    run: tyro.conf.Positional[Path]
-    """The folder of a run, finished or not."""
+class ReportOptions:
+    """Which run, and what to write into its folder."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The run's folder; the run may be finished, going on, broken off or not begun."""
+    cells: tuple[str, ...] = ()
+    """Also draw the derived cells into files of their own: svg, dot (Graphviz), png
+    (needs the extra jdarts[draw])."""
+    tensorboard: bool = False
+    """Also write the metrics as TensorBoard event files (needs the extra
+    jdarts[tensorboard])."""
+
+    def __post_init__(self) -> None:
+        """Raises a UserError for an unknown kind of drawing."""
+        for kind in self.cells:
+            if kind not in DRAWINGS:
+                raise unknown_choice("--cells", kind, DRAWINGS)
 
 
 def main(arguments: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    about = "Writes report.html into a run's folder."
-    command = parse(_Arguments, arguments, "jdarts.report", about)
-    print(f"written: {write_report(command.run)}")
+    options = parse_options(
+        ReportOptions,
+        arguments,
+        prog="python -m jdarts.report",
+        description="Writes report.html into a run's folder: one page, self-contained.",
+    )
+    files = write_drawings(options.run, options.cells)
+    if options.tensorboard:
+        files += write_tensorboard(options.run)
+    for file in [*files, write_report(options.run)]:
+        print(f"written: {file}")
     return 0
 
 

@@ -1,6 +1,7 @@
 """What a run reads and writes: its folder, checkpoints, records, drawings, progress."""
 
 from jdarts.io.checkpoint import Checkpoints, Restored
+from jdarts.io.dot import cell_dot
 from jdarts.io.draw import cell_svg, cell_text
 from jdarts.io.files import read_json, write_atomic, write_json
 from jdarts.io.genotypes import GenotypeLog, load_genotype
@@ -17,6 +18,7 @@ __all__ = [
     "Restored",
     "RunFolder",
     "Timing",
+    "cell_dot",
     "cell_svg",
     "cell_text",
     "load_genotype",

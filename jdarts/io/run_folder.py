@@ -143,7 +143,7 @@ class RunFolder:
 
     def remove_results(self) -> None:
         """Removes summary, report and drawings of a shorter run that now goes on."""
-        for file in (self.summary, self.report, *self.path.glob("cell_*.svg")):
+        for file in (self.summary, self.report, *self.path.glob("cell_*.*")):
             file.unlink(missing_ok=True)
 
     def drawing(self, kind: str) -> Path:

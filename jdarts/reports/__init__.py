@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from jdarts.io import write_atomic
+from jdarts.reports.drawings import DRAWINGS, write_drawings
 from jdarts.reports.run import read_search
 from jdarts.reports.search import search_report
+from jdarts.reports.tensorboard import write_tensorboard
 
-__all__ = ["write_report"]
+__all__ = ["DRAWINGS", "write_drawings", "write_report", "write_tensorboard"]
 
 
 def write_report(path: Path) -> Path:

@@ -20,6 +20,7 @@ class Seed:
 
     Attributes:
       seed: the seed.
+      path: its folder.
       steps: rows of steps, oldest first.
       epochs: rows of whole epochs, and of the search's end if that is inside one.
       arch: the architecture's parameters, by the same rule.
@@ -28,6 +29,7 @@ class Seed:
     """
 
     seed: int
+    path: Path
     steps: list[Row]
     epochs: list[Row]
     arch: list[Row]
@@ -106,6 +108,7 @@ def _read_seed(seed: int, folder: Path) -> Seed:
     genotypes = GenotypeLog(folder / "genotype.json")
     return Seed(
         seed=seed,
+        path=folder,
         steps=[row for row in metrics if row.get("kind") == "step"],
         epochs=_whole_or_last(metrics),
         arch=_whole_or_last(_rows(folder / "arch.jsonl")),

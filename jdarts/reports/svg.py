@@ -105,7 +105,7 @@ def line_chart(
     if not points:
         raise ValueError("a chart needs a point")
     low, high = _range([y for _, y in points], y_range)
-    marks = ticks(low, high, 3 if height < 150 else 5)
+    marks = ticks(low, high, 4 if height < 150 else 5)
     if whole:
         marks = [mark for mark in marks if mark == round(mark)]
     labels = [short(mark) for mark in marks]
