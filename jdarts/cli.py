@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import jax
 import tyro
@@ -18,9 +18,16 @@ from jdarts.config import SearchConfig, config_names, load_config
 from jdarts.errors import RunError, UserError, unknown_choice
 from jdarts.methods import METHODS, get_method
 
-__all__ = ["SearchCommand", "parse_search", "run_command", "use_huge_pages"]
+__all__ = [
+    "SearchCommand",
+    "parse_options",
+    "parse_search",
+    "run_command",
+    "use_huge_pages",
+]
 
 _DEFAULT = "digits"
+_Options = TypeVar("_Options")
 
 
 class SearchCommand(NamedTuple):
@@ -69,6 +76,30 @@ def parse_search(arguments: list[str]) -> SearchCommand:
     return SearchCommand(parsed.config, run_dir)
 
 
+def parse_options(
+    kind: type[_Options], arguments: list[str], *, prog: str, description: str
+) -> _Options:
+    """The options of a command that has no configuration.
+
+    Args:
+      kind: a dataclass; its fields are the options.
+      arguments: of the command line.
+      prog: the command, for the help.
+      description: for the help.
+
+    Raises:
+      UserError: for an unknown option, or a wrong value.
+      SystemExit: after ``--help``.
+    """
+    flags = set()
+    for field in dataclasses.fields(kind):  # pyrefly: ignore
+        name = field.name.replace("_", "-")
+        flags |= {f"--{name}", f"--no-{name}"}
+    _refuse_other(arguments, flags)
+    with _one_line_errors():
+        return tyro.cli(kind, args=arguments, prog=prog, description=description)
+
+
 def _description() -> str:
     return (
         "Searches an architecture. CONFIG: "
@@ -115,7 +146,11 @@ def _flags(config: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _refuse_unknown(arguments: list[str], config: SearchConfig) -> None:
-    known = {*_flags(config), "--run-dir", "--method", "--help", "-h"}
+    _refuse_other(arguments, {*_flags(config), "--run-dir", "--method"})
+
+
+def _refuse_other(arguments: list[str], known: set[str]) -> None:
+    known = {*known, "--help", "-h"}
     for argument in arguments:
         flag = argument.split("=", 1)[0].replace("_", "-")
         if flag.startswith("--") and flag not in known:
