@@ -10,6 +10,7 @@ from jdarts.config import SearchConfig, to_json
 from jdarts.io import RunFolder, cell_svg, cell_text, write_atomic
 from jdarts.loops.record import skip_counts
 from jdarts.loops.search import SearchResult, run_search, setup
+from jdarts.reports import write_report
 from jdarts.spaces.random import network_of
 
 __all__ = ["main", "population_summary", "summary"]
@@ -38,6 +39,7 @@ def main(arguments: list[str]) -> int:
         if len(results) > 1:
             text = population_summary(command.config, results)
             write_atomic(folder.summary, text)
+        write_report(folder.path)
         print(f"\n{text}\nwritten to {folder.path}", flush=True)
     return 0
 

@@ -112,6 +112,16 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def arch(self) -> Path:
+        """The architecture parameters, one row an epoch; a `MetricsLog`."""
+        return self.path / "arch.jsonl"
+
+    @property
+    def timing(self) -> Path:
+        """Where the time went, see `jdarts.io.Timing`; a `MetricsLog`."""
+        return self.path / "timing.jsonl"
+
+    @property
     def genotype(self) -> Path:
         """The genotypes, see `GenotypeLog`."""
         return self.path / "genotype.json"
@@ -126,9 +136,14 @@ class RunFolder:
         """The result in words."""
         return self.path / "summary.txt"
 
+    @property
+    def report(self) -> Path:
+        """Everything about the run on one page."""
+        return self.path / "report.html"
+
     def remove_results(self) -> None:
-        """Removes the summary and drawings of a shorter search that now goes on."""
-        for file in (self.summary, *self.path.glob("cell_*.svg")):
+        """Removes summary, report and drawings of a shorter run that now goes on."""
+        for file in (self.summary, self.report, *self.path.glob("cell_*.*")):
             file.unlink(missing_ok=True)
 
     def drawing(self, kind: str) -> Path:

@@ -15,13 +15,14 @@ import numpy as np
 from jdarts import compile, tree
 from jdarts.config import SearchConfig, to_json
 from jdarts.errors import RunError, UserError
-from jdarts.io import Checkpoints, Progress, RunFolder
+from jdarts.io import Checkpoints, Progress, RunFolder, Timing
 from jdarts.loops.chunk import MAX_STEPS
-from jdarts.loops.record import SeedRecord
+from jdarts.loops.record import SeedRecord, plain_arch
 from jdarts.loops.setup import Setup, programs, setup
 from jdarts.loops.stop import StopRequest
 from jdarts.problem import Evaluation
 from jdarts.spaces import Genotype
+from jdarts.types import Arch
 
 __all__ = ["SearchResult", "Setup", "run_search", "setup"]
 
@@ -65,7 +66,8 @@ class _Search:
         self.config, self.folder, self.say = config, folder, say
         self.setup, self.state = start, start.state
         self.last_step = config.steps or config.epochs * start.steps_per_epoch
-        self.records = _records(config, folder)
+        self.records = _records(config, start, folder)
+        self.timing = Timing(folder.timing)
         self.step = 0
         self.evaluated = -1  # the step at which the accuracies were measured
         self._saved = time.monotonic()
@@ -75,6 +77,7 @@ class _Search:
 
     def compile(self) -> None:
         s, seeds = self.setup, self.setup.seeds
+        self.timing.start(**s.seconds)
         if len(self.records) > 1:
             count, devices = len(self.records), seeds.mesh.size
             self.say(
@@ -106,6 +109,7 @@ class _Search:
             ("validation", self._evaluation),
         ):
             memory = made.temp_bytes
+            self.timing.compiled(name, made)
             self.say(
                 f"compiled {name}: trace {made.trace_seconds:.1f} s, compile "
                 f"{made.compile_seconds:.1f} s"
@@ -129,19 +133,24 @@ class _Search:
                 f"--steps: {self.last_step}; {self.folder.path} is already at step "
                 f"{self.step}; expected at least that"
             )
+        self.timing.rewind(self.step)
         for record in self.records:
             record.rewind(self.step)
         if not self.finished:
             self.folder.remove_results()
+            per_epoch = self.setup.steps_per_epoch
+            epoch = self.step // per_epoch
             for record in self.records:
-                record.reopen(self.step // self.setup.steps_per_epoch)
+                record.reopen(epoch, epoch * per_epoch)
 
     def save(self, checkpoints: Checkpoints) -> None:
         finite = self.setup.seeds.each(self._finite((self.state.w, self.state.arch)))
         if not all(finite):
             bad = self.records[finite.index(False)]
             raise self._not_finite(bad, f"after step {self.step} (in the weights)")
-        checkpoints.save(self.step, self.state, self._meta())
+        with self.timing.part("checkpoint"):
+            checkpoints.save(self.step, self.state, self._meta())
+        self.timing.saved(self.step, -(-self.step // self.setup.steps_per_epoch))
         self._saved = time.monotonic()
 
     def _meta(self) -> dict[str, Any]:
@@ -187,12 +196,14 @@ class _Search:
     def _advance(self, count: int, progress: Progress) -> int:
         """Does `count` steps; returns how many the next chunk should have."""
         start = time.monotonic()
-        self.state, device_log = self._chunk.call(
-            self.setup.key, self.state, self.setup.data, self._number(count)
-        )
-        logs = self.setup.seeds.each(device_log)
+        with self.timing.part("steps"):
+            self.state, device_log = self._chunk.call(
+                self.setup.key, self.state, self.setup.data, self._number(count)
+            )
+            logs = self.setup.seeds.each(device_log)
         seconds = time.monotonic() - start
-        self._write_down(count, logs)
+        with self.timing.part("record"):
+            self._write_down(count, logs)
         train, valid = (
             np.mean([log[name][count - 1] for log in logs])
             for name in ("train_loss", "valid_loss")
@@ -246,11 +257,15 @@ class _Search:
         """Evaluates and derives; also where the search ends inside an epoch."""
         per_epoch = self.setup.steps_per_epoch
         epoch, whole = -(-self.step // per_epoch), self.step % per_epoch == 0
-        derived = zip(self.records, self.evaluate(), self.discretize(), strict=True)
-        rows = [
-            record.end_epoch(self.step, epoch, whole, found, genotype)
-            for record, found, genotype in derived
-        ]
+        with self.timing.part("evaluation"):
+            found = self.evaluate()
+        with self.timing.part("record"):
+            rows = [
+                record.end_epoch(self.step, epoch, whole, sums, genotype, arch)
+                for record, sums, genotype, arch in zip(
+                    self.records, found, self.discretize(), self.archs(), strict=True
+                )
+            ]
         self.evaluated = self.step
         means = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
         say(
@@ -275,8 +290,14 @@ class _Search:
         return self.setup.seeds.each(sums)
 
     def discretize(self) -> list[Genotype]:
-        archs = self.setup.seeds.each(self.state.arch)
-        return [self.setup.method.discretize(arch) for arch in archs]
+        return [self.setup.method.discretize(arch) for arch in self._archs()]
+
+    def archs(self) -> list[dict[str, dict[str, Any]]]:
+        weights = self.setup.method.weights
+        return [plain_arch(arch, weights(arch)) for arch in self._archs()]
+
+    def _archs(self) -> list[Arch]:
+        return self.setup.seeds.each(self.state.arch)
 
 
 def run_search(
@@ -311,9 +332,7 @@ def run_search(
                 search.run(checkpoints, stop)
                 checkpoints.wait()
     results = []
-    for record, genotype, majority in zip(
-        search.records, search.discretize(), _majorities(start), strict=True
-    ):
+    for record, genotype in zip(search.records, search.discretize(), strict=True):
         if stop.signal is None:
             record.genotypes.finish(genotype)
         results.append(
@@ -322,7 +341,7 @@ def run_search(
                 folder=record.folder,
                 genotype=genotype,
                 accuracy=record.accuracy,
-                majority=majority,
+                majority=record.majority,
                 steps=search.step,
                 stopped=stop.exit_status,
             )
@@ -330,14 +349,15 @@ def run_search(
     return results
 
 
-def _records(config: SearchConfig, folder: RunFolder) -> list[SeedRecord]:
+def _records(config: SearchConfig, start: Setup, folder: RunFolder) -> list[SeedRecord]:
     """One a seed: in the run's folder, or of several in a folder each."""
-    if config.seeds is None:
-        return [SeedRecord(config.all_seeds[0], folder)]
-    return [
-        SeedRecord(seed, folder.part(f"seed_{seed}", to_json(config.with_seed(seed))))
-        for seed in config.all_seeds
-    ]
+    folders = [folder]
+    if config.seeds is not None:
+        folders = [
+            folder.part(f"seed_{seed}", to_json(config.with_seed(seed)))
+            for seed in config.seeds
+        ]
+    return list(map(SeedRecord, config.all_seeds, folders, _majorities(start)))
 
 
 def _majorities(start: Setup) -> list[float]:

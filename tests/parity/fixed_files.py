@@ -37,9 +37,7 @@ def network_of(file, **options):
 def _op_leaf(name, row, part):
     """(path inside the op's module, layout) of a convolution's tensor."""
     if not isinstance(row, Separable):
-        leaf, layout = OTHER[part]
-        if name.startswith("conv_") and part == "conv":
-            leaf, layout = "dense", CONV
+        leaf, layout = OTHER["dense" if part == "conv" else part]
         return (name, leaf), layout
     stage, layout = SEPARABLE[part]
     stem = "conv_depthwise" if layout is DEPTHWISE else "pointwise"
