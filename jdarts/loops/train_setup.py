@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdarts import tree
 from jdarts.data import (
     Images,
     augment_spec,
@@ -49,6 +50,7 @@ class TrainSetup(NamedTuple):
       key: the run's key, on the devices.
       steps_per_epoch: steps in one epoch.
       valid_count: images that are evaluated on.
+      parameters: weights of one network, without the auxiliary classifier.
       seeds: where the seeds are; it holds the mesh.
       seconds: what it took: ``data``, and ``init`` of the networks.
     """
@@ -61,23 +63,9 @@ class TrainSetup(NamedTuple):
     key: jax.Array
     steps_per_epoch: int
     valid_count: int
+    parameters: int
     seeds: SeedAxis
     seconds: dict[str, float]
-
-    @property
-    def parameters(self) -> int:
-        """Weights of one network, without the auxiliary classifier."""
-        count = sum(
-            leaf.size
-            for name, part in self.state.w.items()
-            if name != "auxiliary"
-            for leaf in jax.tree.leaves(part)
-        )
-        return count // max(1, self._seed_count)
-
-    @property
-    def _seed_count(self) -> int:
-        return self.state.step.size
 
 
 def train_setup(
@@ -125,6 +113,7 @@ def train_setup(
         key,
         per_epoch,
         held.shape[-1],
+        _parameters(state) // len(config.all_seeds),
         axis,
         seconds,
     )
@@ -168,8 +157,8 @@ def _parts(
         return train_valid_split(labels, data.valid_fraction, data.stratified, seed)
     if not len(images.test_images):
         raise UserError(
-            f"{config.data.dir or config.data.name}: has no test images; expected some, "
-            "or --evaluate-on valid"
+            f"{config.data.dir or config.data.name}: has no test images; expected "
+            "some, or --evaluate-on valid"
         )
     counts = len(images.train_images), len(images.test_images)
     train, test = (np.arange(count, dtype=np.int32) for count in counts)
@@ -207,6 +196,11 @@ def _start(
         keys.append(jax.random.key_data(key))
     state, data = jax.device_put((axis.stack(states), axis.stack(keys)), axis.own)
     return state, jax.random.wrap_key_data(data)
+
+
+def _parameters(state: TrainState) -> int:
+    parts = {name: part for name, part in state.w.items() if name != "auxiliary"}
+    return tree.size(parts)
 
 
 def _steps_per_epoch(config: TrainConfig, count: int) -> int:
