@@ -1,5 +1,6 @@
 """``python -m jdarts.compare``: what it trains, writes, resumes and refuses."""
 
+import functools
 import json
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from jdarts.cli import run_command
 from jdarts.compare import main
 from jdarts.loops.train_record import EpochScore, TrainResult
 from jdarts.spaces import Genotype
+from jdarts.spaces.random import random_genotype_of_size
 from jdarts.statistics import compare
 
 SMALL = "--channels 2 --layers 2 --batch-size 32 --epochs 1".split()
@@ -106,6 +108,7 @@ def test_trains_both_sides_alike_and_compares(searches, fake, capsys):
     assert found["train"]["channels"] == 2 and found["random"]["mean"]
     text = (searches / "two" / "compare" / "summary.txt").read_text()
     assert text.splitlines()[-1] == expected.sentence()
+    assert "2 searches and 6 random genotypes; each network trained 3 times" in text
     assert text in capsys.readouterr().out
 
 
@@ -173,6 +176,8 @@ def refusal(capsys, arguments):
     ],
 )
 def test_refused(arguments, parts, searches, fake, capsys, monkeypatch):
+    few = functools.partial(random_genotype_of_size, tries=300)
+    monkeypatch.setattr("jdarts.comparisons.plan.random_genotype_of_size", few)
     write_search(searches / "going", toy_config(), [genotype(0)], finished=False)
     write_search(searches / "cnn", toy_config(space="darts_cnn"), [genotype(0)])
     data = toy_config().data.__class__(name="digits", limit=90)
