@@ -58,17 +58,23 @@ struct Operands {
   std::vector<const T*> d, dd;
 };
 
-// A zero-padded image, channels last.
+// A zero-padded image, channels last. Whoever uses it writes the whole image and never
+// the padding, which therefore stays zero until the shape changes.
 template <typename T>
 struct Plane {
   std::vector<T> data;
-  int64_t margin = 0, row = 0, channels = 0;
+  int64_t height = 0, row = 0, channels = 0, margin = 0;
 
   void Reset(int64_t height, int64_t width, int64_t channels, int64_t margin) {
-    this->margin = margin;
-    this->channels = channels;
-    row = (width + 2 * margin) * channels;
+    const int64_t row = (width + 2 * margin) * channels;
+    if (height == this->height && row == this->row && channels == this->channels &&
+        margin == this->margin)
+      return;
     data.assign((height + 2 * margin) * row, T(0));
+    this->height = height;
+    this->row = row;
+    this->channels = channels;
+    this->margin = margin;
   }
   T* Line(int64_t h) { return data.data() + (h + margin) * row + margin * channels; }
 };
