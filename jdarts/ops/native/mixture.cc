@@ -19,7 +19,7 @@ namespace ffi = xla::ffi;
 namespace {
 
 using namespace jdarts;
-using Buffer = ffi::AnyBuffer;
+using Arg = ffi::AnyBuffer;
 using Out = ffi::Result<ffi::AnyBuffer>;
 
 // Bits of the attribute `given`: which operands follow z, share, mean and r.
@@ -29,7 +29,7 @@ struct Shape {
   int64_t rows, edges;  // of one problem
   Geometry all;         // of z, the rows of all problems together
 
-  Shape(const Buffer& z, int64_t edges)
+  Shape(const Arg& z, int64_t edges)
       : rows(z.dimensions()[1]), edges(edges), all(Tail(z.dimensions())) {
     all.edges *= z.dimensions()[0];
   }
@@ -115,7 +115,7 @@ struct Operands {
 template <typename T>
 Operands<T> Read(const ffi::RemainingArgs& args, int64_t given) {
   size_t next = 0;
-  auto take = [&] { return args.get<Buffer>(next++)->template typed_data<T>(); };
+  auto take = [&] { return args.get<Arg>(next++)->template typed_data<T>(); };
   Operands<T> in;
   in.z = take();
   in.share = take();
@@ -258,7 +258,7 @@ void Input(ffi::ThreadPool& pool, const Shape& g, const Operands<T>& in, T* to_z
   });
 }
 
-ffi::Error CallForward(ffi::ThreadPool pool, Buffer z, Buffer share, Out to, Out mean,
+ffi::Error CallForward(ffi::ThreadPool pool, Arg z, Arg share, Out to, Out mean,
                        Out r, Out var, double eps) {
   return ByType(z, [&](auto zero) {
     using T = decltype(zero);
@@ -275,7 +275,7 @@ ffi::Error CallOutput(ffi::ThreadPool pool, ffi::RemainingArgs args, Out to,
                       int64_t given) {
   return ByType(*to, [&](auto zero) {
     using T = decltype(zero);
-    const Shape g(*args.get<Buffer>(0), to->dimensions()[1]);
+    const Shape g(*args.get<Arg>(0), to->dimensions()[1]);
     ByVector<T>(g.all.channels, [&](auto v) {
       Output<T, v.value>(pool, g, Read<T>(args, given), to->typed_data<T>());
     });
@@ -285,12 +285,12 @@ ffi::Error CallOutput(ffi::ThreadPool pool, ffi::RemainingArgs args, Out to,
 ffi::Error CallInput(ffi::ThreadPool pool, ffi::RemainingArgs args,
                      ffi::RemainingRets rets, int64_t edges, int64_t given, bool to_z,
                      bool to_share) {
-  const Buffer z = *args.get<Buffer>(0);
+  const Arg z = *args.get<Arg>(0);
   return ByType(z, [&](auto zero) {
     using T = decltype(zero);
     const Shape g(z, edges);
-    T* gz = to_z ? (*rets.get<Buffer>(0))->template typed_data<T>() : nullptr;
-    T* gshare = to_share ? (*rets.get<Buffer>(to_z))->template typed_data<T>() : nullptr;
+    T* gz = to_z ? (*rets.get<Arg>(0))->template typed_data<T>() : nullptr;
+    T* gshare = to_share ? (*rets.get<Arg>(to_z))->template typed_data<T>() : nullptr;
     const Operands<T> in = Read<T>(args, given);
     ByVector<T>(g.all.channels, [&](auto v) {
       if (given == kDc)
@@ -306,18 +306,18 @@ ffi::Error CallInput(ffi::ThreadPool pool, ffi::RemainingArgs args,
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_mixture, CallForward,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Ret<Buffer>()
-                                  .Ret<Buffer>()
-                                  .Ret<Buffer>()
-                                  .Ret<Buffer>()
+                                  .Arg<Arg>()
+                                  .Arg<Arg>()
+                                  .Ret<Arg>()
+                                  .Ret<Arg>()
+                                  .Ret<Arg>()
+                                  .Ret<Arg>()
                                   .Attr<double>("eps"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_mixture_output, CallOutput,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .RemainingArgs()
-                                  .Ret<Buffer>()
+                                  .Ret<Arg>()
                                   .Attr<int64_t>("given"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_mixture_input, CallInput,
                               ffi::Ffi::Bind()

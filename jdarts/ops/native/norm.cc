@@ -101,10 +101,10 @@ void ProjectTangent(ffi::ThreadPool& pool, const Geometry& g, const T* dt, const
   });
 }
 
-using Buffer = ffi::AnyBuffer;
+using Arg = ffi::AnyBuffer;
 using Out = ffi::Result<ffi::AnyBuffer>;
 
-ffi::Error CallStandardise(ffi::ThreadPool pool, Buffer x, Out y, Out r, Out mean,
+ffi::Error CallStandardise(ffi::ThreadPool pool, Arg x, Out y, Out r, Out mean,
                            Out var, double eps) {
   return ByType(x, [&](auto zero) {
     using T = decltype(zero);
@@ -117,7 +117,7 @@ ffi::Error CallStandardise(ffi::ThreadPool pool, Buffer x, Out y, Out r, Out mea
   });
 }
 
-ffi::Error CallProject(ffi::ThreadPool pool, Buffer t, Buffer n, Buffer r, Out out) {
+ffi::Error CallProject(ffi::ThreadPool pool, Arg t, Arg n, Arg r, Out out) {
   return ByType(t, [&](auto zero) {
     using T = decltype(zero);
     const Geometry g(t.dimensions());
@@ -128,8 +128,8 @@ ffi::Error CallProject(ffi::ThreadPool pool, Buffer t, Buffer n, Buffer r, Out o
   });
 }
 
-ffi::Error CallProjectTangent(ffi::ThreadPool pool, Buffer dt, Buffer dn, Buffer dr,
-                              Buffer t, Buffer n, Buffer r, Out out) {
+ffi::Error CallProjectTangent(ffi::ThreadPool pool, Arg dt, Arg dn, Arg dr,
+                              Arg t, Arg n, Arg r, Out out) {
   return ByType(t, [&](auto zero) {
     using T = decltype(zero);
     const Geometry g(t.dimensions());
@@ -147,26 +147,26 @@ ffi::Error CallProjectTangent(ffi::ThreadPool pool, Buffer dt, Buffer dn, Buffer
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_norm_standardise, CallStandardise,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
-                                  .Arg<Buffer>()
-                                  .Ret<Buffer>()
-                                  .Ret<Buffer>()
-                                  .Ret<Buffer>()
-                                  .Ret<Buffer>()
+                                  .Arg<Arg>()
+                                  .Ret<Arg>()
+                                  .Ret<Arg>()
+                                  .Ret<Arg>()
+                                  .Ret<Arg>()
                                   .Attr<double>("eps"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_norm_project, CallProject,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Ret<Buffer>());
+                                  .Arg<Arg>()
+                                  .Arg<Arg>()
+                                  .Arg<Arg>()
+                                  .Ret<Arg>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_norm_project_tangent, CallProjectTangent,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Arg<Buffer>()
-                                  .Ret<Buffer>());
+                                  .Arg<Arg>()
+                                  .Arg<Arg>()
+                                  .Arg<Arg>()
+                                  .Arg<Arg>()
+                                  .Arg<Arg>()
+                                  .Arg<Arg>()
+                                  .Ret<Arg>());
