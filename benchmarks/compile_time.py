@@ -53,7 +53,7 @@ def child(name: str, args: Any) -> dict[str, Any]:
     start = time.time() - args.child
     phases = [b - a for a, b in zip(times, times[1:], strict=False)]
     found = dict(zip(("trace", "lower", "compile"), phases, strict=True))
-    memory = peak_bytes(Compiled(compiled, 0, 0, None))
+    memory = peak_bytes(Compiled(compiled, 0, 0, 0, None))
     return {**found, "first_step": time.perf_counter() - times[-1]} | {
         "start": start,
         "peak_bytes": memory,

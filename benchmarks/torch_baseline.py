@@ -19,7 +19,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch_plan import CellPlan, Plan
 
-__all__ = ["OPS", "STEPS", "Batch", "Cell", "Search", "Supernet"]
+__all__ = [
+    "OPS",
+    "STEPS",
+    "Batch",
+    "Cell",
+    "FactorizedReduce",
+    "Search",
+    "Supernet",
+    "chain",
+    "conv",
+    "relu_conv_bn",
+    "total",
+]
+
+
+Build = Callable[..., nn.Module]
 
 
 class Batch(NamedTuple):
@@ -32,27 +47,28 @@ class Batch(NamedTuple):
 # --- operations ----------------------------------------------------------------------
 
 
-def _conv(c_in: int, c_out: int, kernel: Any, **options: Any) -> nn.Conv2d:
+def conv(c_in: int, c_out: int, kernel: Any, **options: Any) -> nn.Conv2d:
     return nn.Conv2d(c_in, c_out, kernel, bias=False, **options)
 
 
-def _bn(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, affine=False)
+def _bn(channels: int, derived: bool) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, affine=derived)
 
 
-def _chain(**parts: nn.Module) -> nn.Sequential:
+def chain(**parts: nn.Module) -> nn.Sequential:
     chain = nn.Sequential()
     for name, part in parts.items():
         chain.add_module(name, part)
     return chain
 
 
-def relu_conv_bn(c_in: int, c_out: int) -> nn.Module:
-    return _chain(relu=nn.ReLU(), conv=_conv(c_in, c_out, 1), bn=_bn(c_out))
+def relu_conv_bn(c_in: int, c_out: int, derived: bool = False) -> nn.Module:
+    parts = {"conv": conv(c_in, c_out, 1), "bn": _bn(c_out, derived)}
+    return chain(relu=nn.ReLU(), **parts)
 
 
 def _depthwise(channels: int, kernel: int, stride: int, dilation: int) -> nn.Conv2d:
-    return _conv(
+    return conv(
         channels,
         channels,
         kernel,
@@ -63,48 +79,68 @@ def _depthwise(channels: int, kernel: int, stride: int, dilation: int) -> nn.Con
     )
 
 
-def _separable(kernel: int) -> Callable[[int, int], nn.Module]:
-    def build(channels: int, stride: int) -> nn.Module:
-        return _chain(
+def _separable(kernel: int) -> Build:
+    def build(channels: int, stride: int, derived: bool = False) -> nn.Module:
+        return chain(
             relu1=nn.ReLU(),
             dw1=_depthwise(channels, kernel, stride, 1),
-            pw1=_conv(channels, channels, 1),
-            bn1=_bn(channels),
+            pw1=conv(channels, channels, 1),
+            bn1=_bn(channels, derived),
             relu2=nn.ReLU(),
             dw2=_depthwise(channels, kernel, 1, 1),
-            pw2=_conv(channels, channels, 1),
-            bn2=_bn(channels),
+            pw2=conv(channels, channels, 1),
+            bn2=_bn(channels, derived),
         )
 
     return build
 
 
-def _dilated(kernel: int) -> Callable[[int, int], nn.Module]:
-    def build(channels: int, stride: int) -> nn.Module:
-        return _chain(
+def _dilated(kernel: int) -> Build:
+    def build(channels: int, stride: int, derived: bool = False) -> nn.Module:
+        return chain(
             relu=nn.ReLU(),
             dw=_depthwise(channels, kernel, stride, 2),
-            pw=_conv(channels, channels, 1),
-            bn=_bn(channels),
+            pw=conv(channels, channels, 1),
+            bn=_bn(channels, derived),
         )
 
     return build
 
 
-def _lines(channels: int, stride: int) -> nn.Module:
-    """1 x 7 and then 7 x 1."""
-    row = _conv(channels, channels, (1, 7), stride=(1, stride), padding=(0, 3))
-    column = _conv(channels, channels, (7, 1), stride=(stride, 1), padding=(3, 0))
-    return _chain(relu=nn.ReLU(), conv_row=row, conv_col=column, bn=_bn(channels))
+def _lines(kernel: int) -> Build:
+    """1 x k and then k x 1."""
+
+    def build(channels: int, stride: int, derived: bool = False) -> nn.Module:
+        half = kernel // 2
+        row = conv(
+            channels, channels, (1, kernel), stride=(1, stride), padding=(0, half)
+        )
+        column = conv(
+            channels, channels, (kernel, 1), stride=(stride, 1), padding=(half, 0)
+        )
+        bn = _bn(channels, derived)
+        return chain(relu=nn.ReLU(), conv_row=row, conv_col=column, bn=bn)
+
+    return build
 
 
-def _max_pool(channels: int, stride: int) -> nn.Module:
-    return _chain(pool=nn.MaxPool2d(3, stride, padding=1), bn=_bn(channels))
+def _dense(kernel: int) -> Build:
+    def build(channels: int, stride: int, derived: bool = False) -> nn.Module:
+        options = {"stride": stride, "padding": kernel // 2}
+        dense = conv(channels, channels, kernel, **options)
+        return chain(relu=nn.ReLU(), conv=dense, bn=_bn(channels, derived))
+
+    return build
 
 
-def _avg_pool(channels: int, stride: int) -> nn.Module:
-    pool = nn.AvgPool2d(3, stride, padding=1, count_include_pad=False)
-    return _chain(pool=pool, bn=_bn(channels))
+def _pool(module: Callable[..., nn.Module], kernel: int, **options: Any) -> Build:
+    """Normalised in supernets only."""
+
+    def build(channels: int, stride: int, derived: bool = False) -> nn.Module:
+        pool = module(kernel, stride, padding=kernel // 2, **options)
+        return pool if derived else chain(pool=pool, bn=_bn(channels, derived))
+
+    return build
 
 
 class FactorizedReduce(nn.Module):
@@ -114,11 +150,11 @@ class FactorizedReduce(nn.Module):
     differentiates such a convolution with few channels in channels_last.
     """
 
-    def __init__(self, c_in: int, c_out: int) -> None:
+    def __init__(self, c_in: int, c_out: int, derived: bool = False) -> None:
         super().__init__()
-        self.conv_a = _conv(c_in, c_out // 2, 1)
-        self.conv_b = _conv(c_in, c_out - c_out // 2, 1)
-        self.bn = _bn(c_out)
+        self.conv_a = conv(c_in, c_out // 2, 1)
+        self.conv_b = conv(c_in, c_out - c_out // 2, 1)
+        self.bn = _bn(c_out, derived)
 
     def forward(self, x: Tensor) -> Tensor:
         x = functional.relu(x)
@@ -126,28 +162,36 @@ class FactorizedReduce(nn.Module):
         return self.bn(torch.cat(halves, dim=1))
 
 
-def _skip(channels: int, stride: int) -> nn.Module:
-    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels)
+def _skip(channels: int, stride: int, derived: bool = False) -> nn.Module:
+    return (
+        nn.Identity() if stride == 1 else FactorizedReduce(channels, channels, derived)
+    )
 
 
-OPS: dict[str, Callable[[int, int], nn.Module]] = {
-    "max_pool_3x3": _max_pool,
-    "avg_pool_3x3": _avg_pool,
+OPS: dict[str, Build] = {
+    "max_pool_3x3": _pool(nn.MaxPool2d, 3),
+    "max_pool_5x5": _pool(nn.MaxPool2d, 5),
+    "max_pool_7x7": _pool(nn.MaxPool2d, 7),
+    "avg_pool_3x3": _pool(nn.AvgPool2d, 3, count_include_pad=False),
     "skip_connect": _skip,
     "sep_conv_3x3": _separable(3),
     "sep_conv_5x5": _separable(5),
     "sep_conv_7x7": _separable(7),
     "dil_conv_3x3": _dilated(3),
     "dil_conv_5x5": _dilated(5),
-    "conv_7x1_1x7": _lines,
+    "conv_1x1": _dense(1),
+    "conv_3x3": _dense(3),
+    "conv_3x1_1x3": _lines(3),
+    "conv_7x1_1x7": _lines(7),
 }
-"""Name to ``build(channels, stride)``; `none` is no operation."""
+"""Name to ``build(channels, stride, derived=False)``; `none` is no operation. Those of
+derived networks have normalisers with a scale and a shift, and none after pools."""
 
 
 # --- the supernet --------------------------------------------------------------------
 
 
-def _sum(terms: Iterable[Tensor]) -> Tensor:
+def total(terms: Iterable[Tensor]) -> Tensor:
     """Without the addition to 0 that Python's own begins with."""
     return functools.reduce(operator.add, terms)
 
@@ -163,7 +207,7 @@ class MixedEdge(nn.ModuleDict):
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         shares = weights.unbind()
         pairs = zip(self.columns, self.values(), strict=True)
-        return _sum(shares[column] * op(x) for column, op in pairs)
+        return total(shares[column] * op(x) for column, op in pairs)
 
 
 class Cell(nn.Module):
@@ -191,7 +235,7 @@ class Cell(nn.Module):
         for target in range(2, self.ends[-1][1] + 1):
             entering = [i for i, (_, node) in enumerate(self.ends) if node == target]
             values = [self.edges[i](nodes[self.ends[i][0]], rows[i]) for i in entering]
-            nodes.append(_sum(values))
+            nodes.append(total(values))
         return torch.cat(nodes[2:], dim=1)
 
 
@@ -201,7 +245,7 @@ class Supernet(nn.Module):
     def __init__(self, plan: Plan) -> None:
         super().__init__()
         bn = nn.BatchNorm2d(plan.stem)
-        self.stem = _chain(conv=_conv(3, plan.stem, 3, padding=1), bn=bn)
+        self.stem = chain(conv=conv(3, plan.stem, 3, padding=1), bn=bn)
         self.kinds = [cell.kind for cell in plan.cells]
         self.cells = nn.ModuleList()
         widths = plan.stem, plan.stem

@@ -53,6 +53,7 @@ class Compiled(NamedTuple):
     Attributes:
       call: the function.
       trace_seconds: from Python to a StableHLO program: tracing and lowering.
+      lower_seconds: the part of it that lowering took.
       compile_seconds: from there to machine code, or to reading the cache.
       temp_bytes: memory that one call needs besides arguments and results; None where
         the platform does not say.
@@ -60,6 +61,7 @@ class Compiled(NamedTuple):
 
     call: Callable[..., Any]
     trace_seconds: float
+    lower_seconds: float
     compile_seconds: float
     temp_bytes: int | None
 
@@ -73,13 +75,17 @@ def compile_timed(fun: Callable[..., Any], *args: Any, **options: Any) -> Compil
       **options: as for `jit`.
     """
     start = time.perf_counter()
-    lowered = jit(fun, **options).lower(*args)
-    traced = time.perf_counter()
+    traced = jit(fun, **options).trace(*args)
+    lowering = time.perf_counter()
+    lowered = traced.lower()
+    compiling = time.perf_counter()
     compiled = lowered.compile()
     done = time.perf_counter()
     memory = compiled.memory_analysis()
     temp = getattr(memory, "temp_size_in_bytes", None)
-    return Compiled(compiled, traced - start, done - traced, temp)
+    return Compiled(
+        compiled, compiling - start, compiling - lowering, done - compiling, temp
+    )
 
 
 def cache_folder() -> Path:

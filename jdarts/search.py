@@ -1,7 +1,6 @@
 """``python -m jdarts.search``: from data to a found architecture."""
 
 import sys
-from collections.abc import Hashable
 
 import numpy as np
 
@@ -11,7 +10,8 @@ from jdarts.config import SearchConfig, to_json
 from jdarts.io import RunFolder, cell_svg, cell_text, write_atomic
 from jdarts.loops.record import skip_counts
 from jdarts.loops.search import SearchResult, run_search, setup
-from jdarts.spaces import Genotype
+from jdarts.reports import write_report
+from jdarts.spaces.random import network_of
 
 __all__ = ["main", "population_summary", "summary"]
 
@@ -39,6 +39,7 @@ def main(arguments: list[str]) -> int:
         if len(results) > 1:
             text = population_summary(command.config, results)
             write_atomic(folder.summary, text)
+        write_report(folder.path)
         print(f"\n{text}\nwritten to {folder.path}", flush=True)
     return 0
 
@@ -76,7 +77,7 @@ def population_summary(config: SearchConfig, results: list[SearchResult]) -> str
     rows = [(str(r.seed), row) for r, row in zip(results, figures, strict=True)]
     rows += [("mean", figures.mean(axis=0)), ("std", figures.std(axis=0, ddof=1))]
     width = max(len(name) for name, _ in rows)
-    distinct = len({_architecture(r.genotype) for r in results})
+    distinct = len({network_of(r.genotype) for r in results})
     lines = [
         f"search '{config.name}': {results[0].steps} steps, {len(results)} seeds, "
         f"{distinct} distinct genotypes",
@@ -90,14 +91,6 @@ def population_summary(config: SearchConfig, results: list[SearchResult]) -> str
         cells = [f"{x:{len(h)}.2f}" for x, h in zip(row, heads, strict=True)]
         lines.append("  ".join([name.rjust(width), *cells]))
     return "\n".join(lines) + "\n"
-
-
-def _architecture(genotype: Genotype) -> Hashable:
-    """Equal for equal networks: the order of a node's connections does not count."""
-    return tuple(
-        (kind, tuple(frozenset(node) for node in cell.nodes))
-        for kind, cell in sorted(genotype.cells.items())
-    )
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[1] / "jdarts"
 # From the top down. Parts of one line do not import each other.
 ORDER = [
     {"__init__"},
-    {"search", "train", "report"},
-    {"cli"},
+    {"search", "train", "report", "cost", "compare"},
+    {"cli", "reports"},
     {"loops"},
     {"config"},
     {"methods"},
@@ -22,7 +22,7 @@ ORDER = [
     {"relaxation", "derive"},
     {"data", "io", "sharding"},
     {"spaces"},
-    {"tree", "types", "errors", "compile"},
+    {"tree", "types", "errors", "compile", "statistics"},
 ]
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 FLAX = {"nets", "ops"}

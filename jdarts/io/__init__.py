@@ -1,12 +1,14 @@
 """What a run reads and writes: its folder, checkpoints, records, drawings, progress."""
 
 from jdarts.io.checkpoint import Checkpoints, Restored
+from jdarts.io.dot import cell_dot
 from jdarts.io.draw import cell_svg, cell_text
 from jdarts.io.files import read_json, write_atomic, write_json
-from jdarts.io.genotypes import GenotypeLog
+from jdarts.io.genotypes import GenotypeLog, load_genotype
 from jdarts.io.metrics import MetricsLog, read_metrics
 from jdarts.io.progress import Progress
-from jdarts.io.run_folder import RunFolder
+from jdarts.io.run_folder import RunFolder, hold
+from jdarts.io.timing import Timing
 
 __all__ = [
     "Checkpoints",
@@ -15,8 +17,12 @@ __all__ = [
     "Progress",
     "Restored",
     "RunFolder",
+    "Timing",
+    "cell_dot",
     "cell_svg",
     "cell_text",
+    "hold",
+    "load_genotype",
     "read_json",
     "read_metrics",
     "write_atomic",

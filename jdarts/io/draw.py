@@ -58,6 +58,7 @@ def cell_svg(cell: CellGenotype, title: str, inputs: int = 2) -> str:
             f'aria-label="{name}" width="{width:.0f}" height="{height:.0f}" '
             f'viewBox="0 0 {width:.0f} {height:.0f}">',
             f"<title>{escape(title)}</title>",
+            f"<desc>{escape(cell_text(cell, inputs))}</desc>",
             f"<style>{_STYLE}</style>",
             head if title else "",
             f'<g transform="translate({left:.1f} {top:.1f})">',

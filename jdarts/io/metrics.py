@@ -38,15 +38,14 @@ class MetricsLog:
         """Writes one line.
 
         Args:
-          row: a flat mapping of names to numbers (Python's, NumPy's or JAX's scalars),
-            strings, booleans or None. JSON has no NaN or infinity: these are written
-            as the strings ``"nan"``, ``"inf"``, ``"-inf"``.
+          row: names to numbers (Python's, NumPy's or JAX's scalars), strings, booleans
+            or None, or to lists and mappings of these. JSON has no NaN or infinity:
+            these are written as the strings ``"nan"``, ``"inf"``, ``"-inf"``.
 
         Raises:
           UserError: if the line cannot be written; none of it is then in the file.
         """
-        plain = {name: _plain(value) for name, value in row.items()}
-        line = json.dumps(plain, allow_nan=False).encode() + b"\n"
+        line = json.dumps(_plain(row), allow_nan=False).encode() + b"\n"
         try:
             with self.path.open("ab", buffering=0) as file:
                 size = file.seek(0, os.SEEK_END)
@@ -85,7 +84,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         raise UserError(f"{path}: no such file; expected the metrics of a run")
     rows = (row for _, row in _lines(path, _read(path)))
-    return [{name: _number(value) for name, value in row.items()} for row in rows]
+    return [_number(row) for row in rows]
 
 
 def _read(path: Path) -> bytes:
@@ -123,6 +122,10 @@ def _step(row: dict[str, Any]) -> float:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
@@ -130,4 +133,8 @@ def _plain(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _number(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_number(item) for item in value]
     return _NOT_FINITE.get(value, value) if isinstance(value, str) else value

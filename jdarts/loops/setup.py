@@ -1,5 +1,6 @@
 """Everything that a search starts from, placed on the devices."""
 
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -43,6 +44,7 @@ class Setup(NamedTuple):
       steps_per_epoch: steps in one epoch.
       valid_count: images that train the architecture.
       seeds: where the seeds are; it holds the mesh.
+      seconds: what it took: ``data``, and ``init`` of the networks.
     """
 
     method: SearchMethod
@@ -53,6 +55,7 @@ class Setup(NamedTuple):
     steps_per_epoch: int
     valid_count: int
     seeds: SeedAxis
+    seconds: dict[str, float]
 
     @property
     def mesh(self) -> jax.sharding.Mesh:
@@ -71,11 +74,13 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
       UserError: if the data are missing or wrong, or the parts do not fit each other.
     """
     axis = seed_axis(len(config.all_seeds), config.batch_size, devices)
+    begin = time.perf_counter()
     images = load(config.data)
     halves = [_split(config, images, seed) for seed in config.all_seeds]
     train, valid = axis.stack(halves)
     per_epoch = _steps_per_epoch(config, *(len(half) for half in halves[0]))
     _check_steps(config, per_epoch)
+    loaded = time.perf_counter()
     space = get_space(config.space)
     network = supernet(
         space,
@@ -98,8 +103,9 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
             f"--method.hypergradient.steps: {method.train_batches} virtual steps, but "
             f"an epoch has {per_epoch} batches; expected at most {per_epoch}"
         )
+    seconds = {"data": loaded - begin, "init": time.perf_counter() - loaded}
     count = valid.shape[-1]
-    return Setup(method, images, data, state, key, per_epoch, count, axis)
+    return Setup(method, images, data, state, key, per_epoch, count, axis, seconds)
 
 
 def programs(

@@ -8,19 +8,17 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jdarts.errors import UserError
 from jdarts.nets.cell import MixedCell
-from jdarts.ops.fence import fence
+from jdarts.nets.stems import ConvBN
 from jdarts.ops.init import draw, uniform_fan_in
-from jdarts.ops.norm import BatchNorm
 from jdarts.spaces import SearchSpace
 from jdarts.types import PyTree
 
-__all__ = ["COMPUTE_DTYPES", "Network", "supernet"]
+__all__ = ["COMPUTE_DTYPES", "Network", "narrow", "supernet"]
 
 # By name: what `supernet` computes in.
 COMPUTE_DTYPES: dict[str, DTypeLike | None] = {
@@ -47,21 +45,6 @@ class Network(NamedTuple):
     apply: Callable[..., tuple[jax.Array, PyTree]]
 
 
-class _Stem(nn.Module):
-    """3x3 convolution and an affine normaliser."""
-
-    channels: int
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        shape = (3, 3, x.shape[-1], self.channels)
-        w = self.param("conv", uniform_fan_in(9 * x.shape[-1]), shape, x.dtype)
-        y = lax.conv_general_dilated(
-            x, w, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        return BatchNorm(affine=True, name="bn")(fence(y)[None], train=train)[0]
-
-
 class _Supernet(nn.Module):
     space: SearchSpace
     channels: int
@@ -79,7 +62,7 @@ class _Supernet(nn.Module):
     ) -> Float[Array, "batch class"]:
         channels = self.channels
         cell_type = nn.remat(MixedCell) if self.remat else MixedCell
-        x = _Stem(self.space.stem_multiplier * channels, name="stem")(x, train=train)
+        x = ConvBN(self.space.stem_multiplier * channels, name="stem")(x, train=train)
         inputs, reduce_first = (x, x), False
         for i, kind in enumerate(self.space.layout(self.layers)):
             spec = self.space.cells[kind]
@@ -105,14 +88,15 @@ def _check_size(size: tuple[int, ...], space: SearchSpace, layers: int) -> None:
         )
 
 
-def _narrow(w: PyTree, dtype: DTypeLike) -> PyTree:
-    """The weights in that type, the head's unchanged."""
-    return {
-        name: part
-        if name.startswith("head_")
-        else jax.tree.map(lambda x: x.astype(dtype), part)
-        for name, part in w.items()
-    }
+def narrow(w: PyTree, dtype: DTypeLike) -> PyTree:
+    """The weights in that type, those of classifiers (head...) unchanged."""
+
+    def cast(path: tuple, leaf: jax.Array) -> jax.Array:
+        if any(key.key.startswith("head") for key in path):
+            return leaf
+        return leaf.astype(dtype)
+
+    return jax.tree.map_with_path(cast, w)
 
 
 def supernet(
@@ -164,7 +148,7 @@ def supernet(
         w: PyTree, model_state: PyTree, mix: PyTree, images: jax.Array, train: bool
     ) -> tuple[jax.Array, PyTree]:
         if dtype is not None:
-            w, images = _narrow(w, dtype), images.astype(dtype)
+            w, images = narrow(w, dtype), images.astype(dtype)
         variables = {"params": w}
         if model_state is not None:
             variables["batch_stats"] = model_state

@@ -13,7 +13,8 @@ from jaxtyping import Array
 
 from jdarts.errors import unknown_choice
 from jdarts.ops.conv import FactorizedReduce, Separable, SeparableOps
-from jdarts.ops.line_conv import LineConvs
+from jdarts.ops.dense_conv import DenseConvs
+from jdarts.ops.line_conv import GroupedLineConvs, LineConvs
 from jdarts.ops.norm import BatchNorm
 from jdarts.ops.pool import avg_pool, max_pool
 from jdarts.ops.windows import Window
@@ -29,11 +30,14 @@ class Pool(nn.Module):
     function: Callable[[Array, Window], Array]
     window: Window
     normalise: bool
+    affine: bool = False
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         y = self.function(x, self.window)[None]
-        return BatchNorm(name="bn")(y, train=train) if self.normalise else y
+        if not self.normalise:
+            return y
+        return BatchNorm(self.affine, name="bn")(y, train=train)
 
 
 class Identity(nn.Module):
@@ -59,11 +63,18 @@ def _pool(function: Callable[[Array, Window], Array], kernel: int) -> OpBuilder:
     return build
 
 
-def _lines(kernel: int) -> OpBuilder:
+def _normalised_pool(kernel: int) -> OpBuilder:
+    def build(*, stride: int, affine: bool, name: str, **_: int) -> nn.Module:
+        return Pool(max_pool, Window(kernel, stride), True, affine, name=name)
+
+    return build
+
+
+def _convs(module: Callable[..., nn.Module], kernel: int) -> OpBuilder:
     def build(
         *, edges: int, stride: int, affine: bool, name: str, **_: int
     ) -> nn.Module:
-        return LineConvs(edges, kernel, stride, affine, name=name)
+        return module(edges, kernel, stride, affine, name=name)
 
     return build
 
@@ -77,6 +88,8 @@ def _lines(kernel: int) -> OpBuilder:
 OPS: dict[str, Separable | OpBuilder | None] = {
     "none": None,
     "max_pool_3x3": _pool(max_pool, 3),
+    "max_pool_5x5": _pool(max_pool, 5),
+    "max_pool_7x7": _pool(max_pool, 7),
     "avg_pool_3x3": _pool(avg_pool, 3),
     "skip_connect": _skip,
     "sep_conv_3x3": Separable((3, 3)),
@@ -84,7 +97,12 @@ OPS: dict[str, Separable | OpBuilder | None] = {
     "sep_conv_7x7": Separable((7, 7)),
     "dil_conv_3x3": Separable((3,), dilation=2),
     "dil_conv_5x5": Separable((5,), dilation=2),
-    "conv_7x1_1x7": _lines(7),
+    "conv_1x1": _convs(DenseConvs, 1),
+    "conv_3x3": _convs(DenseConvs, 3),
+    "conv_3x1_1x3": _convs(LineConvs, 3),
+    "conv_7x1_1x7": _convs(LineConvs, 7),
+    "group_conv_3x1_1x3": _convs(GroupedLineConvs, 3),
+    "max_pool_3x3_bn": _normalised_pool(3),
 }
 
 

@@ -7,11 +7,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jdarts.errors import UserError
 from jdarts.ops.init import uniform_fan_in
 from jdarts.ops.norm import BatchNorm
 from jdarts.ops.stage import pointwise
 
-__all__ = ["LineConvs", "line_conv"]
+__all__ = ["GroupedLineConvs", "LineConvs", "line_conv"]
+
+_GROUPS = 8
 
 
 def line_conv(
@@ -72,3 +75,46 @@ class LineConvs(nn.Module):
             )
             y = line_conv(y, w, axis=axis, stride=self.stride)
         return BatchNorm(self.affine, name="bn")(y, train=train)
+
+
+class GroupedLineConvs(nn.Module):
+    """ReLU, 1 x k and k x 1 convolution in 8 groups, BN, ReLU, 1 x 1 convolution, BN.
+
+    The branch of convolutions in GDAS' fixed reduction cell (Dong, Yang, CVPR 2019).
+
+    Attributes:
+      edges: number of edges that leave the source.
+      kernel: k, odd.
+      stride: 1 or 2.
+      affine: whether the normalisers learn a scale and a shift.
+    """
+
+    edges: int
+    kernel: int
+    stride: int = 1
+    affine: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        channels, edges = x.shape[-1], self.edges
+        if channels % _GROUPS:
+            raise UserError(
+                f"primitive of {_GROUPS} groups: {channels} channels; expected a "
+                f"multiple of {_GROUPS}"
+            )
+        width = channels // _GROUPS
+        rows = edges * _GROUPS  # one for each group of each edge
+        y = jnp.moveaxis(nn.relu(x).reshape(*x.shape[:-1], _GROUPS, width), -2, 0)
+        y = jnp.tile(y, (edges, 1, 1, 1, 1))
+        for name, axis in (("row", -2), ("column", -3)):
+            shape = (edges, _GROUPS, self.kernel, width, width)
+            w = self.param(name, uniform_fan_in(self.kernel * width), shape, x.dtype)
+            y = line_conv(
+                y, w.reshape(rows, *w.shape[2:]), axis=axis, stride=self.stride
+            )
+        y = jnp.moveaxis(y.reshape(edges, _GROUPS, *y.shape[1:]), 1, -2)
+        y = y.reshape(*y.shape[:-2], channels)
+        y = nn.relu(BatchNorm(self.affine, name="bn_0")(y, train=train))
+        shape = (edges, channels, channels)
+        w = self.param("pointwise", uniform_fan_in(channels), shape, x.dtype)
+        return BatchNorm(self.affine, name="bn_1")(pointwise(y, w), train=train)

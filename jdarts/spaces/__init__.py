@@ -5,15 +5,18 @@ from jdarts.spaces.base import CellSpec, SearchSpace
 from jdarts.spaces.darts_cnn import DARTS_CNN
 from jdarts.spaces.genotype import CellGenotype, Connection, Genotype
 from jdarts.spaces.toy import TOY
+from jdarts.spaces.zoo import ZOO, zoo_genotype
 
 __all__ = [
     "SPACES",
+    "ZOO",
     "CellGenotype",
     "CellSpec",
     "Connection",
     "Genotype",
     "SearchSpace",
     "get_space",
+    "zoo_genotype",
 ]
 
 SPACES: dict[str, SearchSpace] = {space.name: space for space in (DARTS_CNN, TOY)}

@@ -9,8 +9,6 @@ from jdarts.errors import UserError
 
 __all__ = ["CellGenotype", "Connection", "Genotype"]
 
-_INPUTS = 2  # of every cell: the outputs of the two cells before it
-
 
 class Connection(NamedTuple):
     """One chosen edge: a primitive applied to an earlier node of the cell."""
@@ -27,11 +25,14 @@ class CellGenotype:
       nodes: for each intermediate node, in order, its incoming connections, strongest
         first. Node numbers count the cell's inputs first: with two inputs the first
         intermediate node is number 2.
-      concat: the nodes whose values are concatenated to the cell's output.
+      concat: the nodes whose values are concatenated to the cell's output (averaged in
+        a recurrent cell).
+      inputs: number of input nodes: the outputs of that many cells before.
     """
 
     nodes: tuple[tuple[Connection, ...], ...]
     concat: tuple[int, ...]
+    inputs: int = 2
 
     @property
     def connections(self) -> tuple[Connection, ...]:
@@ -39,8 +40,17 @@ class CellGenotype:
         return tuple(connection for node in self.nodes for connection in node)
 
     def check(self) -> None:
-        """Raises a ValueError for a connection that does not come from before."""
-        for number, node in enumerate(self.nodes, _INPUTS):
+        """Raises a ValueError for a connection that does not come from before, or an
+        output made of a node that there is not."""
+        last = self.inputs + len(self.nodes) - 1
+        for node in self.concat:
+            if not self.inputs <= node <= last:
+                raise ValueError(
+                    f"concat names node {node}, expected {self.inputs} to {last}"
+                )
+        if not self.concat:
+            raise ValueError("concat names no node, expected at least one")
+        for number, node in enumerate(self.nodes, self.inputs):
             for name, source in node:
                 if not 0 <= source < number:
                     raise ValueError(
@@ -70,6 +80,7 @@ class Genotype:
                     "nodes": [[list(edge) for edge in node] for node in cell.nodes],
                     "concat": list(cell.concat),
                 }
+                | ({} if cell.inputs == 2 else {"inputs": cell.inputs})
                 for kind, cell in self.cells.items()
             },
         }
@@ -94,6 +105,7 @@ class Genotype:
                         for node in cell["nodes"]
                     ),
                     concat=tuple(int(node) for node in cell["concat"]),
+                    inputs=int(cell.get("inputs", 2)),
                 )
                 for kind, cell in data["cells"].items()
             }

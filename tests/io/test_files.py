@@ -64,10 +64,12 @@ def test_metrics_are_valid_json_and_come_back(tmp_path):
     log.append({"step": 2, "loss": math.nan, "up": np.float32("inf"), "s": "test"})
     for line in path.read_text().splitlines():
         json.loads(line, parse_constant=raising(AssertionError("not JSON")))
-    first, second = read_metrics(path)
+    log.append({"deep": {"a": [[1.5, np.float64("-inf")], []]}})
+    first, second, third = read_metrics(path)
     assert first == {"step": 1, "loss": 0.5, "n": 3, "on": True}
     assert math.isnan(second["loss"]) and second["up"] == math.inf
     assert second["s"] == "test"
+    assert third == {"deep": {"a": [[1.5, -math.inf], []]}}
 
 
 def test_resumed_metrics_equal_an_unbroken_run(tmp_path):

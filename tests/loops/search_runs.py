@@ -49,7 +49,7 @@ def last_checkpoint(folder):
 
 def assert_same_run(found, expected):
     """Everything that a run leaves is the same, bit for bit."""
-    for name in ("genotype.json", "metrics.jsonl", "summary.txt"):
+    for name in ("genotype.json", "metrics.jsonl", "arch.jsonl", "summary.txt"):
         assert (found / name).read_bytes() == (expected / name).read_bytes(), name
     a, b = last_checkpoint(found), last_checkpoint(expected)
     assert (a.step, a.meta) == (b.step, b.meta)

@@ -4,6 +4,7 @@ import json
 import math
 from xml.etree import ElementTree
 
+import jax
 import numpy as np
 import pytest
 from search_runs import BASE, EPOCHS, PER_EPOCH, STEPS, base_setup, last_checkpoint
@@ -12,8 +13,9 @@ from jdarts.cli import parse_search
 from jdarts.compile import jit
 from jdarts.config import load_config
 from jdarts.data import augment_spec, normalise
+from jdarts.derive import derive_genotype
 from jdarts.io import read_metrics
-from jdarts.spaces import Genotype
+from jdarts.spaces import Genotype, get_space
 from jdarts.types import Batch
 
 STEP_NUMBERS = {
@@ -33,6 +35,7 @@ def rows(unbroken):
 
 def test_files(unbroken):
     names = {"config.json", "metrics.jsonl", "genotype.json", "checkpoints", ".lock"}
+    names |= {"arch.jsonl", "timing.jsonl"}
     names |= {"summary.txt", "cell_normal.svg", "cell_reduce.svg"}
     assert {path.name for path in unbroken.iterdir()} == names
     saved = {path.name for path in (unbroken / "checkpoints").iterdir()}
@@ -95,6 +98,39 @@ def test_genotypes(unbroken):
     assert Genotype.load(unbroken / "genotype.json") == derived
 
 
+def test_architecture_of_every_epoch(unbroken):
+    rows = read_metrics(unbroken / "arch.jsonl")
+    assert [row["epoch"] for row in rows] == list(EPOCHS)
+    assert [row["step"] for row in rows] == [epoch * PER_EPOCH for epoch in EPOCHS]
+    epochs = json.loads((unbroken / "genotype.json").read_text())["epochs"]
+    space = get_space("toy")
+    for row, stored in zip(rows, epochs, strict=True):
+        for kind in space.cells:
+            exponentials = np.exp(np.array(row["alpha"][kind]))
+            shares = exponentials / exponentials.sum(axis=1, keepdims=True)
+            np.testing.assert_allclose(row["mix"][kind], shares, rtol=1e-5)
+        assert derive_genotype(space, row["mix"]).to_json() == stored["genotype"]
+    saved = last_checkpoint(unbroken).state.arch.alpha
+    for kind, alpha in saved.items():
+        np.testing.assert_array_equal(np.float32(rows[-1]["alpha"][kind]), alpha)
+    assert rows[-1]["beta"] == {}
+
+
+def test_timing_counts_every_step_once(unbroken):
+    rows = read_metrics(unbroken / "timing.jsonl")
+    assert [row["kind"] for row in rows[:3]] == ["start", "compile", "compile"]
+    start, step, validation, *parts = rows
+    assert start["platform"] == "cpu" and start["devices"] == jax.device_count()
+    assert start["data_seconds"] > 0 and start["init_seconds"] > 0
+    assert (step["program"], validation["program"]) == ("search step", "validation")
+    assert 0 < step["lower_seconds"] < step["trace_seconds"]
+    assert [row["epoch"] for row in parts] == list(EPOCHS)
+    for row in parts:
+        assert row["kind"] == "part" and row["steps"] == PER_EPOCH
+        for name in ("steps", "record", "evaluation", "checkpoint"):
+            assert row[f"{name}_seconds"] > 0
+
+
 def test_summary_names_accuracy_and_baseline(unbroken, rows):
     text = (unbroken / "summary.txt").read_text()
     labels = base_setup().images.train_labels[base_setup().data.valid].tolist()
@@ -102,6 +138,7 @@ def test_summary_names_accuracy_and_baseline(unbroken, rows):
     accuracy = rows[-1]["supernet_accuracy"]
     assert f"supernet accuracy on the validation half: {100 * accuracy:.2f} %" in text
     assert f"(always the most frequent class: {100 * majority:.2f} %)" in text
+    assert rows[-1]["majority_accuracy"] == majority
     assert f"{STEPS} steps, seed 2" in text
     assert "normal cell" in text and "reduce cell" in text
 

@@ -4,6 +4,7 @@ import json
 import signal
 import time
 
+import numpy as np
 import pytest
 from search_runs import OFTEN, PER_EPOCH, STEPS, assert_same_run, last_checkpoint
 
@@ -82,6 +83,15 @@ def test_resumes_from_the_last_checkpoint(broken):
     assert f"at step {stopped[3]}\n" in said[-1]
 
 
+def test_timing_counts_every_step_once(broken):
+    parts = [r for r in read_metrics(broken[0] / "timing.jsonl") if r["kind"] == "part"]
+    assert sum(row["steps"] for row in parts) == STEPS
+    assert [row["step"] for row in parts] == list(
+        np.cumsum([row["steps"] for row in parts])
+    )
+    assert {row["epoch"] for row in parts} == {1, 2, 3}
+
+
 def test_terminated_saves_and_says_so(broken):
     status, out, err, saved, logged = broken[2]
     assert status == 128 + signal.SIGTERM
@@ -123,6 +133,5 @@ def assert_same_run_but_for_the_extra_row(trial, unbroken):
     assert [row for row in a if row["kind"] != "stop"] == b
     with Checkpoints(trial / "checkpoints") as checkpoints:
         assert checkpoints.latest() == STEPS
-    assert (trial / "genotype.json").read_bytes() == (
-        unbroken / "genotype.json"
-    ).read_bytes()
+    for name in ("genotype.json", "arch.jsonl"):
+        assert (trial / name).read_bytes() == (unbroken / name).read_bytes()

@@ -31,7 +31,7 @@ SMALL = (
 POPULATION = [*SMALL, "--seeds", *map(str, SEEDS)]
 PER_EPOCH, STEPS = 8, 16
 OFTEN = ("--checkpoint-minutes", "1e-9")
-RESULTS = ("metrics.jsonl", "genotype.json", "summary.txt", "config.json")
+RESULTS = ("metrics.jsonl", "arch.jsonl", "genotype.json", "summary.txt", "config.json")
 
 
 class Runs:
@@ -117,9 +117,23 @@ def test_files_are_those_of_a_run_of_its_own(population, alone, seed):
     found, expected = contents(population / f"seed_{seed}"), contents(alone[seed])
     assert found.keys() - expected.keys() == {"part.txt"}
     missing = expected.keys() - found.keys()
-    assert missing and all(name.startswith("checkpoints/") for name in missing)
-    for name in found.keys() & expected.keys() - {"metrics.jsonl"}:
+    missing -= {name for name in missing if name.startswith("checkpoints/")}
+    assert missing == {"timing.jsonl"}  # of all seeds together, in the folder above
+    for name in found.keys() & expected.keys() - {"metrics.jsonl", "arch.jsonl"}:
         assert found[name] == expected[name], name
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_architectures_are_those_of_a_run_of_its_own(population, alone, seed):
+    found, expected = (
+        [{name: row[name] for name in ("alpha", "mix")} for row in read_metrics(path)]
+        for path in (
+            population / f"seed_{seed}" / "arch.jsonl",
+            alone[seed] / "arch.jsonl",
+        )
+    )
+    assert len(found) == 2
+    assert_close(found, expected, 1e-9)
 
 
 def test_states_are_those_of_runs_of_their_own(population, alone):
@@ -160,7 +174,7 @@ def test_one_compilation_for_all_seeds(runs, population):
 
 
 def test_the_folder(population):
-    names = {".lock", "config.json", "checkpoints", "summary.txt"}
+    names = {".lock", "config.json", "checkpoints", "summary.txt", "timing.jsonl"}
     assert {f.name for f in population.iterdir()} == names | {
         f"seed_{seed}" for seed in SEEDS
     }

@@ -25,6 +25,9 @@ COUNTS = {
     "dil_conv_3x3": lambda c, _: 9 * c + c * c,
     "dil_conv_5x5": lambda c, _: 25 * c + c * c,
     "conv_7x1_1x7": lambda c, _: 2 * 7 * c * c,
+    "conv_3x1_1x3": lambda c, _: 2 * 3 * c * c,
+    "conv_1x1": lambda c, _: c * c,
+    "conv_3x3": lambda c, _: 9 * c * c,
 }
 
 

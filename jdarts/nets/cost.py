@@ -1,0 +1,261 @@
+"""What a derived network costs: parameters, multiply-adds, activation memory."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jdarts.nets.fixed import CellPlan, fixed_network, plan_cells
+from jdarts.nets.fixed_cell import Connection, FixedCell
+from jdarts.nets.heads import AuxiliaryHead, Head
+from jdarts.nets.stems import STEMS
+from jdarts.ops.count import kept_bytes, multiply_adds
+from jdarts.ops.init import draw
+from jdarts.spaces import CellGenotype, Genotype
+from jdarts.types import PyTree
+
+__all__ = ["Cost", "NetworkShape", "Part", "auxiliary_head", "network_cost", "parts"]
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkShape:
+    """All of a derived network but its genotype; see `fixed_network`.
+
+    Attributes:
+      channels: width of the first cells.
+      layers: number of cells.
+      classes: number of classes.
+      image: ``(height, width, channels)`` of an image.
+      stem: a row of STEMS.
+    """
+
+    channels: int
+    layers: int
+    classes: int
+    image: tuple[int, int, int]
+    stem: str = "cifar"
+
+    def images(self, batch: int) -> jax.ShapeDtypeStruct:
+        """A batch of images."""
+        return jax.ShapeDtypeStruct((batch, *self.image), jnp.result_type(float))
+
+    def check(self, genotype: Genotype) -> None:
+        """Raises the UserError of `fixed_network` if there is no such network."""
+        network = fixed_network(
+            genotype,
+            channels=self.channels,
+            layers=self.layers,
+            classes=self.classes,
+            stem=self.stem,  # type: ignore[arg-type]
+        )
+        jax.eval_shape(network.init, jax.random.key(0), self.images(1))
+
+
+class Cost(NamedTuple):
+    """What can be counted without running anything.
+
+    Attributes:
+      parameters: learnt values; running statistics are none.
+      multiply_adds: of convolutions and linear layers, for one image.
+    """
+
+    parameters: int
+    multiply_adds: int
+
+    def plus(self, other: "Cost") -> "Cost":
+        """Of both together."""
+        return Cost(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A piece of a network that runs by itself: the stem, a cell, a head.
+
+    Attributes:
+      name: for tables.
+      build: ``build(train)``: the module.
+      call: ``call(module, inputs, train)``: its results.
+      inputs: their shapes and types, ``[batch, ...]``.
+    """
+
+    name: str
+    build: Callable[[bool], nn.Module]
+    call: Callable[[Any, PyTree, bool], PyTree]
+    inputs: PyTree
+
+    @property
+    def same(self) -> Hashable:
+        """Equal for parts that compute alike."""
+        return self.build(False), tuple(jax.tree.leaves(self.inputs))
+
+    def init(self, key: jax.Array) -> PyTree:
+        """Initial variables, ``{"params": ..., "batch_stats": ...}``."""
+
+        def init(key: jax.Array, inputs: PyTree) -> PyTree:
+            return self.build(False).init(key, inputs, False, method=self.call)
+
+        boxed = jax.eval_shape(init, key, self.inputs)
+        return {name: draw(key, tree) for name, tree in boxed.items()}
+
+    def apply(self, variables: PyTree, inputs: PyTree, train: bool = False) -> PyTree:
+        """The results; in training those with the batch's statistics."""
+        results, _ = self.build(train).apply(
+            variables, inputs, train, method=self.call, mutable=["batch_stats"]
+        )
+        return results
+
+    def cost(self) -> Cost:
+        """Counted by tracing."""
+        variables = self._variables()
+        weights = jax.tree.leaves(variables.get("params", {}))
+        operations = multiply_adds(self.apply, variables, self.inputs)
+        batch = jax.tree.leaves(self.inputs)[0].shape[0]
+        return Cost(sum(w.size for w in weights), operations // batch)
+
+    def kept_bytes(self) -> int:
+        """Activation memory of a training step: what this part adds to the bytes that
+        a step keeps from its forward for its backward pass, for the whole batch. See
+        `jdarts.ops.count.kept_bytes`.
+        """
+        train = functools.partial(self.apply, train=True)
+        return kept_bytes(train, self._variables(), self.inputs)
+
+    def _variables(self) -> PyTree:
+        return jax.eval_shape(self.init, jax.random.key(0))
+
+
+def parts(genotype: Genotype, shape: NetworkShape, batch: int) -> list[Part]:
+    """The stem, each cell and the head, for batches of that many images.
+
+    Args:
+      genotype: one that `NetworkShape.check` accepts.
+      shape: of the network.
+      batch: number of images.
+    """
+    placed = _placed(genotype, shape, batch)
+    cells = [
+        _cell(f"cell {i}, {place.plan.kind}", genotype.cells[place.plan.kind], place)
+        for i, place in enumerate(placed)
+    ]
+    return [_stem(shape, batch), *cells, _head(shape, placed)]
+
+
+def auxiliary_head(genotype: Genotype, shape: NetworkShape, batch: int) -> Part:
+    """The auxiliary head, which is used in training only; arguments as for `parts`."""
+    module = AuxiliaryHead(shape.classes, STEMS[shape.stem].auxiliary)
+    source = _placed(genotype, shape, batch)[2 * shape.layers // 3].output
+    return Part("auxiliary head", _always(module), _call, source)
+
+
+def network_cost(genotype: Genotype, shape: NetworkShape) -> list[Cost]:
+    """The cost of the stem, of each cell and of the head, in this order.
+
+    The same as `Part.cost` of all `parts`, but made of the costs of single connections,
+    which are remembered: the next thousands of genotypes take a moment.
+
+    Args:
+      genotype: one that `NetworkShape.check` accepts.
+      shape: of the network.
+    """
+    placed = _placed(genotype, shape, 1)
+    costs = [_remembered(_stem(shape, 1))]
+    for place in placed:
+        cell = genotype.cells[place.plan.kind]
+        inputs = tuple(range(cell.inputs))
+        alone = dataclasses.replace(cell, nodes=(), concat=inputs)
+        cost = _remembered(_cell("inputs", alone, place))
+        for name, source in cell.connections:
+            cost = cost.plus(_remembered(_connection(name, place, source in inputs)))
+        costs.append(cost)
+    return [*costs, _remembered(_head(shape, placed))]
+
+
+_costs: dict[Hashable, Cost] = {}
+
+
+def _remembered(part: Part) -> Cost:
+    if part.same not in _costs:
+        _costs[part.same] = part.cost()
+    return _costs[part.same]
+
+
+class _Placed(NamedTuple):
+    """A cell, and the shapes of its inputs and of its output."""
+
+    plan: CellPlan
+    inputs: tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]
+    output: jax.ShapeDtypeStruct
+
+
+def _placed(genotype: Genotype, shape: NetworkShape, batch: int) -> list[_Placed]:
+    """The cells of a network, from the input on."""
+    inputs = _stem_outputs(shape, batch)
+    plans = plan_cells(
+        genotype,
+        channels=shape.channels,
+        layers=shape.layers,
+        widths=(inputs[0].shape[-1], inputs[1].shape[-1]),
+        reduce_first=STEMS[shape.stem].reduces,
+    )
+    placed = []
+    for plan in plans:
+        _, height, width, _ = inputs[1].shape
+        channels = plan.channels * len(genotype.cells[plan.kind].concat)
+        size = (batch, height // plan.stride, width // plan.stride, channels)
+        output = jax.ShapeDtypeStruct(size, inputs[1].dtype)
+        placed.append(_Placed(plan, inputs, output))
+        inputs = inputs[1], output
+    return placed
+
+
+@functools.cache
+def _stem_outputs(shape: NetworkShape, batch: int) -> PyTree:
+    stem = _stem(shape, batch)
+    variables = jax.eval_shape(stem.init, jax.random.key(0))
+    return jax.eval_shape(stem.apply, variables, stem.inputs)
+
+
+def _stem(shape: NetworkShape, batch: int) -> Part:
+    module = STEMS[shape.stem].build(shape.channels)
+    return Part("stem", _always(module), _call, shape.images(batch))
+
+
+def _cell(name: str, cell: CellGenotype, place: _Placed) -> Part:
+    plan = place.plan
+
+    def build(train: bool) -> nn.Module:
+        return FixedCell(cell, plan.channels, plan.stride, plan.reduce_first, train)
+
+    return Part(name, build, _call_cell, place.inputs)
+
+
+def _connection(name: str, place: _Placed, from_input: bool) -> Part:
+    size = (place.inputs[1] if from_input else place.output).shape[:3]
+    source = jax.ShapeDtypeStruct((*size, place.plan.channels), place.output.dtype)
+    module = Connection(name, place.plan.stride if from_input else 1)
+    return Part(name, _always(module), _call, source)
+
+
+def _head(shape: NetworkShape, placed: list[_Placed]) -> Part:
+    return Part("head", _always(Head(shape.classes)), _call_head, placed[-1].output)
+
+
+def _always(module: nn.Module) -> Callable[[bool], nn.Module]:
+    return lambda train: module
+
+
+def _call(module: Any, x: Any, train: bool) -> Any:
+    return module(x, train=train)
+
+
+def _call_cell(module: Any, inputs: Any, train: bool) -> Any:
+    (_, out), _ = module(inputs, None)
+    return out
+
+
+def _call_head(module: Any, x: Any, train: bool) -> Any:
+    return module(x)

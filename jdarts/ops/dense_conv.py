@@ -1,0 +1,55 @@
+"""Dense square convolutions of stacked edges."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from jdarts.ops.fence import fence
+from jdarts.ops.init import uniform_fan_in
+from jdarts.ops.norm import BatchNorm
+from jdarts.ops.stage import pointwise
+
+__all__ = ["DenseConvs"]
+
+
+class DenseConvs(nn.Module):
+    """ReLU, k x k convolution, BN (of the NASP code: Yao et al., AAAI 2020).
+
+    Attributes:
+      edges: number of edges that leave the source.
+      kernel: k, odd; padded by k // 2.
+      stride: 1 or 2.
+      affine: whether the normaliser learns a scale and a shift.
+    """
+
+    edges: int
+    kernel: int
+    stride: int = 1
+    affine: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        channels, k, step = x.shape[-1], self.kernel, self.stride
+        shape = (self.edges, k, k, channels, channels)
+        w = self.param("dense", uniform_fan_in(k * k * channels), shape, x.dtype)
+        x = nn.relu(x)
+        if k == 1:
+            y = pointwise(x[None, :, ::step, ::step], w[:, 0, 0])
+        else:
+            y = self._convolve(fence(x), w)
+        return BatchNorm(self.affine, name="bn")(y, train=train)
+
+    def _convolve(self, x: Array, w: Array) -> Array:
+        """One convolution to the channels of all edges."""
+        k, channels = self.kernel, x.shape[-1]
+        together = jnp.moveaxis(w, 0, 3).reshape(k, k, channels, -1)
+        y = lax.conv_general_dilated(
+            x,
+            together,
+            (self.stride, self.stride),
+            ((k // 2, k // 2),) * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        y = y.reshape(*y.shape[:-1], self.edges, channels)
+        return fence(jnp.moveaxis(y, -2, 0))

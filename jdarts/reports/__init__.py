@@ -1,0 +1,31 @@
+"""Reports: everything about a run on one page that needs nothing else."""
+
+from pathlib import Path
+
+from jdarts.io import write_atomic
+from jdarts.reports.drawings import DRAWINGS, write_drawings
+from jdarts.reports.run import read_search
+from jdarts.reports.search import search_report
+from jdarts.reports.tensorboard import write_tensorboard
+
+__all__ = ["DRAWINGS", "write_drawings", "write_report", "write_tensorboard"]
+
+
+def write_report(path: Path) -> Path:
+    """Writes ``report.html`` into the folder of a run.
+
+    The same folder gives the same bytes. A run that is going on is not disturbed.
+
+    Args:
+      path: the run's folder; the run may be finished, broken off or not begun.
+
+    Returns:
+      The file.
+
+    Raises:
+      UserError: if it is not the folder of a run, a file in it is damaged, or the
+        report cannot be written.
+    """
+    file = path / "report.html"
+    write_atomic(file, search_report(read_search(path)))
+    return file

@@ -1,0 +1,248 @@
+"""The found cells, and how the architecture's parameters came to choose them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from jdarts.io import cell_svg
+from jdarts.reports import html
+from jdarts.reports.run import Row, Seed
+from jdarts.reports.svg import Line, heat_map, line_chart, short
+from jdarts.spaces import CellGenotype, CellSpec, Genotype, SearchSpace
+
+__all__ = ["drawings", "edge_names", "parameters", "stroke_styles"]
+
+_MOST_COLUMNS = 120  # epochs in a heat map; of more some are left out
+_HUES = ("none", "skip", "pool", "sep", "dil", "conv")
+
+
+def drawings(genotype: Genotype) -> str:
+    """The cells as drawings, each with a table of its connections."""
+    return "".join(_drawing(kind, cell) for kind, cell in genotype.cells.items())
+
+
+def _drawing(kind: str, cell: CellGenotype) -> str:
+    title = f"{kind} cell"
+    picture = html.scroll(f"{title}, drawing", cell_svg(cell, title), "drawing")
+    names = _node_names(len(cell.nodes))
+    rows = [
+        (names[i], *(f"{c.primitive} of {names[c.source]}" for c in node))
+        for i, node in enumerate(cell.nodes, start=2)
+    ]
+    width = max(map(len, rows), default=1)
+    return picture + html.details(
+        f"The {title} as a table",
+        html.table(
+            f"{title.capitalize()}: what enters each node; its output is the "
+            f"concatenation of {', '.join(names[i] for i in cell.concat)}",
+            ["Node", *(f"Input {i}" for i in range(1, width))],
+            [(*row, *[""] * (width - len(row))) for row in rows],
+            words=width,
+        ),
+    )
+
+
+def parameters(seed: Seed, space: SearchSpace) -> str:
+    """Heat maps of the mixing weights and lines of the parameters, by cell type.
+
+    Args:
+      seed: it has rows of `arch`.
+      space: what was searched.
+    """
+    return "".join(_cell_type(seed, kind, spec) for kind, spec in space.cells.items())
+
+
+def _cell_type(seed: Seed, kind: str, spec: CellSpec) -> str:
+    """The parameters of one cell type."""
+    rows, genotype = seed.arch, seed.genotype
+    kept = {} if genotype is None else _kept(genotype.cells[kind], spec)
+    return (
+        f"<h3>{kind.capitalize()} cell</h3>"
+        + _heat_maps(rows, kind, spec, kept)
+        + _lines(rows, kind, spec, kept)
+        + _beta(rows, kind, spec)
+        + html.details(
+            f"Mixing weights of the {kind} cell after epoch {rows[-1]['epoch']} "
+            "as a table",
+            _weights_table(rows[-1], kind, spec),
+        )
+    )
+
+
+def stroke_styles(primitives: Sequence[str]) -> dict[str, str]:
+    """Classes of each primitive's line: a hue for its family, a dash inside it."""
+    seen: dict[str, int] = {}
+    styles = {}
+    for name in primitives:
+        hue = next((hue for hue in _HUES if hue in name), "other")
+        dash = seen.get(hue, 0)
+        seen[hue] = dash + 1
+        styles[name] = f"h-{hue} d{dash % 3}"
+    return styles
+
+
+def _heat_maps(rows: list[Row], kind: str, spec: CellSpec, kept: dict[int, str]) -> str:
+    shown = _thin(rows)
+    mix = np.array([row["mix"][kind] for row in shown])  # [epoch, edge, primitive]
+    span = (float(mix.min()), float(mix.max()))
+    panels = []
+    for i, primitive in enumerate(spec.primitives):
+        strongest = int(mix[-1, :, i].argmax())
+        panels.append(
+            html.figure(
+                primitive,
+                "",
+                heat_map(
+                    mix[:, :, i].T.tolist(),
+                    title=f"{kind} cell: mixing weights of {primitive}",
+                    description=f"One row an edge, one column an epoch. At the end "
+                    f"{short(mix[-1, :, i].min())} to {short(mix[-1, :, i].max())}, "
+                    f"most on edge {edge_names(spec)[strongest]}.",
+                    row_names=edge_names(spec),
+                    columns=(shown[0]["epoch"], shown[-1]["epoch"]),
+                    span=span,
+                    groups=[target for _, target in spec.edges],
+                    marked=[edge for edge, name in kept.items() if name == primitive],
+                ),
+                style="small",
+            )
+        )
+    scale = (
+        f'<p class="scale"><span>{short(span[0])}</span><i aria-hidden="true"></i>'
+        f"<span>{short(span[1])}</span>"
+        '<span><i class="mark" aria-hidden="true"></i>kept in the derived cell'
+        "</span></p>"
+    )
+    return html.figure(
+        "Mixing weights over the epochs.",
+        "One panel a primitive, one row an edge "
+        f"(source → node), from epoch {shown[0]['epoch']} (left) to "
+        f"{shown[-1]['epoch']} (right)."
+        + (f" {len(shown)} of {len(rows)} epochs." if len(shown) < len(rows) else ""),
+        scale,
+        html.grid(panels, "narrow"),
+        style="wide",
+    )
+
+
+def _lines(rows: list[Row], kind: str, spec: CellSpec, kept: dict[int, str]) -> str:
+    alpha = np.array([row["alpha"][kind] for row in rows])  # [epoch, edge, primitive]
+    epochs = [row["epoch"] for row in rows]
+    styles, names = stroke_styles(spec.primitives), edge_names(spec)
+    span = (float(alpha.min()), float(alpha.max()))
+    panels = []
+    for edge, name in enumerate(names):
+        lines = [
+            Line(
+                primitive,
+                list(zip(epochs, alpha[:, edge, i].tolist(), strict=True)),
+                styles[primitive] + (" kept" if kept.get(edge) == primitive else ""),
+            )
+            for i, primitive in enumerate(spec.primitives)
+        ]
+        lines.sort(key=lambda line: "kept" in line.style)  # on top of the others
+        best = spec.primitives[int(alpha[-1, edge].argmax())]
+        panels.append(
+            html.figure(
+                name,
+                kept.get(edge, ""),
+                line_chart(
+                    lines,
+                    title=f"{kind} cell, edge {name}: alpha of each primitive",
+                    description=f"From epoch {epochs[0]} to {epochs[-1]}. Largest at "
+                    f"the end: {best}, {short(float(alpha[-1, edge].max()))}.",
+                    x_label="epoch",
+                    y_label="",
+                    y_range=span,
+                    size=(172, 120),
+                ),
+                style="small" + ("" if edge in kept else " quiet"),
+            )
+        )
+    return html.figure(
+        "Alpha over the epochs.",
+        "One panel an edge (source → node); where the derived cell keeps the edge, its "
+        "primitive is named and its line is thick.",
+        html.legend((name, "", styles[name]) for name in spec.primitives),
+        html.grid(panels, "narrow"),
+        style="wide",
+    )
+
+
+def _beta(rows: list[Row], kind: str, spec: CellSpec) -> str:
+    """The edge logits, for the methods that have them."""
+    if kind not in rows[-1]["beta"]:
+        return ""
+    beta = np.array([row["beta"][kind] for row in rows])  # [epoch, edge]
+    epochs, names = [row["epoch"] for row in rows], edge_names(spec)
+    panels = []
+    for node, edges in enumerate(spec.node_slices):
+        lines = [
+            Line(
+                names[edge],
+                list(zip(epochs, beta[:, edge].tolist(), strict=True)),
+                f"s{i % 6} d{i // 6}",
+            )
+            for i, edge in enumerate(range(edges.start, edges.stop))
+        ]
+        panels.append(
+            html.figure(
+                f"Into node {node}",
+                "",
+                line_chart(
+                    lines,
+                    title=f"{kind} cell: beta of the edges into node {node}",
+                    description=f"From epoch {epochs[0]} to {epochs[-1]}.",
+                    x_label="epoch",
+                    y_label="beta",
+                    y_range=(float(beta.min()), float(beta.max())),
+                ),
+                html.legend(
+                    (line.name, short(line.points[-1][1]), line.style) for line in lines
+                ),
+            )
+        )
+    return html.figure("Beta over the epochs.", "The edges' logits.", html.grid(panels))
+
+
+def _weights_table(row: Row, kind: str, spec: CellSpec) -> str:
+    weights = row["mix"][kind]
+    return html.table(
+        f"Mixing weights, epoch {row['epoch']}",
+        ["Edge", *spec.primitives],
+        [
+            (name, *(f"{value:.4f}" for value in values))
+            for name, values in zip(edge_names(spec), weights, strict=True)
+        ],
+    )
+
+
+def _kept(cell: CellGenotype, spec: CellSpec) -> dict[int, str]:
+    """Edge to primitive of what the cell keeps."""
+    numbers = {edge: i for i, edge in enumerate(spec.edges)}
+    return {
+        numbers[connection.source, target]: connection.primitive
+        for target, node in enumerate(cell.nodes, start=spec.inputs)
+        for connection in node
+    }
+
+
+def _node_names(nodes: int) -> list[str]:
+    return ["c_{k-2}", "c_{k-1}", *(f"node {i}" for i in range(nodes))]
+
+
+def edge_names(spec: CellSpec) -> list[str]:
+    """``k−2→0``: short names of the edges, in the order of alpha's rows."""
+    names = [f"k−{spec.inputs - i}" for i in range(spec.inputs)]
+    names += [str(i) for i in range(spec.nodes)]
+    return [f"{names[source]}→{names[target]}" for source, target in spec.edges]
+
+
+def _thin(rows: list[Row]) -> list[Row]:
+    """At most `_MOST_COLUMNS` of the rows, evenly, with the first and the last."""
+    if len(rows) <= _MOST_COLUMNS:
+        return rows
+    return [
+        rows[i]
+        for i in np.linspace(0, len(rows) - 1, _MOST_COLUMNS).round().astype(int)
+    ]

@@ -1,0 +1,158 @@
+"""Losses, accuracies and skip connections over the epochs, of one seed or several."""
+
+import math
+from collections.abc import Sequence
+
+from jdarts.reports import html
+from jdarts.reports.run import Seed
+from jdarts.reports.svg import Line, line_chart, short
+
+__all__ = ["curves", "percent"]
+
+
+def percent(share: float) -> str:
+    """``96.11 %``"""
+    return f"{100 * share:.2f} %"
+
+
+def curves(seeds: Sequence[Seed]) -> str:
+    """The charts of a search.
+
+    Args:
+      seeds: those with at least one row of `epochs`; of several each is a thin line,
+        and their mean a thick one.
+    """
+    kinds = [name for name in seeds[0].epochs[-1] if name.startswith("skips_")]
+    charts = [
+        _chart(
+            seeds,
+            "Losses",
+            "Means of each epoch's steps, and the supernet's on the whole "
+            "validation half.",
+            "loss",
+            [
+                ("training", "epoch_train_loss", "s0"),
+                ("validation", "epoch_valid_loss", "s1"),
+                ("supernet, validation", "supernet_loss", "s1 d1"),
+            ],
+        ),
+        _chart(
+            seeds,
+            "Accuracies",
+            "Of training batches before their step, and of the supernet on "
+            "the validation half.",
+            "accuracy in %",
+            [
+                ("training", "epoch_train_accuracy", "s0"),
+                ("supernet, validation", "supernet_accuracy", "s1"),
+                ("most frequent class", "majority_accuracy", "base d1"),
+            ],
+            factor=100.0,
+        ),
+        _chart(
+            seeds,
+            "Skip connections",
+            "In the cells derived after each epoch; many of them "
+            "are a warning of collapse.",
+            "number",
+            [
+                (name.removeprefix("skips_"), name, f"s{i} d{i}")
+                for i, name in enumerate(kinds)
+            ],
+            y_range=(0.0, 1.0),
+            whole=True,
+        ),
+        _steps_chart(seeds),
+    ]
+    return html.grid(chart for chart in charts if chart)
+
+
+def _chart(
+    seeds: Sequence[Seed],
+    title: str,
+    text: str,
+    y_label: str,
+    series: list[tuple[str, str, str]],
+    *,
+    factor: float = 1.0,
+    y_range: tuple[float, float] | None = None,
+    whole: bool = False,
+) -> str:
+    """One chart; a series is ``(name, column, style)``."""
+    thin, thick = [], []
+    for name, column, style in series:
+        found = [_column(seed, column, factor) for seed in seeds]
+        found = [points for points in found if points]
+        if not found:  # an older run
+            continue
+        if len(found) > 1:
+            thin += [Line(name, points, f"{style} thin") for points in found]
+        thick.append(Line(name, _mean(found), style))
+    if not thick:
+        return ""
+    last = ", ".join(f"{line.name} {short(line.points[-1][1])}" for line in thick)
+    mean = "mean of the seeds at the end: " if len(seeds) > 1 else "at the end: "
+    return html.figure(
+        f"{title}.",
+        text,
+        line_chart(
+            thin + thick,
+            title=f"{title} over the epochs",
+            description=mean + last,
+            x_label="epoch",
+            y_label=y_label,
+            y_range=y_range,
+            whole=whole,
+        ),
+        html.legend((ln.name, short(ln.points[-1][1]), ln.style) for ln in thick),
+    )
+
+
+def _column(seed: Seed, name: str, factor: float) -> list[tuple[float, float]]:
+    rows = [row for row in seed.epochs if name in row]
+    return [(row["epoch"], factor * row[name]) for row in rows]
+
+
+def _mean(lines: list[list[tuple[float, float]]]) -> list[tuple[float, float]]:
+    """Over the lines, as far as all of them go."""
+    return [
+        (points[0][0], math.fsum(y for _, y in points) / len(points))
+        for points in zip(*lines, strict=False)
+    ]
+
+
+def _steps_chart(seeds: Sequence[Seed]) -> str:
+    """Norms of the two gradients at the steps that were written down."""
+    rows = seeds[0].steps
+    names = [
+        n for n in ("gradient_norm", "arch_gradient_norm") if rows and n in rows[0]
+    ]
+    if len(rows) < 2:
+        return ""
+    words = {"gradient_norm": "weights", "arch_gradient_norm": "architecture"}
+    names = [name for name in words if name in rows[0]]
+    rows = rows[:: -(-len(rows) // 400)]
+    lines = [
+        Line(
+            words[name],
+            [(row["step"], math.log10(max(row[name], 1e-12))) for row in rows],
+            f"s{i}",
+        )
+        for i, name in enumerate(names)
+    ]
+    of = f", of seed {seeds[0].seed}" if len(seeds) > 1 else ""
+    return html.figure(
+        "Gradients.",
+        f"Norms before clipping{of}, as powers of ten.",
+        line_chart(
+            lines,
+            title="Norms of the gradients over the steps",
+            description=f"{len(rows)} steps, from {rows[0]['step']} to "
+            f"{rows[-1]['step']}.",
+            x_label="step",
+            y_label="log10 of the norm",
+        ),
+        html.legend(
+            (line.name, short(10 ** line.points[-1][1]), line.style) for line in lines
+        ),
+    )

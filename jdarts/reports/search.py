@@ -1,0 +1,175 @@
+"""The report of a search."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+from jdarts.config import SearchConfig, to_json
+from jdarts.reports import html
+from jdarts.reports.architecture import drawings, parameters
+from jdarts.reports.command import search_command
+from jdarts.reports.curves import curves, percent
+from jdarts.reports.page import Section, page
+from jdarts.reports.run import SearchRun, Seed
+from jdarts.reports.settings import configuration, reproduce
+from jdarts.reports.times import duration, spent, timing
+
+__all__ = ["search_report"]
+
+
+def search_report(run: SearchRun) -> str:
+    """The page of a search, whatever state it is in.
+
+    Args:
+      run: what `read_search` returned.
+    """
+    return page(
+        kind="search",
+        title=run.config.name,
+        lead=_lead(run),
+        top=_facts(run),
+        sections=list(_sections(run)),
+        missing=list(_missing(run)),
+    )
+
+
+def _lead(run: SearchRun) -> str:
+    config = run.config
+    what = f"{config.space}, {config.layers} cells of {config.channels} channels, "
+    what += f"on {config.data.name}"
+    if len(run.seeds) > 1:
+        what += f"; {len(run.seeds)} seeds at once"
+    if run.finished:
+        return f"Finished search: {what}."
+    if not run.epochs:
+        return f"Search without a finished epoch: {what}."
+    return f"Search up to epoch {run.epochs} of {config.epochs}: {what}."
+
+
+def _facts(run: SearchRun) -> str:
+    entries = []
+    ended = [seed.epochs[-1] for seed in run.seeds if seed.epochs]
+    if ended:
+        accuracies = [row["supernet_accuracy"] for row in ended]
+        mean = math.fsum(accuracies) / len(accuracies)
+        note = "on the validation half"
+        if len(ended) > 1:
+            deviation = math.dist(accuracies, [mean] * len(ended)) / math.sqrt(
+                len(ended) - 1
+            )
+            note = f"mean of {len(ended)} seeds, deviation {100 * deviation:.2f}"
+        if "majority_accuracy" in ended[0]:
+            chance = math.fsum(row["majority_accuracy"] for row in ended) / len(ended)
+            note += f"; always the most frequent class: {percent(chance)}"
+        entries.append(("Supernet accuracy", percent(mean), note))
+        steps = min(row["step"] for row in ended)
+        entries.append(
+            ("Epochs", f"{run.epochs} of {run.config.epochs}", f"{steps} steps")
+        )
+    if run.timing:
+        found = spent(run.timing)
+        if found.step_seconds is not None:
+            entries.append(("A step", _milliseconds(found.step_seconds), ""))
+        entries.append(("Compiling", duration(found.compiling), "with tracing"))
+        entries.append(("In all", duration(found.total), ""))
+    return html.facts(entries) if entries else ""
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else duration(seconds)
+
+
+def _sections(run: SearchRun) -> Iterator[Section]:
+    several = len(run.seeds) > 1
+    begun = [seed for seed in run.seeds if seed.epochs]
+    if several and begun:
+        yield Section("seeds", "Seeds", _seed_table(begun))
+    if not several and run.seeds[0].genotype is not None:
+        yield Section("cells", "Cells", _cells(run, run.seeds[0]))
+    if begun:
+        yield Section("progress", "Losses and accuracies", curves(begun))
+    if not several and run.seeds[0].arch:
+        body = parameters(run.seeds[0], run.space)
+        yield Section("architecture", "Architecture parameters", body)
+    for seed in run.seeds if several else []:
+        if seed.genotype is not None:
+            yield Section(f"seed-{seed.seed}", f"Seed {seed.seed}", _seed(run, seed))
+    if run.timing:
+        yield Section("time", "Time", timing(run.timing))
+    defaults = dataclasses.replace(
+        SearchConfig(), method=type(run.config.method)(), seed=None
+    )
+    yield Section(
+        "configuration",
+        "Configuration",
+        configuration(to_json(run.config), to_json(defaults)),
+    )
+    command = search_command(run.config)
+    yield Section("reproduce", "How to reproduce", reproduce(command, run.timing))
+
+
+def _cells(run: SearchRun, seed: Seed) -> str:
+    if seed.genotype is None:
+        return ""
+    note = ""
+    if seed.final is None:
+        epoch = max(seed.genotypes)
+        note = html.paragraph(
+            f"As derived after epoch {epoch}; the search has not come to its end.",
+            "note",
+        )
+    return note + drawings(seed.genotype)
+
+
+def _seed(run: SearchRun, seed: Seed) -> str:
+    """One of several seeds."""
+    body = _cells(run, seed)
+    if seed.arch:
+        body += html.details(
+            f"Architecture parameters of seed {seed.seed}",
+            parameters(seed, run.space),
+        )
+    return body
+
+
+def _seed_table(seeds: list[Seed]) -> str:
+    kinds = [n.removeprefix("skips_") for n in seeds[0].epochs[-1] if "skips_" in n]
+    rows = []
+    for seed in seeds:
+        last = seed.epochs[-1]
+        rows.append(
+            (
+                f'<a href="#seed-{seed.seed}">{seed.seed}</a>',
+                f"{100 * last['supernet_accuracy']:.2f}",
+                f"{last['supernet_loss']:.4f}",
+                f"{last['epoch_train_loss']:.4f}",
+                *(str(last[f"skips_{kind}"]) for kind in kinds),
+            )
+        )
+    return html.table(
+        "Each seed at its end: the supernet on the validation half, and the number of "
+        "skip connections in the derived cells",
+        [
+            "Seed",
+            "Accuracy in %",
+            "Loss",
+            "Training loss",
+            *(f"Skips, {kind}" for kind in kinds),
+        ],
+        rows,
+        raw_first=True,
+    )
+
+
+def _missing(run: SearchRun) -> Iterator[str]:
+    if not any(seed.epochs for seed in run.seeds):
+        yield "Losses, accuracies and cells: no epoch has ended yet."
+    elif not run.finished:
+        yield (
+            f"The end of the search: it is at epoch {run.epochs} of "
+            f"{run.config.epochs}; the command below goes on with it."
+        )
+    if any(seed.epochs and not seed.arch for seed in run.seeds):
+        yield "Architecture parameters: the run has no arch.jsonl (made before it was)."
+    if not run.timing:
+        yield "Time: the run has no timing.jsonl."

@@ -1,0 +1,288 @@
+"""Charts as inline SVG: axes, lines, heat maps, bars.
+
+Colours and dashes are classes of the page's style sheet (`report.css`), so that a chart
+follows the reader's light or dark theme. Sizes are those of a telephone's screen: a
+chart is scaled up elsewhere, never down to where it cannot be read.
+"""
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+__all__ = ["Bar", "Line", "Scale", "bars", "heat_map", "line_chart", "short", "ticks"]
+
+_HEAT_LEVELS = 24  # shades; more cannot be told apart
+
+
+class Line(NamedTuple):
+    """One line of a chart.
+
+    Attributes:
+      name: for the legend.
+      points: ``(x, y)`` pairs; those that are not finite interrupt it.
+      style: classes of its stroke.
+    """
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    style: str
+
+
+class Scale(NamedTuple):
+    """From values to places: ``low`` to ``start``, ``high`` to ``end``."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """The place of a value; the middle if the scale has no width."""
+        if self.high == self.low:
+            return (self.start + self.end) / 2
+        share = (value - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers (1, 2 or 5 times a power of ten apart) inside a range.
+
+    Args:
+      low: start of the range.
+      high: its end, >= `low`.
+      count: about how many of them.
+    """
+    if not high > low:
+        return [low]
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    unit = next(unit for unit in (1, 2, 5, 10) if unit * power >= rough * 0.999)
+    step = unit * power
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [i * step for i in range(first, last + 1)]
+
+
+def short(value: float) -> str:
+    """A number with at most four figures: ``0.0847``, ``12.3``, ``1437``."""
+    if not math.isfinite(value):
+        return str(value)
+    if value == 0:
+        return "0"
+    if not 1e-4 <= abs(value) < 1e6:
+        return f"{value:.3g}".replace("e-0", "e-").replace("e+0", "e")
+    digits = max(0, 3 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def line_chart(
+    lines: Sequence[Line],
+    *,
+    title: str,
+    description: str,
+    x_label: str,
+    y_label: str,
+    y_range: tuple[float, float] | None = None,
+    size: tuple[int, int] = (360, 210),
+    whole: bool = False,
+) -> str:
+    """Lines over a common horizontal axis.
+
+    Args:
+      lines: the later ones are drawn above the earlier ones.
+      title: read out, and shown by a browser that hovers.
+      description: read out.
+      x_label: what is on the horizontal axis.
+      y_label: what is on the vertical axis.
+      y_range: at least these values are on the vertical axis.
+      size: width and height.
+      whole: the vertical axis has whole numbers only.
+    """
+    width, height = size
+    points = [p for line in lines for p in line.points if _finite(p)]
+    if not points:
+        raise ValueError("a chart needs a point")
+    low, high = _range([y for _, y in points], y_range)
+    marks = ticks(low, high, 4 if height < 150 else 5)
+    if whole:
+        marks = [mark for mark in marks if mark == round(mark)]
+    labels = [short(mark) for mark in marks]
+    small = width < 200
+    left = 8 + (5.4 if small else 6.2) * max(map(len, labels), default=1)
+    x_low, x_high = min(x for x, _ in points), max(x for x, _ in points)
+    x = Scale(x_low, x_high, left + 4, width - 8)
+    y = Scale(low, high, height - (17 if small else 32), 18 if y_label else 6)
+    parts = [
+        f'<path class="grid" d="M{left:g} {y(mark):.1f}H{width}"/>'
+        f'<text class="tick" x="{left - 5:g}" y="{y(mark) + 3.5:.1f}" '
+        f'text-anchor="end">{label}</text>'
+        for mark, label in zip(marks, labels, strict=True)
+    ]
+    parts += _x_axis(x, height - (4 if small else 16), 2 if small else 6)
+    if y_label:
+        parts.append(f'<text class="axis" x="0" y="10">{escape(y_label)}</text>')
+    if not small:
+        parts.append(
+            f'<text class="axis" x="{width - 8}" y="{height - 2}" text-anchor="end">'
+            f"{escape(x_label)}</text>"
+        )
+    parts += [_line(line, x, y) for line in lines]
+    return _svg(width, height, title, description, parts)
+
+
+def heat_map(
+    rows: Sequence[Sequence[float]],
+    *,
+    title: str,
+    description: str,
+    row_names: Sequence[str],
+    columns: tuple[int, int],
+    span: tuple[float, float],
+    groups: Sequence[int],
+    marked: Sequence[int] = (),
+) -> str:
+    """Values as shades: one row of rectangles each.
+
+    Args:
+      rows: the values, all rows of one length >= 1.
+      title: read out, and shown by a browser that hovers.
+      description: read out.
+      row_names: at the left of the rows.
+      columns: what the first and the last column are.
+      span: the values of the lightest and the darkest shade.
+      groups: the group of each row; there is a gap between two groups.
+      marked: rows with a mark at their right end.
+    """
+    width, left, right, row = 172, 38, 162, 10
+    levels: dict[int, list[str]] = {}
+    parts, y = [], 4.0
+    shade = Scale(*span, 0, _HEAT_LEVELS)
+    cell = (right - left) / len(rows[0])
+    for i, values in enumerate(rows):
+        y += 3 if i and groups[i] != groups[i - 1] else 0
+        for start, end, level in _runs([round(shade(v)) for v in values]):
+            from_x, to_x = left + start * cell, left + end * cell
+            levels.setdefault(level, []).append(f"M{from_x:.1f} {y:g}H{to_x:.1f}")
+        parts.append(
+            f'<text class="tick" x="{left - 4}" y="{y + 3:g}" text-anchor="end">'
+            f"{escape(row_names[i])}</text>"
+        )
+        if i in marked:
+            parts.append(f'<path class="mark" d="M{right + 2} {y:g}l6 -3.5v7z"/>')
+        y += row
+    shades = [
+        f'<path class="heat" stroke-opacity="{0.05 + 0.95 * level / _HEAT_LEVELS:.2f}" '
+        f'd="{"".join(runs)}"/>'
+        for level, runs in sorted(levels.items())
+    ]
+    first, last = columns
+    parts.append(f'<text class="tick" x="{left}" y="{y + 5:g}">{first}</text>')
+    if last != first:
+        parts.append(
+            f'<text class="tick" x="{right}" y="{y + 5:g}" text-anchor="end">'
+            f"{last}</text>"
+        )
+    return _svg(width, round(y + 8), title, description, shades + parts)
+
+
+class Bar(NamedTuple):
+    """A part of a stacked bar.
+
+    Attributes:
+      name: what it is.
+      value: its length, >= 0.
+      style: class of its fill.
+    """
+
+    name: str
+    value: float
+    style: str
+
+
+def bars(parts: Sequence[Bar], *, title: str, description: str) -> str:
+    """One bar, divided into its parts, over the whole width."""
+    width, height, total = 720, 26, sum(part.value for part in parts)
+    x, drawn = 0.0, []
+    for part in parts:
+        length = width * part.value / total if total else 0.0
+        drawn.append(
+            f'<rect class="{part.style}" x="{x:.1f}" y="0" height="{height}" '
+            f'width="{max(length - 1, 0.4):.1f}"><title>{escape(part.name)}</title>'
+            "</rect>"
+        )
+        x += length
+    return _svg(width, height, title, description, drawn, stretch=True)
+
+
+def _svg(
+    width: int,
+    height: int,
+    title: str,
+    description: str,
+    parts: Sequence[str],
+    stretch: bool = False,
+) -> str:
+    ratio = ' preserveAspectRatio="none"' if stretch else ""
+    return (
+        f'<svg class="chart{" stretch" if stretch else ""}" role="img" '
+        f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"{ratio}>'
+        f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _finite(point: tuple[float, float]) -> bool:
+    return math.isfinite(point[0]) and math.isfinite(point[1])
+
+
+def _range(
+    values: list[float], wanted: tuple[float, float] | None
+) -> tuple[float, float]:
+    """From the smallest to the largest, with some air where they are all alike."""
+    low, high = min(values), max(values)
+    if wanted is not None:
+        low, high = min(low, wanted[0]), max(high, wanted[1])
+    if low == high:
+        air = abs(low) / 10 or 1.0
+        return low - air, high + air
+    return low, high
+
+
+def _x_axis(x: Scale, y: float, count: int) -> list[str]:
+    if count == 2:
+        marks = sorted({x.low, x.high})
+    else:
+        marks = [m for m in ticks(x.low, x.high, count) if m == round(m)]
+        marks = sorted({x.low, *(m for m in marks if x(m) - x.start > 22)})
+    return [
+        f'<text class="tick" x="{x(mark):.1f}" y="{y:g}" '
+        f'text-anchor="{"end" if mark == x.high != x.low else "middle"}">'
+        f"{short(mark)}</text>"
+        for mark in marks
+    ]
+
+
+def _line(line: Line, x: Scale, y: Scale) -> str:
+    path, pen, drawn = [], "M", 0
+    for point in line.points:
+        if not _finite(point):
+            pen = "M"
+            continue
+        path.append(f"{pen}{x(point[0]):.1f} {y(point[1]):.1f}")
+        pen, drawn = "L", drawn + 1
+    if drawn == 1:  # a path of one point cannot be seen
+        path.append("h.01")
+        return f'<path class="line dot {line.style}" d="{"".join(path)}"/>'
+    return f'<path class="line {line.style}" d="{"".join(path)}"/>'
+
+
+def _runs(levels: Sequence[int]) -> list[tuple[int, int, int]]:
+    """``(start, end, level)`` of each stretch of equal levels."""
+    runs, start = [], 0
+    for i in range(1, len(levels) + 1):
+        if i == len(levels) or levels[i] != levels[start]:
+            runs.append((start, i, levels[start]))
+            start = i
+    return runs

@@ -1,0 +1,306 @@
+"""How good a search is against chance: numbers that stay honest for a few runs.
+
+The unit of chance is a genotype: retraining one again only measures it better. So
+intervals and tests count genotypes, not retrainings. Each search is compared with
+random genotypes of its own size, and these together are a block. Shapes:
+
+* ``found``: ``[searches, retrainings]``
+* ``random``: ``[searches, random genotypes of each, retrainings]``
+
+Accuracies may have any unit; results have the same one.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float
+from scipy import stats
+
+__all__ = [
+    "LEVEL",
+    "Comparison",
+    "Interval",
+    "compare",
+    "difference_interval",
+    "effect_size",
+    "mean_deviation",
+    "mean_interval",
+    "permutation_test",
+    "smallest_p",
+]
+
+LEVEL = 0.05  # of every test and, as 1 - LEVEL, of every interval
+_RESAMPLES = 10_000
+_MOST_EXACT = 100_000  # permutations that are all looked at
+_SAMPLED = 99_999
+_POWER = 0.8
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A confidence interval of level ``1 - LEVEL``."""
+
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Searches against chance.
+
+    Attributes:
+      difference: mean accuracy of the found genotypes minus that of the random ones.
+      interval: of the difference, see `difference_interval`; None for one search.
+      effect: see `effect_size`; None where it is not defined.
+      wins: in how many pairs of a search and one of its random genotypes the search's
+        mean is higher; ties count half.
+      pairs: the number of those pairs.
+      p: two-sided, of `permutation_test`.
+      smallest_p: the least p that so few genotypes can give.
+      detectable: the true difference that a comparison of this size finds in 80 % of
+        cases, if genotypes deviate as they did; None where they did not.
+      verdict: ``"better"``, ``"worse"`` or ``"cannot tell"``.
+    """
+
+    difference: float
+    interval: Interval | None
+    effect: float | None
+    wins: float
+    pairs: int
+    p: float
+    smallest_p: float
+    detectable: float | None
+    verdict: str
+
+    def sentence(self, unit: str = "points", scale: float = 100.0) -> str:
+        """Whether the search beat chance, in plain words.
+
+        Args:
+          unit: the name of the unit that accuracies have when multiplied by `scale`.
+          scale: what differences are multiplied by.
+        """
+        how = "better" if self.difference >= 0 else "worse"
+        fact = (
+            f"its networks were on average {scale * abs(self.difference):.2f} {unit} "
+            f"{how} than random ones of the same size"
+        )
+        test = f"p = {self.p:.2g} by permutation"
+        if self.verdict == "better":
+            return f"The search beat chance: {fact} ({test})."
+        if self.verdict == "worse":
+            return f"The search did worse than chance: {fact} ({test})."
+        text = (
+            f"Cannot tell whether the search beat chance: {fact}, "
+            f"but chance alone explains that ({test})."
+        )
+        if self.smallest_p > LEVEL:
+            text += (
+                f" So few networks cannot give p below {self.smallest_p:.2g} whatever "
+                "their accuracies; it takes more searches or random genotypes."
+            )
+        elif self.detectable is not None:
+            text += (
+                " A comparison of this size often misses a true difference below "
+                f"{scale * self.detectable:.2f} {unit}."
+            )
+        return text
+
+
+def compare(
+    found: Float[ArrayLike, "search retraining"],
+    random: Float[ArrayLike, "search genotype retraining"],
+    seed: int = 0,
+) -> Comparison:
+    """Compares searches with random genotypes, all retrained alike.
+
+    Args:
+      found: the accuracies of each search's genotype.
+      random: those of the random genotypes that each search is compared with.
+      seed: of the bootstrap, and of the permutations where there are too many.
+
+    Raises:
+      ValueError: if the shapes do not fit or one of the sizes is 0.
+    """
+    found, random = np.asarray(found, float), np.asarray(random, float)
+    if found.ndim != 2 or random.ndim != 3 or 0 in found.shape + random.shape:
+        raise ValueError(f"found {found.shape}, random {random.shape}")
+    means = np.concatenate([found.mean(1)[:, None], random.mean(2)], axis=1)
+    own, others = means[:, 0], means[:, 1:]
+    difference, p = permutation_test(means, seed)
+    outcomes = np.sign(own[:, None] - others)
+    spread = _pooled_deviation(own, others.ravel())
+    verdict = "cannot tell"
+    if p <= LEVEL:
+        verdict = "better" if difference > 0 else "worse"
+    return Comparison(
+        difference=difference,
+        interval=difference_interval(found, random.reshape(-1, random.shape[-1]), seed),
+        effect=effect_size(own, others.ravel()),
+        wins=float((outcomes + 1).sum() / 2),
+        pairs=outcomes.size,
+        p=p,
+        smallest_p=smallest_p(*means.shape),
+        detectable=_detectable(spread, own.size, others.size) if spread else None,
+        verdict=verdict,
+    )
+
+
+def mean_deviation(values: ArrayLike) -> tuple[float, float | None]:
+    """Mean, and sample deviation (divisor ``n - 1``); None for a single value."""
+    array = np.asarray(values, float)
+    return float(array.mean()), float(array.std(ddof=1)) if array.size > 1 else None
+
+
+# --- tests --------------------------------------------------------------------------
+
+
+def permutation_test(
+    means: Float[np.ndarray, "search genotype"], seed: int = 0
+) -> tuple[float, float]:
+    """The difference to chance, and how often chance alone gives one as large.
+
+    If a search knows no more than chance, its genotype is but one more random genotype:
+    any one of its block could have been the found one. All such exchanges are looked
+    at, or a sample of 99 999 together with what happened. Nothing is assumed on how
+    accuracies are distributed.
+
+    Args:
+      means: the mean accuracy of each genotype, in each block the found one first.
+      seed: of the sample.
+
+    Returns:
+      ``mean found - mean random``, and the two-sided p in (0, 1].
+    """
+    blocks, size = means.shape
+    # A block's difference, if genotype j were the found one: v_j - mean of the others.
+    each = (size * means - means.sum(1, keepdims=True)) / (size - 1)
+    observed = each[:, 0].mean()
+    if size**blocks <= _MOST_EXACT:
+        sums = np.zeros(1)
+        for row in each:
+            sums = np.add.outer(sums, row).ravel()
+        happened = 0  # it is one of them
+    else:
+        rng = np.random.default_rng(seed)
+        sums = np.sum([rng.choice(row, _SAMPLED) for row in each], axis=0)
+        happened = 1
+    rounding = 1e-12 * np.abs(means).max()
+    extreme = np.abs(sums / blocks) >= abs(observed) - rounding
+    p = (extreme.sum() + happened) / (extreme.size + happened)
+    return float(observed), float(p)
+
+
+def smallest_p(blocks: int, size: int) -> float:
+    """The least p that `permutation_test` can give.
+
+    Args:
+      blocks: number of searches.
+      size: genotypes in a block, the found one counted.
+    """
+    # In blocks of two all exchanges at once turn the sign: as extreme as the outcome.
+    return (2 if size == 2 else 1) / size**blocks
+
+
+# --- intervals ----------------------------------------------------------------------
+
+
+def mean_interval(
+    samples: Float[ArrayLike, "genotype retraining"], seed: int = 0
+) -> Interval | None:
+    """A bootstrap interval of the mean over genotypes.
+
+    Hierarchical: genotypes are drawn with replacement and, in each, its retrainings.
+    The percentiles are expanded to ``Phi(-sqrt(n / (n - 1)) t)`` with t the quantile of
+    n - 1 degrees of freedom, which gives Student's interval where means are normal
+    (Hesterberg, "What Teachers Should Know About the Bootstrap", The American
+    Statistician 69(4), 2015). Still, an interval between the least and the largest of n
+    values contains their median in only ``1 - 2^(1 - n)`` of cases, 88 % for n = 4.
+
+    Args:
+      samples: the accuracies of each genotype's retrainings.
+      seed: of the resampling.
+
+    Returns:
+      The interval, or None for a single genotype, which says nothing about others.
+    """
+    samples = np.asarray(samples, float)
+    if len(samples) < 2:
+        return None
+    means = _resampled_means(samples, np.random.default_rng(seed))
+    return _expanded_percentiles(means, len(samples))
+
+
+def difference_interval(
+    found: Float[ArrayLike, "search retraining"],
+    random: Float[ArrayLike, "genotype retraining"],
+    seed: int = 0,
+) -> Interval | None:
+    """A bootstrap interval of ``mean found - mean random``.
+
+    As `mean_interval`, with both sides drawn independently; the percentiles are those
+    for the smaller side. None if a side has a single genotype.
+    """
+    found, random = np.asarray(found, float), np.asarray(random, float)
+    smaller = min(len(found), len(random))
+    if smaller < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    difference = _resampled_means(found, rng) - _resampled_means(random, rng)
+    return _expanded_percentiles(difference, smaller)
+
+
+def _resampled_means(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Means of genotypes, then retrainings, drawn with replacement: ``[resamples]``."""
+    n, m = samples.shape
+    genotypes = rng.integers(n, size=(_RESAMPLES, n, 1))
+    return samples[genotypes, rng.integers(m, size=(_RESAMPLES, n, m))].mean((1, 2))
+
+
+def _expanded_percentiles(values: np.ndarray, n: int) -> Interval:
+    t = stats.t.ppf(1 - LEVEL / 2, n - 1)
+    tail = stats.norm.cdf(-math.sqrt(n / (n - 1)) * t)
+    low, high = np.quantile(values, (tail, 1 - tail))
+    return Interval(float(low), float(high))
+
+
+# --- sizes --------------------------------------------------------------------------
+
+
+def effect_size(found: ArrayLike, random: ArrayLike) -> float | None:
+    """Hedges' g: the difference of the means, in deviations between genotypes.
+
+    ``g = (1 - 3 / (4 f - 1)) (mean found - mean random) / s`` with ``f = n + k - 2``
+    and ``s^2 = (sum (found - mean)^2 + sum (random - mean)^2) / f`` (Hedges,
+    "Distribution Theory for Glass's Estimator of Effect Size", Journal of Educational
+    Statistics 6(2), 1981). With one search, s is the random genotypes' own.
+
+    Args:
+      found: a value for each of n found genotypes, n >= 1.
+      random: a value for each of k random genotypes, k >= 1.
+
+    Returns:
+      g; None with ``f < 2``, or where no genotype deviates.
+    """
+    a, b = np.asarray(found, float), np.asarray(random, float)
+    freedom, spread = a.size + b.size - 2, _pooled_deviation(a, b)
+    if spread is None or freedom < 2:
+        return None
+    return float((1 - 3 / (4 * freedom - 1)) * (a.mean() - b.mean()) / spread)
+
+
+def _pooled_deviation(a: np.ndarray, b: np.ndarray) -> float | None:
+    """s of `effect_size`; None where it is 0 (up to rounding) or 0 / 0."""
+    freedom = a.size + b.size - 2
+    squares = float(((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum())
+    scale = max(np.abs(a).max(), np.abs(b).max())
+    if freedom == 0 or squares <= (1e-12 * scale) ** 2:
+        return None
+    return math.sqrt(squares / freedom)
+
+
+def _detectable(spread: float, n: int, k: int) -> float:
+    """``s sqrt(1/n + 1/k) (t_{1 - LEVEL/2} + t_{power})`` with f degrees of freedom."""
+    t = stats.t.ppf([1 - LEVEL / 2, _POWER], n + k - 2)
+    return float(spread * math.sqrt(1 / n + 1 / k) * t.sum())
