@@ -74,7 +74,7 @@ class SeparableOps(nn.Module):
 
         Returns:
           With shares the weighted sum over the ops, a row for each edge, in float32 at
-          least; without, the value of every op on every edge, row ``op * edges + edge``.
+          least; without, all ops on all edges, ``op * edges + edge`` being the row.
         """
         windows = [op.windows(self.stride) for _, op in self.ops]
         value, last = x[None], len(windows[0]) - 1

@@ -305,12 +305,12 @@ def _output_jvp(primals: tuple, tangents: tuple, **params: Any) -> tuple:
 
 def _input_without_unused(used: Sequence[bool], equation: Any) -> tuple:
     """Drops results that nobody reads."""
-    wanted = equation.params["wanted"]
-    kept = [pair for pair in zip(wanted, equation.outvars, used, strict=True) if pair[2]]
+    results = zip(equation.params["wanted"], equation.outvars, used, strict=True)
+    kept = {name: variable for name, variable, is_used in results if is_used}
     if not kept:
         return [False] * len(equation.invars), None
-    params = {**equation.params, "wanted": tuple(name for name, _, _ in kept)}
-    new = equation.replace(outvars=[v for _, v, _ in kept], params=params)
+    params = {**equation.params, "wanted": tuple(kept)}
+    new = equation.replace(outvars=list(kept.values()), params=params)
     return [True] * len(equation.invars), new
 
 
