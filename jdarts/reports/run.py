@@ -7,6 +7,7 @@ from typing import Any
 from jdarts.config import SearchConfig, from_json
 from jdarts.errors import UserError
 from jdarts.io import GenotypeLog, read_json, read_metrics
+from jdarts.io.run_folder import PART_FILE
 from jdarts.spaces import Genotype, SearchSpace, get_space
 
 __all__ = ["SearchRun", "Seed", "read_search"]
@@ -98,7 +99,7 @@ def read_search(path: Path) -> SearchRun:
         folders = [path / f"seed_{seed}" for seed in config.seeds]
     seeds = list(map(_read_seed, config.all_seeds, folders))
     timing = path / "timing.jsonl"
-    if not timing.exists() and (path / "part.txt").exists():
+    if not timing.exists() and (path / PART_FILE).exists():
         timing = path.parent / "timing.jsonl"
     return SearchRun(path, config, seeds, _rows(timing))
 

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -28,15 +29,18 @@ class Browser:
 
     def __init__(self, program, profile):
         (read, self._out), (self._in, write) = os.pipe(), os.pipe()
-        fds = {read: 3, write: 4}
-        # The browser reads from descriptor 3 and writes to 4.
-        line = f'exec "$0" "$@" 3<&{read} 4>&{write}'
+        # The browser reads from descriptor 3 and writes to 4, which may be in use here:
+        # a shell moves them there.
+        high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (read, write)]
+        line = f'exec "$0" "$@" 3<&{high[0]} 4>&{high[1]}'
         self._process = subprocess.Popen(
             ["sh", "-c", line, program, *FLAGS, f"--user-data-dir={profile}"],
-            pass_fds=tuple(fds),
+            pass_fds=high,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        for fd in high:
+            os.close(fd)
         os.close(read)
         os.close(write)
         self._numbers, self._buffer, self.events = itertools.count(1), b"", []
