@@ -9,6 +9,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -30,11 +31,13 @@ class Browser:
     def __init__(self, program, profile):
         (read, self._out), (self._in, write) = os.pipe(), os.pipe()
         # The browser reads from descriptor 3 and writes to 4, which may be in use here:
-        # a shell moves them there.
+        # another process moves them there.
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (read, write)]
-        line = f'exec "$0" "$@" 3<&{high[0]} 4>&{high[1]}'
+        move = f"import os; os.dup2({high[0]}, 3); os.dup2({high[1]}, 4)"
+        move += "; import sys; os.execv(sys.argv[1], sys.argv[1:])"
+        command = [program, *FLAGS, f"--user-data-dir={profile}"]
         self._process = subprocess.Popen(
-            ["sh", "-c", line, program, *FLAGS, f"--user-data-dir={profile}"],
+            [sys.executable, "-c", move, *command],
             pass_fds=high,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
