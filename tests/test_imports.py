@@ -22,7 +22,7 @@ ORDER = [
     {"relaxation", "derive"},
     {"data", "io", "sharding"},
     {"spaces"},
-    {"tree", "types", "errors", "compile", "statistics"},
+    {"tree", "types", "errors", "compile", "statistics", "latency"},
 ]
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 FLAX = {"nets", "ops"}

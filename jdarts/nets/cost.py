@@ -108,6 +108,11 @@ class Part:
         )
         return results
 
+    def output(self) -> tuple[int, ...]:
+        """Shape of its last result for one image."""
+        results = jax.eval_shape(self.apply, self._variables(), self.inputs)
+        return jax.tree.leaves(results)[-1].shape[1:]
+
     def cost(self) -> Cost:
         """Counted by tracing."""
         variables = self._variables()
@@ -144,10 +149,16 @@ def parts(genotype: Genotype, shape: NetworkShape, batch: int) -> list[Part]:
     return [_stem(shape, batch), *cells, _head(shape, placed)]
 
 
-def auxiliary_head(genotype: Genotype, shape: NetworkShape, batch: int) -> Part:
-    """The auxiliary head, which is used in training only; arguments as for `parts`."""
-    module = AuxiliaryHead(shape.classes, STEMS[shape.stem].auxiliary)
+def auxiliary_head(genotype: Genotype, shape: NetworkShape, batch: int) -> Part | None:
+    """The auxiliary head, which is used in training only; arguments as for `parts`.
+
+    None where the images are too small for one.
+    """
+    variant = STEMS[shape.stem].auxiliary
     source = _placed(genotype, shape, batch)[2 * shape.layers // 3].output
+    if min(source.shape[1:3]) < variant.least:
+        return None
+    module = AuxiliaryHead(shape.classes, variant)
     return Part("auxiliary head", _always(module), _call, source)
 
 

@@ -62,13 +62,21 @@ class GoldenFile:
 
     @functools.cached_property
     def index(self):
-        """``[(tensor name, shape), ...]`` of packed vectors."""
-        return [(n, tuple(s)) for n, s in json.loads(str(self._arrays["w_index"]))]
+        """``[(tensor name, shape), ...]`` of packed vectors of weights."""
+        return self._index("w_index")
 
-    def unpack(self, name):
+    @functools.cached_property
+    def stats_index(self):
+        """The same of packed vectors of running statistics."""
+        return self._index("stats_index")
+
+    def _index(self, name):
+        return [(n, tuple(s)) for n, s in json.loads(str(self._arrays[name]))]
+
+    def unpack(self, name, index=None):
         """A packed vector as tensors by name."""
         flat, tensors, start = self[name], {}, 0
-        for tensor, shape in self.index:
+        for tensor, shape in index or self.index:
             size = int(np.prod(shape))
             tensors[tensor] = flat[start : start + size].reshape(shape)
             start += size
@@ -105,13 +113,13 @@ class _Layout(NamedTuple):
     theirs: Callable  # back, given the files' shape
 
 
-_DENSE = _Layout(lambda t: t[:, :, 0, 0].T, lambda t: t.T[:, :, None, None])
-_DEPTHWISE = _Layout(
+DENSE = _Layout(lambda t: t[:, :, 0, 0].T, lambda t: t.T[:, :, None, None])
+DEPTHWISE = _Layout(
     lambda t: t[:, 0].transpose(1, 2, 0), lambda t: t.transpose(2, 0, 1)[:, None]
 )
-_CONV = _Layout(lambda t: t.transpose(2, 3, 1, 0), lambda t: t.transpose(3, 2, 0, 1))
-_LINEAR = _Layout(lambda t: t.T, lambda t: t.T)
-_VECTOR = _Layout(lambda t: t, lambda t: t)
+CONV = _Layout(lambda t: t.transpose(2, 3, 1, 0), lambda t: t.transpose(3, 2, 0, 1))
+LINEAR = _Layout(lambda t: t.T, lambda t: t.T)
+VECTOR = _Layout(lambda t: t, lambda t: t)
 _ROW = _Layout(
     lambda t: t[:, :, 0].transpose(2, 1, 0), lambda t: t.transpose(2, 1, 0)[:, :, None]
 )
@@ -120,18 +128,18 @@ _COLUMN = _Layout(
 )
 
 # Part of an op -> our leaf and its layout; of a separable op: the stage.
-_SEPARABLE = {
-    "dw": (0, _DEPTHWISE),
-    "dw1": (0, _DEPTHWISE),
-    "dw2": (1, _DEPTHWISE),
-    "pw": (0, _DENSE),
-    "pw1": (0, _DENSE),
-    "pw2": (1, _DENSE),
+SEPARABLE = {
+    "dw": (0, DEPTHWISE),
+    "dw1": (0, DEPTHWISE),
+    "dw2": (1, DEPTHWISE),
+    "pw": (0, DENSE),
+    "pw1": (0, DENSE),
+    "pw2": (1, DENSE),
 }
-_OTHER = {
-    "conv": ("pointwise", _DENSE),
-    "conv_a": ("pointwise_even", _DENSE),
-    "conv_b": ("pointwise_odd", _DENSE),
+OTHER = {
+    "conv": ("pointwise", DENSE),
+    "conv_a": ("pointwise_even", DENSE),
+    "conv_b": ("pointwise_odd", DENSE),
     "conv_row": ("row", _ROW),
     "conv_col": ("column", _COLUMN),
 }
@@ -155,22 +163,22 @@ def locate(name: str, space: SearchSpace | None = None) -> Place:
     """
     match name.split("."):
         case ["stem", "conv"]:
-            return Place(("stem", "conv"), None, _CONV)
+            return Place(("stem", "conv"), None, CONV)
         case ["stem", "bn", part]:
-            return Place(("stem", "bn", part), 0, _VECTOR)
+            return Place(("stem", "bn", part), 0, VECTOR)
         case ["head", "weight"]:
-            return Place(("head_kernel",), None, _LINEAR)
+            return Place(("head_kernel",), None, LINEAR)
         case ["head", "bias"]:
-            return Place(("head_bias",), None, _VECTOR)
-        case [part] if part in _SEPARABLE:
-            stage, layout = _SEPARABLE[part]
-            stem = "conv_depthwise" if layout is _DEPTHWISE else "pointwise"
+            return Place(("head_bias",), None, VECTOR)
+        case [part] if part in SEPARABLE:
+            stage, layout = SEPARABLE[part]
+            stem = "conv_depthwise" if layout is DEPTHWISE else "pointwise"
             return Place(("ops", f"{stem}_{stage}"), 0, layout)
         case [part]:
-            leaf, layout = _OTHER[part]
+            leaf, layout = OTHER[part]
             return Place((leaf,), 0, layout)
         case [cell, pre, part] if pre.startswith("pre"):
-            leaf, layout = _OTHER[part]
+            leaf, layout = OTHER[part]
             number = cell.removeprefix("cell")
             return Place((f"cell_{number}", f"input_{pre[-1]}", leaf), 0, layout)
         case [cell, edge, op, part]:
@@ -180,11 +188,11 @@ def locate(name: str, space: SearchSpace | None = None) -> Place:
             leaving = [e for e, (s, _) in enumerate(spec.edges) if s == source]
             row = leaving.index(edge)
             head = (f"cell_{cell.removeprefix('cell')}", f"source_{source}")
-            if part not in _SEPARABLE:
-                leaf, layout = _OTHER[part]
+            if part not in SEPARABLE:
+                leaf, layout = OTHER[part]
                 return Place((*head, op, leaf), row, layout)
-            stage, layout = _SEPARABLE[part]
-            if layout is _DEPTHWISE:
+            stage, layout = SEPARABLE[part]
+            if layout is DEPTHWISE:
                 return Place(
                     (*head, "separable", f"{op}_depthwise_{stage}"), row, layout
                 )
