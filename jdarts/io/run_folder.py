@@ -86,7 +86,9 @@ class RunFolder:
             part.path.mkdir(exist_ok=True)
         except OSError as error:
             raise cannot(part.path, "created", error) from None
-        write_atomic(part.path / PART_FILE, "One seed of the run in the folder above.\n")
+        write_atomic(
+            part.path / PART_FILE, "One seed of the run in the folder above.\n"
+        )
         write_json(part.config, config)
         return part
 

@@ -54,12 +54,14 @@ class SearchRun:
       config: its configuration.
       seeds: one entry or more.
       timing: rows of ``timing.jsonl``.
+      cost: what `jdarts.cost` has written to ``cost.json``, if it has.
     """
 
     path: Path
     config: SearchConfig
     seeds: list[Seed]
     timing: list[Row]
+    cost: dict[str, Any] | None
 
     @property
     def space(self) -> SearchSpace:
@@ -101,7 +103,9 @@ def read_search(path: Path) -> SearchRun:
     timing = path / "timing.jsonl"
     if not timing.exists() and (path / PART_FILE).exists():
         timing = path.parent / "timing.jsonl"
-    return SearchRun(path, config, seeds, _rows(timing))
+    cost = path / "cost.json"
+    measured = read_json(cost) if cost.exists() else None
+    return SearchRun(path, config, seeds, _rows(timing), measured)
 
 
 def _read_seed(seed: int, folder: Path) -> Seed:

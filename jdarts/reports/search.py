@@ -8,11 +8,13 @@ from jdarts.config import SearchConfig, to_json
 from jdarts.reports import html
 from jdarts.reports.architecture import drawings, parameters
 from jdarts.reports.command import search_command
+from jdarts.reports.costs import counted, measured, total_cost
 from jdarts.reports.curves import curves, percent
 from jdarts.reports.page import Section, page
 from jdarts.reports.run import SearchRun, Seed
 from jdarts.reports.settings import configuration, reproduce
 from jdarts.reports.times import duration, spent, timing
+from jdarts.spaces import Genotype
 
 __all__ = ["search_report"]
 
@@ -94,6 +96,8 @@ def _sections(run: SearchRun) -> Iterator[Section]:
     for seed in run.seeds if several else []:
         if seed.genotype is not None:
             yield Section(f"seed-{seed.seed}", f"Seed {seed.seed}", _seed(run, seed))
+    if not several and run.seeds[0].genotype is not None:
+        yield Section("cost", "Cost", _cost(run, run.seeds[0].genotype))
     if run.timing:
         yield Section("time", "Time", timing(run.timing))
     defaults = dataclasses.replace(
@@ -121,6 +125,16 @@ def _cells(run: SearchRun, seed: Seed) -> str:
     return note + drawings(seed.genotype)
 
 
+def _cost(run: SearchRun, genotype: Genotype) -> str:
+    if run.cost is None:
+        return counted(genotype) + html.paragraph(
+            "python -m jdarts.cost RUN --json RUN/cost.json measures memory and times; "
+            "the next report shows them.",
+            "note",
+        )
+    return counted(genotype) + measured(run.cost)
+
+
 def _seed(run: SearchRun, seed: Seed) -> str:
     """One of several seeds."""
     body = _cells(run, seed)
@@ -137,6 +151,13 @@ def _seed_table(seeds: list[Seed]) -> str:
     rows = []
     for seed in seeds:
         last = seed.epochs[-1]
+        cost = ("", "")
+        if seed.genotype is not None:
+            whole = total_cost(seed.genotype)
+            cost = (
+                f"{whole.parameters / 1e6:.2f}",
+                f"{whole.multiply_adds / 1e6:.0f}",
+            )
         rows.append(
             (
                 f'<a href="#seed-{seed.seed}">{seed.seed}</a>',
@@ -144,17 +165,21 @@ def _seed_table(seeds: list[Seed]) -> str:
                 f"{last['supernet_loss']:.4f}",
                 f"{last['epoch_train_loss']:.4f}",
                 *(str(last[f"skips_{kind}"]) for kind in kinds),
+                *cost,
             )
         )
     return html.table(
         "Each seed at its end: the supernet on the validation half, and the number of "
-        "skip connections in the derived cells",
+        "skip connections in the derived cells; cost of the network of 20 cells and 36 "
+        "channels for CIFAR-10",
         [
             "Seed",
             "Accuracy in %",
             "Loss",
             "Training loss",
             *(f"Skips, {kind}" for kind in kinds),
+            "Parameters, M",
+            "Multiply-adds, M",
         ],
         rows,
         raw_first=True,

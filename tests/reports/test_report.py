@@ -5,12 +5,14 @@ import json
 import re
 from html.parser import HTMLParser
 
+import jax
 import numpy as np
 import pytest
 from folders import STEPS, config, make_run
 
 from jdarts.cli import run_command
 from jdarts.io import read_json, read_metrics, write_json
+from jdarts.nets.fixed import fixed_network
 from jdarts.report import main
 from jdarts.reports import write_report
 from jdarts.spaces import Genotype, get_space
@@ -95,6 +97,7 @@ def test_a_finished_run_has_every_part(pages):
         "cells",
         "progress",
         "architecture",
+        "cost",
         "time",
         "configuration",
         "reproduce",
@@ -152,6 +155,42 @@ def test_panels_for_every_primitive_and_edge(reports):
     for kind in ("normal", "reduce"):
         assert text.count(f"<title>{kind} cell: mixing weights of") == 8
         assert len(re.findall(rf"<title>{kind} cell, edge [^<]*: alpha", text)) == 14
+
+
+def test_cost(pages, reports):
+    """The weights of the network itself, counted; and the parts add up."""
+    genotype = Genotype.load(reports["finished"].parent / "genotype.json")
+    network = fixed_network(genotype, channels=36, layers=20, classes=10)
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    w, _ = jax.eval_shape(network.init, jax.random.key(0), images)
+    count = sum(leaf.size for leaf in jax.tree.leaves(w))
+    text = pages["finished"].text.split("Cost of the network")[1]
+    found = re.findall(
+        r"((?:\d+ )?[A-Za-z][a-z ]+) ([\d,]+) ([\d.]+) ", text.split("Every")[0]
+    )
+    assert [name for name, *_ in found] == [
+        "Stem",
+        "18 normal cells",
+        "2 reduce cells",
+        "Head",
+        "All",
+    ]
+    *parts, total = [int(number.replace(",", "")) for _, number, _ in found]
+    assert sum(parts) == total == count
+
+
+def test_a_measured_cost_is_shown(tmp_path):
+    make_run(tmp_path / "run")
+    part = {"name": "stem", "output": [32, 32, 12], "parameters": 348}
+    part |= {"multiply_adds": 331776, "kept_bytes": 3 * 2**20, "temp_bytes": {}}
+    part |= {"seconds": {"1": 0.0015, "32": 0.02}}
+    cost = {"network": {"channels": 4, "layers": 2, "image": [32, 32, 3]}}
+    cost |= {"device": "a device", "batch_size": 32, "parts": [part]}
+    cost |= {"total": {**part, "name": "in all"}}
+    write_json(tmp_path / "run" / "cost.json", cost)
+    text = Page(write_report(tmp_path / "run").read_text()).text
+    assert "stem 32 x 32 x 12 348 0.33 3.0 1.5 20 in all" in text
+    assert "on a device" in text
 
 
 def test_a_partial_run_says_what_is_missing(pages):
