@@ -349,5 +349,4 @@ EXPORTED: dict[str, Callable[[_Part, Value, int], Value | None]] = {
     "group_conv_3x1_1x3": _grouped_lines,
     **{name: _separable(op) for name, op in OPS.items() if isinstance(op, Separable)},
 }
-"""Primitive to ``apply(part, x, stride)``: the value of a connection; None adds nothing.
-"""
+"""Primitive to ``apply(part, x, stride)``, the value of a connection: None is 0."""
