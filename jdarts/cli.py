@@ -20,8 +20,12 @@ from jdarts.methods import METHODS, get_method
 
 __all__ = [
     "SearchCommand",
+    "config_flags",
+    "one_line_errors",
     "parse_options",
     "parse_search",
+    "refuse_other",
+    "without_overridden_seeds",
     "run_command",
     "use_huge_pages",
 ]
@@ -63,8 +67,8 @@ def parse_search(arguments: list[str]) -> SearchCommand:
     if method is not None and not isinstance(config.method, get_method(method).config):
         config = dataclasses.replace(config, method=get_method(method).config())
     _refuse_unknown(rest, config)
-    config = _without_overridden_seeds(rest, config)
-    with _one_line_errors():
+    config = without_overridden_seeds(rest, config)
+    with one_line_errors():
         parsed = tyro.cli(
             _Arguments,
             args=rest,
@@ -95,8 +99,8 @@ def parse_options(
     for field in dataclasses.fields(kind):  # pyrefly: ignore
         name = field.name.replace("_", "-")
         flags |= {f"--{name}", f"--no-{name}"}
-    _refuse_other(arguments, flags)
-    with _one_line_errors():
+    refuse_other(arguments, flags)
+    with one_line_errors():
         return tyro.cli(kind, args=arguments, prog=prog, description=description)
 
 
@@ -121,9 +125,7 @@ def _take(arguments: list[str], flag: str) -> tuple[list[str], str | None]:
     return arguments, None
 
 
-def _without_overridden_seeds(
-    arguments: list[str], config: SearchConfig
-) -> SearchConfig:
+def without_overridden_seeds(arguments: list[str], config: Any) -> Any:
     """``--seed`` replaces the configuration's seeds, ``--seeds`` its seed."""
     flags = {argument.split("=", 1)[0] for argument in arguments}
     if "--seeds" in flags:  # whatever stands here: the command line's come instead
@@ -133,12 +135,12 @@ def _without_overridden_seeds(
     return config
 
 
-def _flags(config: Any, prefix: str = "") -> Iterator[str]:
+def config_flags(config: Any, prefix: str = "") -> Iterator[str]:
     """Every flag that the fields of a configuration make."""
     for field in dataclasses.fields(config):
         name, value = field.name.replace("_", "-"), getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            yield from _flags(value, f"{prefix}{name}.")
+            yield from config_flags(value, f"{prefix}{name}.")
         else:
             yield f"--{prefix}{name}"
             if isinstance(value, bool):
@@ -146,10 +148,11 @@ def _flags(config: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _refuse_unknown(arguments: list[str], config: SearchConfig) -> None:
-    _refuse_other(arguments, {*_flags(config), "--run-dir", "--method"})
+    refuse_other(arguments, {*config_flags(config), "--run-dir", "--method"})
 
 
-def _refuse_other(arguments: list[str], known: set[str]) -> None:
+def refuse_other(arguments: list[str], known: set[str]) -> None:
+    """Raises a UserError for an option that is not known; it names the nearest one."""
     known = {*known, "--help", "-h"}
     for argument in arguments:
         flag = argument.split("=", 1)[0].replace("_", "-")
@@ -160,7 +163,7 @@ def _refuse_other(arguments: list[str], known: set[str]) -> None:
 
 
 @contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
     """Turns tyro's framed messages into one line."""
     printed = io.StringIO()
     try:

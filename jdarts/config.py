@@ -5,6 +5,7 @@ import importlib.util
 import math
 import types
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,24 @@ from jdarts.methods.darts import DartsConfig
 from jdarts.nets.network import COMPUTE_DTYPES
 from jdarts.spaces import get_space
 
-__all__ = ["SearchConfig", "config_names", "from_json", "load_config", "to_json"]
+__all__ = [
+    "RECIPE",
+    "SearchConfig",
+    "check_least",
+    "check_run",
+    "config_names",
+    "from_json",
+    "load_config",
+    "load_file",
+    "parse_fields",
+    "plain",
+    "settle_seeds",
+    "shipped",
+    "to_json",
+]
+
+RECIPE = "train_"
+"""How the names of configurations of trainings begin; others are of searches."""
 
 _SEED = 2
 
@@ -68,19 +86,8 @@ class SearchConfig:
           UserError: it names the field as on the command line.
         """
         get_space(self.space)
-        for field in ("channels", "layers", "epochs", "batch_size", "log_every"):
-            _check_least(field, getattr(self, field), 1)
-        self._settle_seeds()
-        if self.compute_dtype not in COMPUTE_DTYPES:
-            raise unknown_choice("--compute-dtype", self.compute_dtype, COMPUTE_DTYPES)
-        if self.steps is not None:
-            _check_least("steps", self.steps, 1)
-        if not (self.checkpoint_minutes > 0 and math.isfinite(self.checkpoint_minutes)):
-            raise UserError(
-                f"--checkpoint-minutes: {self.checkpoint_minutes}; expected more than 0"
-            )
-        if Path(self.name).name != self.name or self.name in ("", ".."):
-            raise UserError(f"--name: '{self.name}'; expected the name of a folder")
+        check_run(self)
+        settle_seeds(self, _SEED)
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
@@ -93,22 +100,47 @@ class SearchConfig:
         """The configuration of that seed alone."""
         return dataclasses.replace(self, seed=seed, seeds=None)
 
-    def _settle_seeds(self) -> None:
-        """Afterwards there is either a seed, or several seeds."""
-        if self.seeds is not None:
-            if self.seed is not None:
-                raise UserError(
-                    f"--seeds: given together with --seed {self.seed}; expected one of "
-                    "the two"
-                )
-            _check_seeds(self.seeds)
-            if len(self.seeds) == 1:  # the same as a seed
-                object.__setattr__(self, "seed", self.seeds[0])
-                object.__setattr__(self, "seeds", None)
-        elif self.seed is None:
-            object.__setattr__(self, "seed", _SEED)
-        else:
-            _check_seed("--seed", self.seed)
+
+def check_run(config: Any) -> None:
+    """Checks the fields that the configurations of all runs have.
+
+    Raises:
+      UserError: it names the field as on the command line.
+    """
+    for field in ("channels", "layers", "epochs", "batch_size", "log_every"):
+        check_least(field, getattr(config, field), 1)
+    if config.compute_dtype not in COMPUTE_DTYPES:
+        raise unknown_choice("--compute-dtype", config.compute_dtype, COMPUTE_DTYPES)
+    if config.steps is not None:
+        check_least("steps", config.steps, 1)
+    minutes = config.checkpoint_minutes
+    if not (minutes > 0 and math.isfinite(minutes)):
+        raise UserError(f"--checkpoint-minutes: {minutes}; expected more than 0")
+    if Path(config.name).name != config.name or config.name in ("", ".."):
+        raise UserError(f"--name: '{config.name}'; expected the name of a folder")
+
+
+def settle_seeds(config: Any, default: int) -> None:
+    """Afterwards there is either a seed, or several seeds.
+
+    Args:
+      config: a frozen dataclass with both fields, just being made.
+      default: the seed if neither is given.
+    """
+    if config.seeds is not None:
+        if config.seed is not None:
+            raise UserError(
+                f"--seeds: given together with --seed {config.seed}; expected one of "
+                "the two"
+            )
+        _check_seeds(config.seeds)
+        if len(config.seeds) == 1:  # the same as a seed
+            object.__setattr__(config, "seed", config.seeds[0])
+            object.__setattr__(config, "seeds", None)
+    elif config.seed is None:
+        object.__setattr__(config, "seed", default)
+    else:
+        _check_seed("--seed", config.seed)
 
 
 def _check_seeds(seeds: tuple[int, ...]) -> None:
@@ -125,14 +157,15 @@ def _check_seed(flag: str, seed: int) -> None:
         raise UserError(f"{flag}: {seed}; expected 0 to {2**32 - 1}")
 
 
-def _check_least(field: str, value: int, least: int) -> None:
+def check_least(field: str, value: int, least: int) -> None:
+    """Raises a UserError, naming the field, for a value that is too small."""
     if value < least:
         flag = field.replace("_", "-")
         raise UserError(f"--{flag}: {value}; expected a whole number >= {least}")
 
 
-def config_names() -> dict[str, Path]:
-    """The configurations that come with jdarts: name to file."""
+def shipped() -> dict[str, Path]:
+    """The configurations of all kinds that come with jdarts: name to file."""
     package = Path(__file__).resolve().parent
     # Inside the installed package, or beside it in a checkout.
     for folder in (package / "configs", package.parent / "configs"):
@@ -140,6 +173,11 @@ def config_names() -> dict[str, Path]:
             files = sorted(folder.glob("*.py"))
             return {f.stem: f for f in files if not f.stem.startswith("_")}
     return {}
+
+
+def config_names() -> dict[str, Path]:
+    """The configurations of searches that come with jdarts: name to file."""
+    return {n: file for n, file in shipped().items() if not n.startswith(RECIPE)}
 
 
 def load_config(which: str) -> SearchConfig:
@@ -152,27 +190,49 @@ def load_config(which: str) -> SearchConfig:
     Raises:
       UserError: if there is none, or it is not a configuration.
     """
-    names = config_names()
-    if which in names:
-        return _run_config_file(names[which])
-    path = Path(which)
-    if path.suffix == ".json":
+    return load_file(which, config_names(), SearchConfig, to_json, from_json)
+
+
+def load_file(
+    which: str,
+    names: dict[str, Path],
+    kind: type,
+    to_json: Callable[[Any], Any],
+    from_json: Callable[[Any, str], Any],
+) -> Any:
+    """Reads a configuration of any kind; see `load_config`.
+
+    Args:
+      which: name or file.
+      names: those that come with jdarts.
+      kind: what ``get_config()`` has to return.
+      to_json: writes it as plain data.
+      from_json: reads plain data, and checks the values' types.
+    """
+    path = names.get(which, Path(which))
+    if which not in names and path.suffix == ".json":
         return from_json(read_json(path), str(path))
-    if path.suffix == ".py":
-        if not path.is_file():
-            raise UserError(f"{path}: no such configuration file")
-        return _run_config_file(path)
-    raise unknown_choice("configuration", which, names)
+    if path.suffix != ".py":
+        raise unknown_choice("configuration", which, names)
+    if not path.is_file():
+        raise UserError(f"{path}: no such configuration file")
+    config = _run_config_file(path)
+    if not isinstance(config, kind):
+        raise UserError(
+            f"{path}: get_config() gave {type(config).__name__}, expected "
+            f"{kind.__name__}"
+        )
+    return from_json(to_json(config), str(path))
 
 
-def _run_config_file(path: Path) -> SearchConfig:
+def _run_config_file(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(f"jdarts_config_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UserError(f"{path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        config = module.get_config()
+        return module.get_config()
     except UserError:
         raise
     except Exception as error:
@@ -180,11 +240,6 @@ def _run_config_file(path: Path) -> SearchConfig:
             f"{path}: {type(error).__name__}: {error}; expected a Python file that "
             "defines get_config()"
         ) from None
-    if not isinstance(config, SearchConfig):
-        raise UserError(
-            f"{path}: get_config() gave {type(config).__name__}, expected SearchConfig"
-        )
-    return from_json(to_json(config), str(path))  # checks the values' types
 
 
 def to_json(config: SearchConfig) -> dict[str, Any]:
@@ -193,15 +248,16 @@ def to_json(config: SearchConfig) -> dict[str, Any]:
     Of ``"seed"`` and ``"seeds"`` only the one in use is there.
     """
     name = name_of(config.method)
-    data = _plain(config)
+    data = plain(config)
     del data["seeds" if config.seeds is None else "seed"]
     return data | {"method": {"name": name, **data["method"]}}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A configuration, or a part of one, as plain data for JSON."""
     if dataclasses.is_dataclass(value):
         return {
-            f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)
+            f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)
         }
     if isinstance(value, tuple):
         return list(value)
@@ -226,12 +282,22 @@ def from_json(data: Any, source: str = "configuration") -> SearchConfig:
         raise UserError(f"{source}: method: found {method!r}, expected a JSON object")
     settings = dict(method)
     row = get_method(str(settings.pop("name", "darts")))
-    parsed = _parse(row.config, settings, f"{source}: method")
-    return _parse(SearchConfig, rest, source, method=parsed)
+    parsed = parse_fields(row.config, settings, f"{source}: method")
+    return parse_fields(SearchConfig, rest, source, method=parsed)
 
 
-def _parse(kind: Any, data: Any, where: str, **given: Any) -> Any:
-    """A dataclass from a JSON object, checked field by field."""
+def parse_fields(kind: Any, data: Any, where: str, **given: Any) -> Any:
+    """A dataclass from a JSON object, checked field by field.
+
+    Args:
+      kind: the dataclass.
+      data: the object.
+      where: of it, for errors.
+      **given: further fields.
+
+    Raises:
+      UserError: for an unknown field, or a value of the wrong type.
+    """
     if not isinstance(data, dict):
         raise UserError(f"{where}: found {data!r}, expected a JSON object")
     hints = typing.get_type_hints(kind)
@@ -246,7 +312,7 @@ def _parse_value(hint: Any, value: Any, where: str) -> Any:
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for option in options:
         if dataclasses.is_dataclass(option):
-            return _parse(option, value, where)
+            return parse_fields(option, value, where)
         if option is type(None) and value is None:
             return None
         if option is Path and isinstance(value, str):

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / "jdarts"
 ORDER = [
     {"__init__"},
     {"search", "train", "report", "cost", "compare"},
+    {"comparisons"},
     {"cli", "reports"},
     {"loops"},
     {"config"},

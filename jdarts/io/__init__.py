@@ -7,7 +7,7 @@ from jdarts.io.files import read_json, write_atomic, write_json
 from jdarts.io.genotypes import GenotypeLog, load_genotype
 from jdarts.io.metrics import MetricsLog, read_metrics
 from jdarts.io.progress import Progress
-from jdarts.io.run_folder import RunFolder
+from jdarts.io.run_folder import RunFolder, hold
 from jdarts.io.timing import Timing
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "cell_dot",
     "cell_svg",
     "cell_text",
+    "hold",
     "load_genotype",
     "read_json",
     "read_metrics",

@@ -6,14 +6,14 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from jdarts.errors import UserError
 from jdarts.io.files import cannot, read_json, write_atomic, write_json
 
-__all__ = ["PART_FILE", "RunFolder"]
+__all__ = ["PART_FILE", "RunFolder", "hold"]
 
 _log = logging.getLogger("jdarts")
 _LOCK = ".lock"
@@ -140,18 +140,44 @@ class RunFolder:
         return self.path / "summary.txt"
 
     @property
+    def result(self) -> Path:
+        """The result of a training, see `jdarts.loops.train_record`."""
+        return self.path / "result.json"
+
+    @property
     def report(self) -> Path:
         """Everything about the run on one page."""
         return self.path / "report.html"
 
     def remove_results(self) -> None:
         """Removes summary, report and drawings of a shorter run that now goes on."""
-        for file in (self.summary, self.report, *self.path.glob("cell_*.*")):
+        for file in (
+            self.summary,
+            self.result,
+            self.report,
+            *self.path.glob("cell_*.*"),
+        ):
             file.unlink(missing_ok=True)
 
     def drawing(self, kind: str) -> Path:
         """The drawing of the derived cell of that type."""
         return self.path / f"cell_{kind}.svg"
+
+
+@contextlib.contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Keeps others from writing the folder of a run meanwhile.
+
+    Raises:
+      UserError: if there is no such folder, or another process writes it.
+    """
+    if not path.is_dir():
+        raise UserError(f"{path}: no such folder; expected the folder of a run")
+    lock = _acquire(path)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _create(path: Path) -> list[Path]:

@@ -23,9 +23,16 @@ from jdarts.data import (
 from jdarts.methods import SearchBatches, SearchMethod, SearchState
 from jdarts.problem import Evaluation
 from jdarts.sharding import shard_batch
-from jdarts.types import Batch, Metrics
+from jdarts.types import Batch, Metrics, PyTree
 
-__all__ = ["MAX_STEPS", "DeviceData", "make_chunk", "make_evaluation"]
+__all__ = [
+    "MAX_STEPS",
+    "DeviceData",
+    "default_dtype",
+    "make_chunk",
+    "make_evaluation",
+    "repeat",
+]
 
 MAX_STEPS = 256
 """The largest number of steps in one chunk: the length of the metrics' buffer."""
@@ -85,12 +92,15 @@ def make_chunk(
             jax.random.fold_in(train_key, step),
             data.images[train.reshape(-1)],
             spec,
-            _dtype(),
+            default_dtype(),
         )
         images = images.reshape(*train.shape, *images.shape[1:])
         valid = random_batch(draw_key, step, data.valid, batch_size)
         valid_images = augment(
-            jax.random.fold_in(valid_key, step), data.images[valid], spec, _dtype()
+            jax.random.fold_in(valid_key, step),
+            data.images[valid],
+            spec,
+            default_dtype(),
         )
         return SearchBatches(
             train=shard_batch(Batch(images, data.labels[train]), mesh, axis=1),
@@ -108,19 +118,34 @@ def make_chunk(
             found = batches(batch_key, state.step, permutation, data)
             return search_step(step_key, state, found)
 
-        def body(
-            i: jax.Array, carry: tuple[SearchState, Metrics]
-        ) -> tuple[SearchState, Metrics]:
-            state, metrics = one(carry[0])
-            log = {name: carry[1][name].at[i].set(metrics[name]) for name in metrics}
-            return state, log
-
-        _, metrics = jax.eval_shape(one, state)
-        log = {n: jnp.zeros((MAX_STEPS, *m.shape), m.dtype) for n, m in metrics.items()}
-        # A loop of unknown length: one compilation serves chunks of every size.
-        return lax.fori_loop(0, count, body, (state, log))
+        return repeat(one, state, count)
 
     return chunk
+
+
+def repeat(
+    one: Callable[[PyTree], tuple[PyTree, Metrics]], state: PyTree, count: jax.Array
+) -> tuple[PyTree, Metrics]:
+    """Does a step `count` times, and keeps the metrics of each.
+
+    Args:
+      one: ``one(state) -> (state, metrics)``.
+      state: the first state.
+      count: 1 to MAX_STEPS, not known at compile time.
+
+    Returns:
+      The last state, and metrics ``[MAX_STEPS]``, of which the first `count` hold.
+    """
+
+    def body(i: jax.Array, carry: tuple[PyTree, Metrics]) -> tuple[PyTree, Metrics]:
+        state, metrics = one(carry[0])
+        log = {name: carry[1][name].at[i].set(metrics[name]) for name in metrics}
+        return state, log
+
+    _, metrics = jax.eval_shape(one, state)
+    log = {n: jnp.zeros((MAX_STEPS, *m.shape), m.dtype) for n, m in metrics.items()}
+    # A loop of unknown length: one compilation serves chunks of every size.
+    return lax.fori_loop(0, count, body, (state, log))
 
 
 def make_evaluation(
@@ -143,7 +168,7 @@ def make_evaluation(
         total = data.valid.shape[0]
         places = number * batch_size + jnp.arange(batch_size)
         indices = data.valid[jnp.minimum(places, total - 1)]
-        images = normalise(data.images[indices], spec, _dtype())
+        images = normalise(data.images[indices], spec, default_dtype())
         batch = shard_batch(Batch(images, data.labels[indices]), mesh)
         return method.evaluate(state, batch, (places < total).astype(images.dtype))
 
@@ -153,12 +178,12 @@ def make_evaluation(
         def body(i: jax.Array, sums: Evaluation) -> Evaluation:
             return jax.tree.map(jnp.add, sums, one(state, data, start + i))
 
-        zero = jnp.zeros((), _dtype())
+        zero = jnp.zeros((), default_dtype())
         return lax.fori_loop(0, count, body, Evaluation(zero, zero, zero))
 
     return evaluation
 
 
-def _dtype() -> jnp.dtype:
+def default_dtype() -> jnp.dtype:
     """float32, or float64 where the user has enabled it."""
     return jnp.result_type(float)

@@ -1,5 +1,6 @@
-"""What the search of one seed writes down as it goes on."""
+"""What the run of one seed writes down as it goes on."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,75 @@ from jdarts.problem import Evaluation
 from jdarts.spaces import Genotype
 from jdarts.types import Arch
 
-__all__ = ["SeedRecord", "plain_arch", "skip_counts"]
-
-_AVERAGED = ("train_loss", "train_accuracy", "valid_loss")
+__all__ = ["Record", "SeedRecord", "plain_arch", "skip_counts"]
 
 
-class SeedRecord:
-    """The metrics, architecture and genotypes of one seed, in its folder.
+class Record:
+    """The metrics of one seed, in its folder.
 
     Attributes:
       seed: the seed.
       folder: where they are written.
+    """
+
+    def __init__(self, seed: int, folder: RunFolder, averaged: Sequence[str]) -> None:
+        """Opens the file, which may or may not exist.
+
+        Args:
+          seed: the seed.
+          folder: its folder.
+          averaged: metrics of a step that an epoch has means of.
+
+        Raises:
+          UserError: if it is there and not usable.
+        """
+        self.seed, self.folder = seed, folder
+        self.metrics = MetricsLog(folder.metrics)
+        self._averaged = averaged
+        self._sums: dict[str, float] = {}  # over the epoch
+
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint has to keep of it: plain data."""
+        return {"sums": self._sums}
+
+    def restore(self, meta: dict[str, Any]) -> None:
+        """Takes what `meta` returned."""
+        self._sums = meta["sums"]
+
+    def rewind(self, step: int) -> None:
+        """Drops the rows after a step."""
+        self.metrics.truncate_after(step)
+
+    def reopen(self, epoch: int, step: int) -> None:
+        """The run goes on: drops results, and what was found after a whole epoch.
+
+        Args:
+          epoch: the last whole epoch.
+          step: the step at its end.
+        """
+        self.folder.remove_results()
+
+    def add_step(self, step: int, values: dict[str, float], log: bool) -> None:
+        """Counts a step's metrics into the epoch's; `log`: writes them down, too."""
+        for name in self._averaged:
+            self._sums[name] = self._sums.get(name, 0.0) + values[name]
+        self._sums["steps"] = self._sums.get("steps", 0) + 1
+        if log:
+            self.metrics.append({"kind": "step", "step": step, **values})
+
+    def epoch_means(self, whole: bool) -> dict[str, float]:
+        """The means over the epoch's steps; a whole epoch's sums begin anew."""
+        steps = self._sums["steps"]
+        means = {f"epoch_{name}": self._sums[name] / steps for name in self._averaged}
+        if whole:
+            self._sums = {}
+        return means
+
+
+class SeedRecord(Record):
+    """The metrics, architecture and genotypes of the search of one seed.
+
+    Attributes:
       majority: accuracy of always answering the validation half's most frequent class.
       genotypes: the genotypes.
       accuracy: of the supernet when it was measured last, in [0, 1].
@@ -31,43 +90,27 @@ class SeedRecord:
         Raises:
           UserError: if they are there and not usable.
         """
-        self.seed, self.folder, self.majority = seed, folder, majority
+        super().__init__(seed, folder, ("train_loss", "train_accuracy", "valid_loss"))
+        self.majority = majority
         self.genotypes = GenotypeLog(folder.genotype)
         self.accuracy: float | None = None
-        self._metrics, self._arch = MetricsLog(folder.metrics), MetricsLog(folder.arch)
-        self._sums: dict[str, float] = {}  # over the epoch, for its means
+        self._arch = MetricsLog(folder.arch)
 
     def meta(self) -> dict[str, Any]:
-        """What a checkpoint has to keep of it: plain data."""
-        return {"sums": self._sums, "accuracy": self.accuracy}
+        return super().meta() | {"accuracy": self.accuracy}
 
     def restore(self, meta: dict[str, Any]) -> None:
-        """Takes what `meta` returned."""
-        self._sums, self.accuracy = meta["sums"], meta["accuracy"]
+        super().restore(meta)
+        self.accuracy = meta["accuracy"]
 
     def rewind(self, step: int) -> None:
-        """Drops the rows after a step."""
-        self._metrics.truncate_after(step)
+        super().rewind(step)
         self._arch.truncate_after(step)
 
     def reopen(self, epoch: int, step: int) -> None:
-        """The search goes on: drops results, and what was found after a whole epoch.
-
-        Args:
-          epoch: the last whole epoch.
-          step: the step at its end.
-        """
-        self.folder.remove_results()
+        super().reopen(epoch, step)
         self.genotypes.truncate_after(epoch)
         self._arch.truncate_after(step)
-
-    def add_step(self, step: int, values: dict[str, float], log: bool) -> None:
-        """Counts a step's metrics into the epoch's; `log`: writes them down, too."""
-        for name in _AVERAGED:
-            self._sums[name] = self._sums.get(name, 0.0) + values[name]
-        self._sums["steps"] = self._sums.get("steps", 0) + 1
-        if log:
-            self._metrics.append({"kind": "step", "step": step, **values})
 
     def end_epoch(
         self,
@@ -91,10 +134,7 @@ class SeedRecord:
         Returns:
           The row of metrics.
         """
-        steps, count = self._sums["steps"], float(found.count)
-        row = {f"epoch_{name}": self._sums[name] / steps for name in _AVERAGED}
-        if whole:
-            self._sums = {}
+        row, count = self.epoch_means(whole), float(found.count)
         self.accuracy = float(found.correct) / count
         row |= {
             "supernet_loss": float(found.loss) / count,
@@ -103,7 +143,7 @@ class SeedRecord:
         }
         row |= {f"skips_{kind}": n for kind, n in skip_counts(genotype).items()}
         kind = "epoch" if whole else "stop"
-        self._metrics.append({"kind": kind, "step": step, "epoch": epoch, **row})
+        self.metrics.append({"kind": kind, "step": step, "epoch": epoch, **row})
         self._arch.append({"kind": kind, "step": step, "epoch": epoch, **arch})
         self.genotypes.record(epoch, genotype)
         return row

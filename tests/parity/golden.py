@@ -140,6 +140,10 @@ OTHER = {
     "conv": ("pointwise", DENSE),
     "conv_a": ("pointwise_even", DENSE),
     "conv_b": ("pointwise_odd", DENSE),
+    "dense": (
+        "dense",
+        CONV,
+    ),  # `conv` in the files, of an op that is a dense convolution
     "conv_row": ("row", _ROW),
     "conv_col": ("column", _COLUMN),
 }

@@ -1,0 +1,19 @@
+"""Training on CIFAR-10 as published.
+
+Reproduces: Liu, Simonyan, Yang, 'DARTS', ICLR 2019, section 3.2.1 and appendix A.2,
+with the settings of the authors' code: 20 cells, 36 channels, 600 epochs, batch 96,
+auxiliary classifier 0.4, drop path up to 0.2, cutout 16. Unlike their loader, the
+incomplete last batch of an epoch is dropped. PC-DARTS and P-DARTS differ by
+--drop-path 0.3.
+Expected: test error of DARTS_V1 3.00 +- 0.14 %, of DARTS_V2 2.76 +- 0.09 % (the
+paper's 10 trainings each), of PC_DARTS_cifar 2.57 +- 0.07 % (its README).
+Takes: the authors' code, 1.5 GPU days.
+Command: python -m jdarts.train DARTS_V2 train_cifar10 --data.dir DIR
+"""
+
+from jdarts.data import DataConfig
+from jdarts.train_config import TrainConfig
+
+
+def get_config() -> TrainConfig:
+    return TrainConfig(name="train_cifar10", data=DataConfig(name="cifar10", cutout=16))

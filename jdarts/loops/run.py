@@ -1,0 +1,315 @@
+"""How a run proceeds: compiled chunks of steps, checkpoints, records, stopping.
+
+What searches and trainings share. Both do the same for one seed as for several: what is
+each seed's own is a list here, with one entry or more.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jdarts import compile, tree
+from jdarts.errors import RunError, UserError
+from jdarts.io import Checkpoints, Progress, RunFolder, Timing
+from jdarts.loops.chunk import MAX_STEPS
+from jdarts.loops.record import Record
+from jdarts.loops.stop import StopRequest
+from jdarts.types import PyTree
+
+__all__ = ["Run"]
+
+_CHUNK_SECONDS = 2.0  # between two reports; a signal waits as long, or for one step
+
+
+class Run:
+    """One run: what its steps share. Subclasses fill in what is marked so.
+
+    Attributes:
+      task: subclass: what it is, for the progress bar.
+      program_names: subclass: of the two compiled programs: steps, evaluation.
+      shown: subclass: metrics of a step to show, with their short names.
+      advice: subclass: options that may help where numbers are not finite.
+      config: the configuration; `steps`, `epochs`, `batch_size`, `log_every` and
+        `checkpoint_minutes` are read here.
+      start: what it starts from: `state`, `key`, `data`, `steps_per_epoch`,
+        `valid_count`, `seeds` and `seconds` are read here.
+      folder: the run's folder.
+      records: one a seed.
+      say: prints one line.
+      state: the state after `step` steps.
+      evaluated: the step at which the accuracies were measured last.
+    """
+
+    task = ""
+    program_names = ("", "")
+    shown: dict[str, str] = {}  # noqa: RUF012 (never changed)
+    advice = ""
+
+    def __init__(
+        self,
+        config: Any,
+        start: Any,
+        folder: RunFolder,
+        records: Sequence[Record],
+        say: Callable[[str], None],
+    ) -> None:
+        self.config, self.start, self.folder, self.say = config, start, folder, say
+        self.records, self.state = records, start.state
+        self.last_step = config.steps or config.epochs * start.steps_per_epoch
+        self.timing = Timing(folder.timing)
+        self.step = 0
+        self.evaluated = -1
+        self._saved = time.monotonic()
+        self._finite = jax.jit(start.seeds.map(tree.all_finite, (True,)))
+
+    def functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """Subclass: the functions to compile: ``chunk(key, state, data, count)`` and
+        ``evaluation(state, data, start, count)``; see `jdarts.loops.chunk`."""
+        raise NotImplementedError
+
+    def weights(self) -> PyTree:
+        """Subclass: the part of the state that has to be finite."""
+        raise NotImplementedError
+
+    def end_epoch(self, epoch: int, whole: bool) -> str:
+        """Subclass: evaluates and writes down; also where the run ends inside an epoch.
+
+        Returns:
+          The line to print.
+        """
+        raise NotImplementedError
+
+    # --- compiling ---
+
+    def compile(self) -> None:
+        """Compiles both programs and says what it cost."""
+        s, seeds = self.start, self.start.seeds
+        self.timing.start(**s.seconds)
+        if len(self.records) > 1:
+            count, devices = len(self.records), seeds.mesh.size
+            self.say(
+                f"{count} seeds at once: {count // devices} on each of {devices} "
+                f"devices (of {jax.device_count()})"
+            )
+        chunk, evaluation = self.functions()
+        self._number = lambda n: jax.device_put(np.int32(n), seeds.shared)
+        number = self._number(1)
+        self._chunk = compile.compile_timed(
+            chunk,
+            s.key,
+            s.state,
+            s.data,
+            number,
+            donate_argnums=1,
+            out_shardings=seeds.own,
+        )
+        self._evaluation = compile.compile_timed(
+            evaluation,
+            s.state,
+            s.data,
+            number,
+            number,
+            out_shardings=seeds.own,
+        )
+        made = self._chunk, self._evaluation
+        for name, program in zip(self.program_names, made, strict=True):
+            memory = program.temp_bytes
+            self.timing.compiled(name, program)
+            self.say(
+                f"compiled {name}: trace {program.trace_seconds:.1f} s, compile "
+                f"{program.compile_seconds:.1f} s"
+                + (f", memory {memory / 2**20:.0f} MiB" if memory else "")
+            )
+
+    # --- resuming and saving ---
+
+    def resume(self, checkpoints: Checkpoints) -> None:
+        """Takes the newest checkpoint, if there is one, and drops what came later."""
+        restored = checkpoints.restore(abstract(self.start.state))
+        if restored is not None:
+            self.state, self.step = restored.state, restored.step
+            self._take(restored.meta)
+            self.say(f"resuming {self.folder.path} at step {self.step}")
+        if self.step > self.last_step:
+            raise UserError(
+                f"--steps: {self.last_step}; {self.folder.path} is already at step "
+                f"{self.step}; expected at least that"
+            )
+        self.timing.rewind(self.step)
+        for record in self.records:
+            record.rewind(self.step)
+        if not self.finished:
+            self.folder.remove_results()
+            per_epoch = self.start.steps_per_epoch
+            epoch = self.step // per_epoch
+            for record in self.records:
+                record.reopen(epoch, epoch * per_epoch)
+
+    def save(self, checkpoints: Checkpoints) -> None:
+        """Begins to write a checkpoint.
+
+        Raises:
+          RunError: if the weights are not finite.
+        """
+        finite = self.start.seeds.each(self._finite(self.weights()))
+        if not all(finite):
+            bad = self.records[finite.index(False)]
+            raise self._not_finite(bad, f"after step {self.step} (in the weights)")
+        with self.timing.part("checkpoint"):
+            checkpoints.save(self.step, self.state, self._meta())
+        self.timing.saved(self.step, -(-self.step // self.start.steps_per_epoch))
+        self._saved = time.monotonic()
+
+    def _meta(self) -> dict[str, Any]:
+        seeds = [record.meta() for record in self.records]
+        return {"evaluated": self.evaluated} | (
+            {"seeds": seeds} if len(seeds) > 1 else seeds[0]
+        )
+
+    def _take(self, meta: dict[str, Any]) -> None:
+        self.evaluated = meta["evaluated"]
+        for record, own in zip(self.records, meta.get("seeds", [meta]), strict=True):
+            record.restore(own)
+
+    # --- stepping ---
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done."""
+        return self.step >= self.last_step
+
+    def proceed(self) -> StopRequest:
+        """Does all that is left, from the folder's last checkpoint on.
+
+        Returns:
+          Which signal stopped it before its end, if one did.
+
+        Raises:
+          UserError: if what the folder holds is not usable, or it cannot be written.
+          RunError: if a loss is not finite.
+        """
+        stop = StopRequest()
+        with Checkpoints(self.folder.checkpoints) as checkpoints:
+            self.resume(checkpoints)
+            if self.evaluated < self.last_step:
+                self.compile()
+                with (
+                    stop
+                ):  # before this there is nothing to save: a signal acts at once
+                    self.run(checkpoints, stop)
+                    checkpoints.wait()
+        return stop
+
+    def run(self, checkpoints: Checkpoints, stop: StopRequest) -> None:
+        """Does the steps that are left, until a signal comes."""
+        per_epoch = self.start.steps_per_epoch
+        self._saved, length = time.monotonic(), 1
+        if self.finished:  # stopped by a signal just where it now has to end
+            self._end_epoch(self.say)
+            self.save(checkpoints)
+        with Progress(self.task, self.last_step, self.step) as progress:
+            while not self.finished and stop.signal is None:
+                epoch_end = (self.step // per_epoch + 1) * per_epoch
+                count = min(length, epoch_end - self.step, self.last_step - self.step)
+                length = self._advance(count, progress)
+                if self.step == epoch_end or self.finished:
+                    self._end_epoch(progress.print)
+                    self.save(checkpoints)
+                elif self._due():
+                    self.save(checkpoints)
+        if stop.signal is not None:
+            self.save(checkpoints)
+
+    def _due(self) -> bool:
+        minutes = (time.monotonic() - self._saved) / 60
+        return minutes >= self.config.checkpoint_minutes
+
+    def _advance(self, count: int, progress: Progress) -> int:
+        """Does `count` steps; returns how many the next chunk should have."""
+        start = time.monotonic()
+        with self.timing.part("steps"):
+            self.state, device_log = self._chunk.call(
+                self.start.key, self.state, self.start.data, self._number(count)
+            )
+            logs = self.start.seeds.each(device_log)
+        seconds = time.monotonic() - start
+        with self.timing.part("record"):
+            self._write_down(count, logs)
+        last = {
+            short: np.mean([log[name][count - 1] for log in logs])
+            for name, short in self.shown.items()
+        }
+        text = "  ".join(f"{short} {value:.4f}" for short, value in last.items())
+        epoch = (self.step - 1) // self.start.steps_per_epoch + 1
+        progress.update(
+            self.step, f"{self.means}{text}", f"epoch {epoch}/{self.config.epochs}"
+        )
+        fitting = round(count * _CHUNK_SECONDS / max(seconds, 1e-3))
+        return int(np.clip(fitting, 1, min(2 * count, MAX_STEPS)))
+
+    def _write_down(self, count: int, logs: list[dict[str, np.ndarray]]) -> None:
+        """Each seed's metrics of `count` steps, up to the first that is not finite."""
+        finite = np.array(  # [seeds, count]
+            [np.isfinite([v[:count] for v in log.values()]).all(axis=0) for log in logs]
+        )
+        good = count if finite.all() else int(np.argmin(finite.all(axis=0)))
+        for i in range(good):
+            self.step += 1
+            for record, log in zip(self.records, logs, strict=True):
+                values = {name: float(log[name][i]) for name in log}
+                record.add_step(
+                    self.step, values, log=self.step % self.config.log_every == 0
+                )
+        if good < count:
+            bad = int(np.argmin(finite[:, good]))
+            log = sorted(logs[bad].items())
+            values = ", ".join(f"{name} {v[good]:g}" for name, v in log)
+            where = f"at step {self.step + 1} ({values})"
+            raise self._not_finite(self.records[bad], where)
+
+    @property
+    def means(self) -> str:
+        """Goes before figures that are means over the seeds."""
+        count = len(self.records)
+        return f"means of {count} seeds: " if count > 1 else ""
+
+    def _not_finite(self, record: Record, where: str) -> RunError:
+        who, other = "", ""
+        if len(self.records) > 1:
+            who, other = f"seed {record.seed} ", ", or without that seed,"
+        return RunError(
+            f"{self.folder.path}: {who}not finite {where}; checkpoints of earlier "
+            f"steps are kept; a new run with lower learning rates ({self.advice})"
+            f"{other} may help"
+        )
+
+    def _end_epoch(self, say: Callable[[str], None]) -> None:
+        per_epoch = self.start.steps_per_epoch
+        epoch, whole = -(-self.step // per_epoch), self.step % per_epoch == 0
+        line = self.end_epoch(epoch, whole)
+        self.evaluated = self.step
+        say(f"epoch {epoch}/{self.config.epochs}: {self.means}{line}")
+
+    def evaluate(self) -> list[Any]:
+        """Each seed's sums over the images to evaluate on, a few batches at a time."""
+        total = -(-self.start.valid_count // self.config.batch_size)
+        sums = None
+        for start in range(0, total, MAX_STEPS):
+            count = min(MAX_STEPS, total - start)
+            part = self._evaluation.call(
+                self.state, self.start.data, self._number(start), self._number(count)
+            )
+            part = jax.device_get(part)
+            sums = part if sums is None else jax.tree.map(np.add, sums, part)
+        assert sums is not None  # there are images
+        return self.start.seeds.each(sums)
+
+
+def abstract(state: PyTree) -> PyTree:
+    """What a checkpoint of such a state is restored into."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+    )

@@ -1,0 +1,169 @@
+"""How a training proceeds: evaluation after every epoch, last and best."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jdarts import compile
+from jdarts.errors import UserError
+from jdarts.io import Checkpoints, GenotypeLog, RunFolder
+from jdarts.loops.run import Run, abstract
+from jdarts.loops.train_record import EpochScore, TrainRecord, TrainResult
+from jdarts.loops.train_setup import TrainSetup, train_programs, train_setup
+from jdarts.train_config import TrainConfig, recipe_to_json
+from jdarts.types import PyTree
+
+__all__ = ["TrainSetup", "evaluate_checkpoint", "run_training", "train_setup"]
+
+
+class _Training(Run):
+    """The run of a training."""
+
+    task = "train"
+    program_names = ("training step", "evaluation")
+    shown = {"train_loss": "loss", "train_accuracy": "accuracy"}  # noqa: RUF012
+    advice = "--optimizer.lr"
+    records: list[TrainRecord]
+
+    def functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        return train_programs(self.config, self.start)
+
+    def weights(self) -> PyTree:
+        return self.state.w
+
+    def end_epoch(self, epoch: int, whole: bool) -> str:
+        """Evaluates."""
+        with self.timing.part("evaluation"):
+            found = self.evaluate()
+        with self.timing.part("record"):
+            rows = [
+                record.end_epoch(self.step, epoch, whole, sums)
+                for record, sums in zip(self.records, found, strict=True)
+            ]
+        means = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
+        part = self.config.evaluate_on
+        return (
+            f"train loss {means['epoch_train_loss']:.4f}, "
+            f"{part} loss {means[f'{part}_loss']:.4f}, "
+            f"{part} accuracy {100 * means[f'{part}_accuracy']:.2f} %"
+        )
+
+
+def run_training(
+    config: TrainConfig,
+    start: TrainSetup,
+    folder: RunFolder,
+    say: Callable[[str], None] = lambda line: print(line, flush=True),
+) -> tuple[list[TrainResult], int]:
+    """Trains, from the folder's last checkpoint on if it has one.
+
+    Args:
+      config: the configuration that the folder was opened with.
+      start: what `train_setup` made of it: before the folder is opened, so that wrong
+        data or settings leave no folder behind.
+      folder: where everything is written; with several seeds, what is a seed's own goes
+        to a folder of its own in it.
+      say: prints one line.
+
+    Returns:
+      One result a seed, and the exit status of the signal that stopped the training
+      before its end: then there are no results. 0 if it came to its end.
+
+    Raises:
+      UserError: if what the folder holds is not usable, or it cannot be written.
+      RunError: if a loss is not finite.
+    """
+    records = _records(config, start, folder)
+    for record in records:
+        genotypes = GenotypeLog(record.folder.genotype)
+        if genotypes.final != start.genotype:
+            genotypes.finish(start.genotype)
+    training = _Training(config, start, folder, records, say)
+    stop = training.proceed()
+    if stop.signal is not None:
+        return [], stop.exit_status
+    majorities = _majorities(config, start)
+    results = [
+        _result(config, start, record, training.step, majority)
+        for record, majority in zip(records, majorities, strict=True)
+    ]
+    return results, 0
+
+
+def evaluate_checkpoint(
+    config: TrainConfig, start: TrainSetup, folder: Path
+) -> list[EpochScore]:
+    """What the networks of the newest checkpoint are worth, one a seed.
+
+    Args:
+      config: the configuration; its data may be others than those trained on.
+      start: what `train_setup` made of it.
+      folder: the folder of the checkpoints.
+
+    Raises:
+      UserError: if there is no checkpoint, or it is of another network.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected one of checkpoints")
+    with Checkpoints(folder) as checkpoints:
+        restored = checkpoints.restore(abstract(start.state))
+    if restored is None:
+        raise UserError(f"{folder}: holds no checkpoint; expected one of a training")
+    _, evaluation = train_programs(config, start)
+    seeds, total = start.seeds, -(-start.valid_count // config.batch_size)
+    run = compile.jit(evaluation, out_shardings=seeds.own)
+    number = lambda n: jax.device_put(np.int32(n), seeds.shared)  # noqa: E731
+    found = run(restored.state, start.data, number(0), number(total))
+    epoch = -(-restored.step // start.steps_per_epoch)
+    return [EpochScore.of(epoch, sums) for sums in seeds.each(found)]
+
+
+def _records(
+    config: TrainConfig, start: TrainSetup, folder: RunFolder
+) -> list[TrainRecord]:
+    """One a seed: in the run's folder, or of several in a folder each."""
+    folders = [folder]
+    if config.seeds is not None:
+        folders = [
+            folder.part(
+                f"seed_{seed}", recipe_to_json(config.with_seed(seed), start.genotype)
+            )
+            for seed in config.seeds
+        ]
+    return [
+        TrainRecord(seed, own, config.evaluate_on)
+        for seed, own in zip(config.all_seeds, folders, strict=True)
+    ]
+
+
+def _result(
+    config: TrainConfig,
+    start: TrainSetup,
+    record: TrainRecord,
+    steps: int,
+    majority: float,
+) -> TrainResult:
+    assert record.last is not None and record.best is not None  # it has ended
+    return TrainResult(
+        name=config.name,
+        seed=record.seed,
+        genotype=start.genotype,
+        parameters=start.parameters,
+        evaluated_on=config.evaluate_on,
+        images=start.valid_count,
+        majority=majority,
+        steps=steps,
+        last=record.last,
+        best=record.best,
+    )
+
+
+def _majorities(config: TrainConfig, start: TrainSetup) -> list[float]:
+    """Each seed's baseline: always the most frequent class."""
+    images = start.images
+    labels = images.test_labels if config.evaluate_on == "test" else images.train_labels
+    held = [labels[indices] for indices in start.seeds.each(start.data.held)]
+    return [float(np.bincount(own).max() / len(own)) for own in held]

@@ -1,0 +1,189 @@
+"""What the training of one seed writes down, and how its result is read.
+
+``result.json`` in the folder of a training of one seed (and in each ``seed_N``)::
+
+    {
+      "kind": "train",
+      "name": "train_digits",            the run's name
+      "seed": 0,
+      "genotype": {...},                 as `Genotype.to_json`
+      "parameters": 123456,              weights, without the auxiliary classifier
+      "evaluated_on": "test",            or "valid"
+      "images": 360,                     that were evaluated on
+      "majority": 0.1,                   accuracy of always the most frequent class
+      "steps": 330,
+      "last": {"epoch": 15, "loss": 0.1, "top1": 0.97, "top5": 1.0},
+      "best": {"epoch": 12, ...}         the epoch with the highest top1: the first one
+    }
+
+Losses are in nats, accuracies in [0, 1]. ``last`` is the result; ``best`` was chosen by
+the same images that it is measured on, so it is optimistic. In the folder of a training
+of several seeds ``result.json`` is ``{"kind": "train", "name": ..., "runs": [RESULT,
+...]}``. `read_results` reads both.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from jdarts.errors import UserError
+from jdarts.io import RunFolder, read_json
+from jdarts.loops.record import Record
+from jdarts.spaces import Genotype
+from jdarts.training import Scores
+
+__all__ = ["EpochScore", "TrainRecord", "TrainResult", "read_results", "results_json"]
+
+KIND = "train"
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochScore:
+    """What a network was worth after an epoch, on the images that it is evaluated on.
+
+    Attributes:
+      epoch: from 1.
+      loss: mean cross-entropy, in nats.
+      top1: share of images whose class has the highest logit, in [0, 1].
+      top5: share of those whose class is among the five highest.
+    """
+
+    epoch: int
+    loss: float
+    top1: float
+    top5: float
+
+    @classmethod
+    def of(cls, epoch: int, sums: Scores) -> "EpochScore":
+        """From sums over the images."""
+        count = float(sums.count)
+        shares = (float(s) / count for s in (sums.loss, sums.correct, sums.correct5))
+        return cls(epoch, *shares)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """How the training of a seed ended; see the module for the fields' meaning."""
+
+    name: str
+    seed: int
+    genotype: Genotype
+    parameters: int
+    evaluated_on: str
+    images: int
+    majority: float
+    steps: int
+    last: EpochScore
+    best: EpochScore
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as in ``result.json``."""
+        data = {"kind": KIND, **dataclasses.asdict(self)}
+        return data | {"genotype": self.genotype.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Any, source: str) -> "TrainResult":
+        """Reads what `to_json` wrote.
+
+        Raises:
+          UserError: if it is not that.
+        """
+        try:
+            fields = {k: v for k, v in data.items() if k != "kind"}
+            genotype = Genotype.from_json(fields["genotype"], source)
+            scores = {k: EpochScore(**fields[k]) for k in ("last", "best")}
+            return cls(**fields | {"genotype": genotype} | scores)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{source}: not the result of a training "
+                f"({type(error).__name__}: {error}); expected what jdarts.train wrote"
+            ) from None
+
+
+def results_json(name: str, results: list[TrainResult]) -> dict[str, Any]:
+    """Plain data of one seed or several, as in ``result.json``."""
+    if len(results) == 1:
+        return results[0].to_json()
+    return {"kind": KIND, "name": name, "runs": [r.to_json() for r in results]}
+
+
+def read_results(folder: Path) -> list[TrainResult]:
+    """The results of a finished training, one a seed.
+
+    Args:
+      folder: of the run, or of one seed of several.
+
+    Raises:
+      UserError: if there are none.
+    """
+    file = folder / "result.json"
+    if not file.is_file():
+        raise UserError(
+            f"{folder}: holds no {file.name}; expected the folder of a finished "
+            "training"
+        )
+    data = read_json(file)
+    rows = data.get("runs", [data]) if isinstance(data, dict) else [data]
+    return [TrainResult.from_json(row, str(file)) for row in rows]
+
+
+class TrainRecord(Record):
+    """The metrics of the training of one seed.
+
+    Attributes:
+      part: what is evaluated on, as metrics are named.
+      last: the newest score.
+      best: the first of those with the highest top1.
+    """
+
+    def __init__(self, seed: int, folder: RunFolder, part: str) -> None:
+        """Opens the file, which may or may not exist.
+
+        Raises:
+          UserError: if it is there and not usable.
+        """
+        super().__init__(seed, folder, ("train_loss", "train_accuracy"))
+        self.part = part
+        self.last: EpochScore | None = None
+        self.best: EpochScore | None = None
+
+    def meta(self) -> dict[str, Any]:
+        scores = {"last": self.last, "best": self.best}
+        return super().meta() | {
+            name: None if score is None else dataclasses.asdict(score)
+            for name, score in scores.items()
+        }
+
+    def restore(self, meta: dict[str, Any]) -> None:
+        super().restore(meta)
+        self.last, self.best = (
+            None if meta[name] is None else EpochScore(**meta[name])
+            for name in ("last", "best")
+        )
+
+    def end_epoch(
+        self, step: int, epoch: int, whole: bool, found: Scores
+    ) -> dict[str, float]:
+        """Writes down an epoch.
+
+        Args:
+          step: steps done.
+          epoch: its number, from 1.
+          whole: False if the training ends inside it.
+          found: sums over the images of the evaluation.
+
+        Returns:
+          The row of metrics.
+        """
+        self.last = score = EpochScore.of(epoch, found)
+        if self.best is None or score.top1 > self.best.top1:
+            self.best = score
+        row = self.epoch_means(whole) | {
+            f"{self.part}_loss": score.loss,
+            f"{self.part}_accuracy": score.top1,
+            f"{self.part}_top5": score.top5,
+            f"best_{self.part}_accuracy": self.best.top1,
+        }
+        kind = "epoch" if whole else "stop"
+        self.metrics.append({"kind": kind, "step": step, "epoch": epoch, **row})
+        return row

@@ -1,0 +1,219 @@
+"""Everything that a training starts from, placed on the devices."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdarts import tree
+from jdarts.data import (
+    Images,
+    augment_spec,
+    load,
+    steps_per_epoch,
+    train_valid_split,
+)
+from jdarts.errors import UserError
+from jdarts.loops.seeds import SeedAxis, seed_axis
+from jdarts.loops.train_chunk import (
+    TrainData,
+    make_train_chunk,
+    make_train_evaluation,
+)
+from jdarts.nets.fixed import fixed_network
+from jdarts.nets.network import COMPUTE_DTYPES
+from jdarts.spaces import Genotype
+from jdarts.train_config import TrainConfig
+from jdarts.training import Trainer, TrainState, make_trainer
+
+__all__ = ["TrainSetup", "train_programs", "train_setup"]
+
+# What each seed has for itself; see `SeedAxis.map`.
+_OWN_DATA = TrainData._make([False, False, True, False, False, True])
+
+
+class TrainSetup(NamedTuple):
+    """A training, ready to be compiled.
+
+    With several seeds `state`, `key` and the two index arrays of `data` have a leading
+    axis of seeds.
+
+    Attributes:
+      trainer: the training of one seed.
+      genotype: of the network.
+      images: the data set.
+      data: its images, on the devices.
+      state: the start of the training, on the devices; the training donates it.
+      key: the run's key, on the devices.
+      steps_per_epoch: steps in one epoch.
+      valid_count: images that are evaluated on.
+      parameters: weights of one network, without the auxiliary classifier.
+      seeds: where the seeds are; it holds the mesh.
+      seconds: what it took: ``data``, and ``init`` of the networks.
+    """
+
+    trainer: Trainer
+    genotype: Genotype
+    images: Images
+    data: TrainData
+    state: TrainState
+    key: jax.Array
+    steps_per_epoch: int
+    valid_count: int
+    parameters: int
+    seeds: SeedAxis
+    seconds: dict[str, float]
+
+
+def train_setup(
+    config: TrainConfig,
+    genotype: Genotype,
+    devices: list[jax.Device] | None = None,
+) -> TrainSetup:
+    """Loads the data, builds the network and its start, and places them on the devices.
+
+    Args:
+      config: the configuration.
+      genotype: what is trained.
+      devices: where to train; by default on all devices.
+
+    Raises:
+      UserError: if the data are missing or wrong, or the parts do not fit each other.
+    """
+    axis = seed_axis(len(config.all_seeds), config.batch_size, devices)
+    begin = time.perf_counter()
+    images = load(config.data)
+    parts = [_parts(config, images, seed) for seed in config.all_seeds]
+    train, held = axis.stack(parts)
+    per_epoch = _steps_per_epoch(config, train.shape[-1])
+    loaded = time.perf_counter()
+    network = fixed_network(
+        genotype,
+        channels=config.channels,
+        layers=config.layers,
+        classes=images.num_classes,
+        stem=config.stem,  # pyrefly: ignore (checked)
+        auxiliary=config.auxiliary,
+        remat=config.remat,
+        dtype=COMPUTE_DTYPES[config.compute_dtype],
+    )
+    trainer = make_trainer(network, config.settings, per_epoch)
+    state, key = _start(config, trainer, images, axis)
+    data = _place(config, images, axis, train, held)
+    seconds = {"data": loaded - begin, "init": time.perf_counter() - loaded}
+    return TrainSetup(
+        trainer,
+        genotype,
+        images,
+        data,
+        state,
+        key,
+        per_epoch,
+        held.shape[-1],
+        _parameters(state) // len(config.all_seeds),
+        axis,
+        seconds,
+    )
+
+
+def train_programs(
+    config: TrainConfig, start: TrainSetup
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The two functions to compile: of all seeds, where there are several.
+
+    Args:
+      config: the configuration.
+      start: what `train_setup` made of it.
+
+    Returns:
+      What `make_train_chunk` returns, and what `make_train_evaluation` returns.
+    """
+    axis, spec = start.seeds, augment_spec(config.data, start.images)
+    chunk = make_train_chunk(
+        start.trainer,
+        spec,
+        axis.batch_mesh,
+        batch_size=config.batch_size,
+        steps_per_epoch=start.steps_per_epoch,
+    )
+    evaluation = make_train_evaluation(
+        start.trainer, spec, axis.batch_mesh, batch_size=config.batch_size
+    )
+    return (
+        axis.map(chunk, (True, True, _OWN_DATA, False)),
+        axis.map(evaluation, (True, _OWN_DATA, False, False)),
+    )
+
+
+def _parts(
+    config: TrainConfig, images: Images, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of what is trained on, and of what is evaluated on."""
+    if config.evaluate_on == "valid":
+        data, labels = config.data, images.train_labels
+        return train_valid_split(labels, data.valid_fraction, data.stratified, seed)
+    if not len(images.test_images):
+        raise UserError(
+            f"{config.data.dir or config.data.name}: has no test images; expected "
+            "some, or --evaluate-on valid"
+        )
+    counts = len(images.train_images), len(images.test_images)
+    train, test = (np.arange(count, dtype=np.int32) for count in counts)
+    return train, test
+
+
+def _place(
+    config: TrainConfig,
+    images: Images,
+    axis: SeedAxis,
+    train: np.ndarray,
+    held: np.ndarray,
+) -> TrainData:
+    shared = images.train_images, images.train_labels
+    placed = jax.device_put(shared, axis.shared)
+    if config.evaluate_on == "valid":
+        others = placed
+    else:
+        test = images.test_images, images.test_labels
+        others = jax.device_put(test, axis.shared)
+    train, held = jax.device_put((train, held), axis.own)
+    return TrainData(*placed, train, *others, held)
+
+
+def _start(
+    config: TrainConfig, trainer: Trainer, images: Images, axis: SeedAxis
+) -> tuple[TrainState, jax.Array]:
+    """The first state and the run's key."""
+    shape = (config.batch_size, *images.image_shape)
+    batch = jnp.zeros(shape, jnp.result_type(float))
+    states, keys = [], []
+    for seed in config.all_seeds:  # one by one: each gets the bits of a run of its own
+        init_key, key = jax.random.split(jax.random.key(seed))
+        states.append(trainer.init(init_key, batch))
+        keys.append(jax.random.key_data(key))
+    state, data = jax.device_put((axis.stack(states), axis.stack(keys)), axis.own)
+    return state, jax.random.wrap_key_data(data)
+
+
+def _parameters(state: TrainState) -> int:
+    parts = {name: part for name, part in state.w.items() if name != "auxiliary"}
+    return tree.size(parts)
+
+
+def _steps_per_epoch(config: TrainConfig, count: int) -> int:
+    if config.batch_size > count:
+        raise UserError(
+            f"--batch-size: {config.batch_size} is more than the {count} images to "
+            f"train on; expected at most {count}"
+        )
+    per_epoch = steps_per_epoch(count, config.batch_size)
+    total = config.epochs * per_epoch
+    if config.steps is not None and config.steps > total:
+        raise UserError(
+            f"--steps: {config.steps} is more than the {total} steps of "
+            f"{config.epochs} epochs; expected at most {total}"
+        )
+    return per_epoch

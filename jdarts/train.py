@@ -1,0 +1,125 @@
+"""``python -m jdarts.train``: from an architecture to what it is worth."""
+
+import sys
+
+import numpy as np
+
+from jdarts.cli import run_command, use_huge_pages
+from jdarts.compile import enable_cache
+from jdarts.io import RunFolder, hold, write_atomic, write_json
+from jdarts.loops.train import evaluate_checkpoint, run_training, train_setup
+from jdarts.loops.train_record import EpochScore, TrainResult, results_json
+from jdarts.nets.fixed import check_genotype
+from jdarts.train_cli import TrainCommand, parse_train
+from jdarts.train_config import TrainConfig, recipe_to_json
+
+__all__ = ["main", "population_summary", "summary"]
+
+# What a run may change when it goes on: where the data lie, and when to stop.
+_MAY_DIFFER = ("steps", "data.dir", "checkpoint_minutes")
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command; returns its exit status."""
+    command = parse_train(arguments)
+    check_genotype(command.genotype)
+    enable_cache()
+    if command.eval_only:
+        return _evaluate(command)
+    config, genotype = command.config, command.genotype
+    start = train_setup(config, genotype)
+    described = recipe_to_json(config, genotype)
+    with RunFolder.open(command.run_dir, described, _MAY_DIFFER) as folder:
+        results, stopped = run_training(config, start, folder)
+        if stopped:
+            print(
+                "stopped by a signal, everything saved; the same command goes on from "
+                f"there ({folder.path})"
+            )
+            return stopped
+        text = write_results(config, folder, results)
+        print(f"\n{text}\nwritten to {folder.path}", flush=True)
+    return 0
+
+
+def _evaluate(command: TrainCommand) -> int:
+    config = command.config
+    start = train_setup(config, command.genotype)
+    with hold(command.checkpoints.parent):
+        scores = evaluate_checkpoint(config, start, command.checkpoints)
+    for seed, score in zip(config.all_seeds, scores, strict=True):
+        print(f"seed {seed}, epoch {score.epoch}: {_words(config.evaluate_on, score)}")
+    return 0
+
+
+def write_results(
+    config: TrainConfig, folder: RunFolder, results: list[TrainResult]
+) -> str:
+    """Writes ``result.json`` and ``summary.txt``; returns the summary.
+
+    Args:
+      config: the configuration.
+      folder: of the run; with several seeds each has a part of it.
+      results: one a seed.
+    """
+    write_json(folder.result, results_json(config.name, results))
+    text = summary(results[0])
+    if len(results) > 1:
+        for result in results:
+            part = folder.path / f"seed_{result.seed}"
+            write_json(part / folder.result.name, result.to_json())
+            write_atomic(part / folder.summary.name, summary(result))
+        text = population_summary(results)
+    write_atomic(folder.summary, text)
+    return text
+
+
+def _words(part: str, score: EpochScore) -> str:
+    return (
+        f"{part} accuracy {100 * score.top1:.2f} % (top-5: {100 * score.top5:.2f} %), "
+        f"{part} loss {score.loss:.4f}"
+    )
+
+
+def summary(result: TrainResult) -> str:
+    """The result of one seed in words."""
+    part, best = result.evaluated_on, result.best
+    return (
+        f"training '{result.name}': {result.steps} steps, seed {result.seed}, "
+        f"{result.parameters:,} parameters\n"
+        f"after the last epoch: {_words(part, result.last)}\n"
+        f"(always the most frequent class: {100 * result.majority:.2f} %)\n"
+        f"best epoch, {best.epoch}: {100 * best.top1:.2f} %; chosen by the images that "
+        "it is measured on, so optimistic\n"
+    )
+
+
+def population_summary(results: list[TrainResult]) -> str:
+    """The results of several seeds in words: a table, with mean and deviation."""
+    first = results[0]
+    heads = ["top-1", "top-5", "best top-1"]
+    figures = 100 * np.array(
+        [[r.last.top1, r.last.top5, r.best.top1] for r in results], float
+    )
+    rows = [(str(r.seed), row) for r, row in zip(results, figures, strict=True)]
+    rows += [("mean", figures.mean(axis=0)), ("std", figures.std(axis=0, ddof=1))]
+    width = max(len(name) for name, _ in rows)
+    lines = [
+        f"training '{first.name}': {first.steps} steps, {len(results)} seeds, "
+        f"{first.parameters:,} parameters",
+        f"{first.evaluated_on} accuracy in % after the last epoch (always the most "
+        f"frequent class: {100 * first.majority:.2f} %;",
+        "best top-1: of the best epoch, chosen by the same images, so optimistic; std: "
+        "of a sample)",
+        "",
+        "  ".join(["seed".rjust(width), *heads]),
+    ]
+    for name, row in rows:
+        cells = [f"{x:{len(h)}.2f}" for x, h in zip(row, heads, strict=True)]
+        lines.append("  ".join([name.rjust(width), *cells]))
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    use_huge_pages()
+    sys.exit(run_command(main, sys.argv[1:]))

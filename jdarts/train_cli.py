@@ -1,0 +1,172 @@
+"""The command line of a training: what to train, by which recipe, where."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import tyro
+
+from jdarts.cli import (
+    config_flags,
+    one_line_errors,
+    refuse_other,
+    without_overridden_seeds,
+)
+from jdarts.errors import UserError
+from jdarts.io import load_genotype, read_json
+from jdarts.spaces import ZOO, Genotype
+from jdarts.train_config import (
+    TrainConfig,
+    load_recipe,
+    recipe_from_json,
+    recipe_names,
+)
+
+__all__ = ["TrainCommand", "parse_train"]
+
+_DEFAULT = "train_digits"
+
+
+class TrainCommand(NamedTuple):
+    """A parsed command line.
+
+    Attributes:
+      config: the resolved configuration.
+      genotype: what to train.
+      run_dir: the run folder.
+      eval_only: whether to evaluate a checkpoint instead.
+      checkpoints: the folder of the checkpoints to evaluate.
+    """
+
+    config: TrainConfig
+    genotype: Genotype
+    run_dir: Path
+    eval_only: bool
+    checkpoints: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class _Arguments:
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    run_dir: Path | None = None
+    """Folder of the run; the same command on the same folder goes on where it ended."""
+    allow_unfinished: bool = False
+    """Of a search that has not come to its end, take its last epoch's genotype."""
+    eval_only: Annotated[bool, tyro.conf.arg(name="data.eval-only")] = False
+    """Train nothing: evaluate the run's newest checkpoint, or that of --checkpoint."""
+    checkpoint: Path | None = None
+    """Another run's folder, or its folder of checkpoints, to evaluate."""
+
+
+class _Given(NamedTuple):
+    """What the first word names: the folder that runs go to, the recipe that goes with
+    it, and the run folder if it is a training itself."""
+
+    place: Path
+    recipe: TrainConfig | None = None
+    run_dir: Path | None = None
+
+
+def parse_train(arguments: list[str]) -> TrainCommand:
+    """``RUN_OR_GENOTYPE [RECIPE] [--run-dir DIR] [--field value ...]``.
+
+    Raises:
+      UserError: for an unknown genotype, recipe or field, or a wrong value.
+      SystemExit: after ``--help``.
+    """
+    rest, words = list(arguments), []
+    while rest and not rest[0].startswith("-") and len(words) < 2:
+        words.append(rest.pop(0))
+    asks_help = "--help" in rest or "-h" in rest
+    if not words and not asks_help:
+        raise UserError(
+            "command line: nothing to train; expected the folder of a search, a "
+            f"genotype.json, or a name of the zoo: {', '.join(sorted(ZOO))}"
+        )
+    given = _given(words[0], named=len(words) > 1) if words else _Given(Path("runs"))
+    recipe = load_recipe(words[1]) if len(words) > 1 else given.recipe
+    parsed = _parse(rest, recipe or load_recipe(_DEFAULT))
+    if parsed.checkpoint is not None and not parsed.eval_only:
+        raise UserError("--checkpoint: has no effect without --data.eval-only")
+    run_dir = parsed.run_dir or given.run_dir or given.place / parsed.config.name
+    return TrainCommand(
+        config=parsed.config,
+        genotype=_genotype(words[0], parsed.allow_unfinished),
+        run_dir=run_dir,
+        eval_only=parsed.eval_only,
+        checkpoints=_checkpoints(parsed.checkpoint or run_dir),
+    )
+
+
+def _parse(arguments: list[str], recipe: TrainConfig) -> _Arguments:
+    own = {"--run-dir", "--allow-unfinished", "--no-allow-unfinished", "--checkpoint"}
+    own |= {"--data.eval-only", "--data.no-eval-only"}
+    refuse_other(arguments, {*config_flags(recipe), *own})
+    recipe = without_overridden_seeds(arguments, recipe)
+    with one_line_errors():
+        return tyro.cli(
+            _Arguments,
+            args=arguments,
+            default=_Arguments(recipe),
+            prog="python -m jdarts.train RUN_OR_GENOTYPE [RECIPE]",
+            description=_description(),
+        )
+
+
+def _description() -> str:
+    return (
+        "Trains a derived network from scratch. RUN_OR_GENOTYPE: the folder of a "
+        "search, a genotype.json, the folder of a training to go on with, or a name "
+        f"of the zoo: {', '.join(ZOO)}. RECIPE: {', '.join(recipe_names())}, a .py "
+        "file with get_config(), or the config.json of a training; not given: that of "
+        f"the search's data set, else {_DEFAULT}. Every field below overrides it."
+    )
+
+
+def _given(what: str, named: bool) -> _Given:
+    """Looks at the first word.
+
+    Args:
+      what: the word.
+      named: whether a recipe is named, too.
+    """
+    path = Path(what)
+    if what in ZOO:
+        return _Given(Path("runs") / what)
+    config = path / "config.json"
+    if not config.is_file():
+        beside = (path.parent / "config.json").is_file()
+        return _Given(path.parent if beside else Path("runs") / path.stem)
+    data = read_json(config)
+    if not isinstance(data, dict):
+        raise UserError(f"{config}: not a configuration; expected a JSON object")
+    if "genotype" in data and not named:  # a training
+        return _Given(path, recipe_from_json(data, str(config)), path)
+    return _Given(path, None if named else _recipe_of_search(path, data))
+
+
+def _recipe_of_search(path: Path, config: dict[str, Any]) -> TrainConfig:
+    """That of the search's data set, with the folder of its data."""
+    data = config.get("data")
+    name = data.get("name", "digits") if isinstance(data, dict) else "digits"
+    names = recipe_names()
+    if f"train_{name}" not in names:
+        raise UserError(
+            f"{path}: was searched on '{name}', which has no recipe; expected one as "
+            f"the second word: {', '.join(names)}, or a file"
+        )
+    recipe = load_recipe(f"train_{name}")
+    folder = data.get("dir") if isinstance(data, dict) else None
+    own = dataclasses.replace(recipe.data, dir=folder and Path(folder))
+    return dataclasses.replace(recipe, data=own)
+
+
+def _genotype(what: str, allow_unfinished: bool) -> Genotype:
+    if allow_unfinished and what in ZOO:
+        raise UserError(f"--allow-unfinished: has no effect with '{what}' of the zoo")
+    return load_genotype(what, allow_unfinished)
+
+
+def _checkpoints(folder: Path) -> Path:
+    inside = folder / "checkpoints"
+    return inside if inside.is_dir() or folder.name != "checkpoints" else folder

@@ -1,0 +1,219 @@
+"""One step of a training, as pure functions of its state."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from jdarts import tree
+from jdarts.methods.optimizers import weight_transformation
+from jdarts.nets.fixed import DropPath, FixedNetwork, Outputs
+from jdarts.training.optimizer import TrainOptimizer, by_epoch
+from jdarts.types import Batch, Metrics, PyTree
+
+__all__ = [
+    "Scores",
+    "TrainSettings",
+    "TrainState",
+    "Trainer",
+    "make_trainer",
+    "smoothed_cross_entropy",
+]
+
+_TOP = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainSettings:
+    """What a step does besides the network.
+
+    Attributes:
+      optimizer: the optimiser of the weights.
+      epochs: length of the training, >= 1.
+      auxiliary_weight: of the auxiliary head's loss.
+      drop_path: the rate that drop path reaches after the last epoch, in [0, 1).
+      label_smoothing: share of the target that all classes divide, in [0, 1).
+      average_decay: of the averaged weights that are evaluated; 0: the last ones are.
+    """
+
+    optimizer: TrainOptimizer
+    epochs: int
+    auxiliary_weight: float = 0.4
+    drop_path: float = 0.0
+    label_smoothing: float = 0.0
+    average_decay: float = 0.0
+
+
+class TrainState(NamedTuple):
+    """What the next step needs, and nothing else.
+
+    Attributes:
+      step: number of steps done, int32.
+      w: the weights.
+      model_state: the running statistics.
+      opt: the optimiser's state.
+      average: the averaged weights and statistics ``(w, model_state)``; () without.
+    """
+
+    step: jax.Array
+    w: PyTree
+    model_state: PyTree
+    opt: PyTree
+    average: PyTree
+
+
+class Scores(NamedTuple):
+    """Sums over a batch, to be added up over batches.
+
+    Attributes:
+      loss: summed cross-entropy without smoothing, in nats.
+      correct: images whose class got the highest logit.
+      correct5: images whose class is among the five highest.
+      count: number of images.
+    """
+
+    loss: jax.Array
+    correct: jax.Array
+    correct5: jax.Array
+    count: jax.Array
+
+
+class Trainer(NamedTuple):
+    """A training as three functions.
+
+    Attributes:
+      init: ``init(key, images) -> TrainState``; only the shape and dtype of `images`
+        matter.
+      step: ``step(key, state, batch) -> (state, metrics)``. The key is the run's: what
+        is random derives from it and from ``state.step``. Metrics are scalars, from
+        before the step: `train_loss` (of the main classifier, with smoothing),
+        `auxiliary_loss` if there is that head, `train_accuracy`, `gradient_norm`
+        before clipping, `lr`.
+      evaluate: ``evaluate(state, batch, mask) -> Scores`` with running statistics, over
+        the images where `mask` is 1.
+    """
+
+    init: Callable[[jax.Array, jax.Array], TrainState]
+    step: Callable[[jax.Array, TrainState, Batch], tuple[TrainState, Metrics]]
+    evaluate: Callable[[TrainState, Batch, jax.Array], Scores]
+
+
+def smoothed_cross_entropy(
+    logits: Float[Array, "batch class"], labels: Int[Array, " batch"], smoothing: float
+) -> Float[Array, " batch"]:
+    """Against ``1 - s + s / K`` for the label and ``s / K`` for the other classes.
+
+    Szegedy et al., CVPR 2016, section 7.
+
+    Args:
+      logits: of K classes.
+      labels: the classes.
+      smoothing: s, in [0, 1).
+    """
+    hard = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    if not smoothing:
+        return hard
+    uniform = -jax.nn.log_softmax(logits).mean(axis=-1)
+    return (1 - smoothing) * hard + smoothing * uniform
+
+
+def make_trainer(
+    network: FixedNetwork, settings: TrainSettings, steps_per_epoch: int
+) -> Trainer:
+    """The training of a network.
+
+    The published one: the loss of the main classifier plus ``auxiliary_weight`` times
+    that of the auxiliary one; drop path whose rate rises linearly from epoch to epoch.
+
+    Args:
+      network: what is trained.
+      settings: how.
+      steps_per_epoch: >= 1.
+    """
+    schedule = by_epoch(settings.optimizer, settings.epochs, steps_per_epoch)
+    tx = weight_transformation(settings.optimizer, schedule, clip=True)
+    smoothing = settings.label_smoothing
+
+    def init(key: jax.Array, images: jax.Array) -> TrainState:
+        w, model_state = network.init(key, images)
+        average = (w, model_state) if settings.average_decay else ()
+        if average:  # of their own: the state is donated, each array once
+            average = jax.tree.map(jnp.copy, average)
+        return TrainState(jnp.zeros((), jnp.int32), w, model_state, tx.init(w), average)
+
+    def drop_path(key: jax.Array, step: jax.Array) -> DropPath | None:
+        if not settings.drop_path:
+            return None
+        epoch = step // steps_per_epoch
+        return DropPath(
+            jax.random.fold_in(key, step), settings.drop_path * epoch / settings.epochs
+        )
+
+    def loss(
+        w: PyTree, model_state: PyTree, batch: Batch, dropped: DropPath | None
+    ) -> tuple[jax.Array, tuple[Outputs, PyTree, Metrics]]:
+        outputs, model_state = network.apply(
+            w, model_state, batch.images, True, dropped
+        )
+        main = smoothed_cross_entropy(outputs.logits, batch.labels, smoothing).mean()
+        losses = {"train_loss": main}
+        if outputs.auxiliary is not None:
+            other = smoothed_cross_entropy(outputs.auxiliary, batch.labels, smoothing)
+            losses["auxiliary_loss"] = other.mean()
+            main = main + settings.auxiliary_weight * losses["auxiliary_loss"]
+        return main, (outputs, model_state, losses)
+
+    def step(
+        key: jax.Array, state: TrainState, batch: Batch
+    ) -> tuple[TrainState, Metrics]:
+        dropped = drop_path(key, state.step)
+        (_, (outputs, model_state, metrics)), gradient = jax.value_and_grad(
+            loss, has_aux=True
+        )(state.w, state.model_state, batch, dropped)
+        updates, opt = tx.update(gradient, state.opt, state.w)
+        w = optax.apply_updates(state.w, updates)
+        correct = jnp.argmax(outputs.logits, axis=-1) == batch.labels
+        metrics |= {
+            "train_accuracy": correct.mean(dtype=metrics["train_loss"].dtype),
+            "gradient_norm": tree.norm(gradient),
+            "lr": schedule(state.step),
+        }
+        average = state.average
+        if settings.average_decay:
+            average = _averaged(
+                average, (w, model_state), settings.average_decay, state.step
+            )
+        return TrainState(state.step + 1, w, model_state, opt, average), metrics
+
+    def evaluate(state: TrainState, batch: Batch, mask: jax.Array) -> Scores:
+        w, model_state = state.average or (state.w, state.model_state)
+        outputs, _ = network.apply(w, model_state, batch.images, False)
+        logits = outputs.logits
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels)
+        own = jnp.take_along_axis(logits, batch.labels[:, None], axis=-1)
+        # Ties, and NaN, count against the network.
+        above = (~(logits < own)).sum(axis=-1) - 1
+        first, five = above < 1, above < _TOP
+        return Scores(
+            (losses * mask).sum(),
+            (first * mask).sum(),
+            (five * mask).sum(),
+            mask.sum(),
+        )
+
+    return Trainer(init, step, evaluate)
+
+
+def _averaged(average: PyTree, new: PyTree, decay: float, step: jax.Array) -> PyTree:
+    """``d average + (1 - d) new``, with ``d = min(decay, (1 + n) / (10 + n))``.
+
+    At step n (from 0) of a training the average so forgets its start quickly.
+    """
+    d = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(
+        lambda a, b: a + ((1 - d) * (b - a)).astype(a.dtype), average, new
+    )
