@@ -130,9 +130,7 @@ def _refuse(arguments: list[str], default: _Arguments) -> None:
                 "seeds are 0, 1, ..., or --random-seed"
             )
         if flag == "--name":
-            raise UserError(
-                "--name: has no effect on a comparison; expected --run-dir"
-            )
+            raise UserError("--name: has no effect on a comparison; expected --run-dir")
     refuse_other(
         arguments, {*config_flags(default.options), *config_flags(default.config)}
     )

@@ -62,6 +62,9 @@ def facts(entries: Iterable[tuple[str, str, str]]) -> str:
     Args:
       entries: ``(name, value, note)``; the note may be empty.
     """
+    entries = list(entries)
+    if not entries:
+        return ""
     items = [
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}"
         f"{f'<small>{escape(note)}</small>' if note else ''}</dd></div>"
