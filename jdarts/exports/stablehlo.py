@@ -7,28 +7,31 @@ from jax import export, lax
 
 from jdarts.exports.inference import InferenceNetwork
 
-__all__ = ["PLATFORMS", "to_stablehlo"]
+__all__ = ["PLATFORMS", "run_stablehlo", "to_stablehlo"]
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def to_stablehlo(
-    network: InferenceNetwork, image_shape: tuple[int, int, int]
-) -> export.Exported:
-    """One program for all PLATFORMS and any number of images.
+def to_stablehlo(network: InferenceNetwork, image_shape: tuple[int, int, int]) -> bytes:
+    """One program for all PLATFORMS and any number of images, as a file's content.
 
     Args:
       network: what to export; its weights become part of the program.
       image_shape: ``(height, width, channels)``.
 
     Returns:
-      ``call(images)``: float32 logits ``[batch, classes]`` of uint8 images ``[batch,
-      height, width, channels]``.
+      What `jax.export.deserialize` reads: a program from uint8 images ``[batch, height,
+      width, channels]`` to float32 logits ``[batch, classes]``.
     """
     batch, *_ = export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.uint8)
     program = jax.jit(lambda images: network(_Arrays(), images))
-    return export.export(program, platforms=PLATFORMS)(images)
+    return bytes(export.export(program, platforms=PLATFORMS)(images).serialize())
+
+
+def run_stablehlo(content: bytes, images: np.ndarray) -> np.ndarray:
+    """The program's logits of some images."""
+    return np.asarray(export.deserialize(bytearray(content)).call(images))
 
 
 class _Arrays:

@@ -18,7 +18,7 @@ import numpy as np
 from jdarts.errors import UserError
 from jdarts.types import PyTree
 
-__all__ = ["Weights", "from_npz", "named_weights", "trees"]
+__all__ = ["Weights", "named_weights", "read_weights", "trees"]
 
 Weights = dict[str, np.ndarray]
 
@@ -76,7 +76,7 @@ def trees(weights: Mapping[str, np.ndarray]) -> tuple[PyTree, PyTree]:
     return w, model_state
 
 
-def from_npz(path: Path) -> Weights:
+def read_weights(path: Path) -> Weights:
     """Reads a file of weights that `jdarts.export` has written.
 
     Raises:

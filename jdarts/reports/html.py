@@ -105,7 +105,7 @@ def table(
         lines.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
     return scroll(
         caption,
-        f"<table><caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead>"
+        f"<table><caption><span>{escape(caption)}</span></caption><thead><tr>{top}</tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table>",
     )
 

@@ -49,7 +49,7 @@ def reproduce(command: str, timing: Sequence[dict[str, Any]]) -> str:
         f'<pre tabindex="0"><code>{escape(command)}</code></pre>',
         html.paragraph(
             "In a folder of its own: add --run-dir DIR. On the same machine, with the "
-            "same versions and devices, a search repeats itself bit for bit."
+            "same versions and devices, it repeats itself bit for bit."
         ),
     ]
     starts = [row for row in timing if row["kind"] == "start"]
