@@ -10,9 +10,9 @@ ROOT = Path(__file__).resolve().parents[1] / "jdarts"
 # From the top down. Parts of one line do not import each other.
 ORDER = [
     {"__init__"},
-    {"search", "train", "report", "cost", "compare"},
+    {"search", "train", "report", "cost", "compare", "export"},
     {"comparisons", "train_cli"},
-    {"cli", "reports"},
+    {"cli", "reports", "exports"},
     {"loops"},
     {"train_config"},
     {"config"},
