@@ -128,10 +128,20 @@ def alternating_step(
     relaxation: Relaxation,
     hypergradient: Hypergradient,
     training: Training,
+    *,
+    simultaneous: bool = False,
 ) -> Callable[[jax.Array, SearchState, SearchBatches], tuple[SearchState, Metrics]]:
     """First the architecture, then the weights at the new architecture.
 
     Liu et al., 'DARTS', ICLR 2019, algorithm 1.
+
+    Args:
+      problem: the two losses.
+      relaxation: projects the architecture after its step.
+      hypergradient: of the validation loss.
+      training: the optimisers.
+      simultaneous: take the weights' gradient at the old architecture instead. It is
+        then that of the first virtual step, which XLA computes once for both.
     """
 
     def virtual_step(w: PyTree, opt: PyTree, gradient: PyTree) -> tuple[PyTree, PyTree]:
@@ -169,7 +179,7 @@ def alternating_step(
         first = jax.tree.map(lambda x: x[0], batches.train)
         (loss, (model_state, accuracy)), gradient = jax.value_and_grad(
             problem.train_loss, has_aux=True
-        )(state.w, state.model_state, arch, first)
+        )(state.w, state.model_state, state.arch if simultaneous else arch, first)
         updates, w_opt = training.weights.update(gradient, state.w_opt, state.w)
         info |= {
             "train_loss": loss,

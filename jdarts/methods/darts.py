@@ -43,6 +43,10 @@ class DartsConfig:
     clip_virtual: bool = False
     """Clip the virtual weight step as the real one; the published step is not clipped.
     """
+    simultaneous: bool = False
+    """Take the weight step at the old architecture: cheaper where a virtual step takes
+    the same gradient, but not the published algorithm, which takes it at the new one.
+    """
 
 
 def build(
@@ -92,7 +96,13 @@ def build(
 
     return SearchMethod(
         init=init_state(problem, relaxation, training, space),
-        step=alternating_step(problem, relaxation, hypergradient, training),
+        step=alternating_step(
+            problem,
+            relaxation,
+            hypergradient,
+            training,
+            simultaneous=config.simultaneous,
+        ),
         weights=relaxation.weights,
         evaluate=evaluate,
         discretize=lambda arch: derive_genotype(space, relaxation.weights(arch)),

@@ -168,6 +168,33 @@ def test_architecture_moves_before_the_weights():
     assert abs(loss(old.arch, train) - loss(new.arch, train)) > 1e-3
 
 
+def test_simultaneous_steps():
+    """The architecture's as ever, the weights' at the old one, for less work."""
+    network = supernet(SPACE, channels=4, layers=3, classes=CLASSES)
+    found = {}
+    for simultaneous in (False, True):
+        config = DartsConfig(init_scale=0.5, simultaneous=simultaneous)
+        arch = dataclasses.replace(config.arch, lr=1.0)
+        config = dataclasses.replace(config, arch=arch)
+        method = build_method(config, SPACE, network, epochs=1, steps_per_epoch=1)
+        data, old = batches(0, 1), start(method)
+        step = jit(method.step).lower(KEY, old, data).compile()
+        found[simultaneous] = (*step(KEY, old, data), step.cost_analysis())
+    (after, _, work), (both, metrics, less_work) = found[False], found[True]
+    assert_close(both.arch, after.arch, 1e-5)
+    assert less_work["bytes accessed"] < 0.9 * work["bytes accessed"]
+
+    def loss(w):
+        image, label = (x[0] for x in data.train)
+        logits, _ = network.apply(w, None, method.weights(old.arch), image, True)
+        return -jax.nn.log_softmax(logits)[jnp.arange(BATCH), label].mean()
+
+    value, gradient = jit(jax.value_and_grad(loss))(old.w)
+    assert_close(metrics["train_loss"], value, 1e-5)
+    norm = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(gradient)))
+    assert_close(metrics["gradient_norm"], norm, 1e-4)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
