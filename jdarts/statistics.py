@@ -22,6 +22,7 @@ __all__ = [
     "LEVEL",
     "Comparison",
     "Interval",
+    "Summary",
     "compare",
     "difference_interval",
     "effect_size",
@@ -29,6 +30,7 @@ __all__ = [
     "mean_interval",
     "permutation_test",
     "smallest_p",
+    "summarise",
 ]
 
 LEVEL = 0.05  # of every test and, as 1 - LEVEL, of every interval
@@ -145,6 +147,41 @@ def compare(
         detectable=_detectable(spread, own.size, others.size) if spread else None,
         verdict=verdict,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Genotypes of one kind, each retrained.
+
+    Attributes:
+      mean: over all.
+      between: sample deviation between the means of genotypes; None for one genotype.
+      within: deviation between retrainings of one genotype, root mean square over
+        genotypes; None for one retraining.
+      interval: of the mean, see `mean_interval`.
+    """
+
+    mean: float
+    between: float | None
+    within: float | None
+    interval: Interval | None
+
+
+def summarise(
+    samples: Float[ArrayLike, "genotype retraining"], seed: int = 0
+) -> Summary:
+    """Mean, deviations and interval of genotypes that were retrained.
+
+    Args:
+      samples: their accuracies.
+      seed: of the interval.
+    """
+    samples = np.asarray(samples, float)
+    mean, between = mean_deviation(samples.mean(axis=1))
+    within = None
+    if samples.shape[1] > 1:
+        within = math.sqrt(samples.var(axis=1, ddof=1).mean())
+    return Summary(mean, between, within, mean_interval(samples, seed))
 
 
 def mean_deviation(values: ArrayLike) -> tuple[float, float | None]:

@@ -10,9 +10,9 @@ ROOT = Path(__file__).resolve().parents[1] / "jdarts"
 # From the top down. Parts of one line do not import each other.
 ORDER = [
     {"__init__"},
-    {"search", "train", "report", "cost", "compare"},
-    {"train_cli"},
-    {"cli", "reports"},
+    {"search", "train", "report", "cost", "compare", "export"},
+    {"comparisons", "train_cli"},
+    {"cli", "reports", "exports"},
     {"loops"},
     {"train_config"},
     {"config"},
@@ -25,7 +25,7 @@ ORDER = [
     {"relaxation", "derive"},
     {"data", "io", "sharding"},
     {"spaces"},
-    {"tree", "types", "errors", "compile", "statistics"},
+    {"tree", "types", "errors", "compile", "statistics", "latency"},
 ]
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 FLAX = {"nets", "ops"}

@@ -15,6 +15,7 @@ from jdarts.statistics import (
     mean_interval,
     permutation_test,
     smallest_p,
+    summarise,
 )
 
 
@@ -31,6 +32,16 @@ def experiment(rng, n=4, k=3, m=3, better=0.0, between=1.0, within=0.5):
 def test_mean_and_deviation():
     assert mean_deviation([1.0, 3.0]) == (2.0, math.sqrt(2.0))
     assert mean_deviation([0.7]) == (0.7, None)
+
+
+def test_summary_by_hand():
+    found = summarise([[1.0, 3.0], [4.0, 4.0], [6.0, 8.0]])
+    assert found.mean == pytest.approx((2 + 4 + 7) / 3)
+    assert found.between == pytest.approx(np.std([2, 4, 7], ddof=1))
+    assert found.within == pytest.approx(math.sqrt((2 + 0 + 2) / 3))
+    assert found.interval == mean_interval([[1.0, 3.0], [4.0, 4.0], [6.0, 8.0]])
+    alone = summarise([[0.5]])
+    assert (alone.between, alone.within, alone.interval) == (None, None, None)
 
 
 def test_effect_size_closed_form():

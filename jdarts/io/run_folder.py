@@ -13,11 +13,12 @@ from typing import Any
 from jdarts.errors import UserError
 from jdarts.io.files import cannot, read_json, write_atomic, write_json
 
-__all__ = ["RunFolder", "hold"]
+__all__ = ["PART_FILE", "RunFolder", "hold"]
 
 _log = logging.getLogger("jdarts")
 _LOCK = ".lock"
-_PART = "part.txt"  # marks the folder of one seed
+PART_FILE = "part.txt"
+"""Marks the folder of one seed of several."""
 _SHOWN = 6  # differing fields named in full
 
 
@@ -85,7 +86,9 @@ class RunFolder:
             part.path.mkdir(exist_ok=True)
         except OSError as error:
             raise cannot(part.path, "created", error) from None
-        write_atomic(part.path / _PART, "One seed of the run in the folder above.\n")
+        write_atomic(
+            part.path / PART_FILE, "One seed of the run in the folder above.\n"
+        )
         write_json(part.config, config)
         return part
 
@@ -193,7 +196,7 @@ def _create(path: Path) -> list[Path]:
 
 
 def _refuse_foreign(path: Path) -> None:
-    if (path / _PART).exists():
+    if (path / PART_FILE).exists():
         raise UserError(
             f"{path}: one seed of a run of several, which can only go on together; "
             f"expected the folder of that run, {path.resolve().parent}"

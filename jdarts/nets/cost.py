@@ -108,6 +108,11 @@ class Part:
         )
         return results
 
+    def output(self) -> tuple[int, ...]:
+        """Shape of its last result for one image."""
+        results = jax.eval_shape(self.apply, self._variables(), self.inputs)
+        return jax.tree.leaves(results)[-1].shape[1:]
+
     def cost(self) -> Cost:
         """Counted by tracing."""
         variables = self._variables()
@@ -138,16 +143,22 @@ def parts(genotype: Genotype, shape: NetworkShape, batch: int) -> list[Part]:
     """
     placed = _placed(genotype, shape, batch)
     cells = [
-        _cell(f"cell {i}, {place.plan.kind}", genotype.cells[place.plan.kind], place)
-        for i, place in enumerate(placed)
+        _cell(f"cell {i}, {plan.kind}", genotype.cells[plan.kind], plan, inputs)
+        for i, (plan, inputs, _) in enumerate(placed)
     ]
-    return [_stem(shape, batch), *cells, _head(shape, placed)]
+    return [_stem(shape, batch), *cells, _head(shape, placed[-1].output)]
 
 
-def auxiliary_head(genotype: Genotype, shape: NetworkShape, batch: int) -> Part:
-    """The auxiliary head, which is used in training only; arguments as for `parts`."""
-    module = AuxiliaryHead(shape.classes, STEMS[shape.stem].auxiliary)
+def auxiliary_head(genotype: Genotype, shape: NetworkShape, batch: int) -> Part | None:
+    """The auxiliary head, which is used in training only; arguments as for `parts`.
+
+    None where the images are too small for one.
+    """
+    variant = STEMS[shape.stem].auxiliary
     source = _placed(genotype, shape, batch)[2 * shape.layers // 3].output
+    if min(source.shape[1:3]) < variant.least:
+        return None
+    module = AuxiliaryHead(shape.classes, variant)
     return Part("auxiliary head", _always(module), _call, source)
 
 
@@ -162,25 +173,40 @@ def network_cost(genotype: Genotype, shape: NetworkShape) -> list[Cost]:
       shape: of the network.
     """
     placed = _placed(genotype, shape, 1)
-    costs = [_remembered(_stem(shape, 1))]
-    for place in placed:
-        cell = genotype.cells[place.plan.kind]
-        inputs = tuple(range(cell.inputs))
-        alone = dataclasses.replace(cell, nodes=(), concat=inputs)
-        cost = _remembered(_cell("inputs", alone, place))
+    costs = [_stem_cost(shape)]
+    for plan, inputs, output in placed:
+        cell = genotype.cells[plan.kind]
+        cost = _inputs_cost(plan._replace(kind=""), inputs)
         for name, source in cell.connections:
-            cost = cost.plus(_remembered(_connection(name, place, source in inputs)))
+            at_input = source < cell.inputs
+            stride = plan.stride if at_input else 1
+            size = (inputs[1] if at_input else output).shape[1:3]
+            cost = cost.plus(_connection_cost(name, stride, (*size, plan.channels)))
         costs.append(cost)
-    return [*costs, _remembered(_head(shape, placed))]
+    return [*costs, _head_cost(shape, placed[-1].output)]
 
 
-_costs: dict[Hashable, Cost] = {}
+@functools.cache
+def _stem_cost(shape: NetworkShape) -> Cost:
+    return _stem(shape, 1).cost()
 
 
-def _remembered(part: Part) -> Cost:
-    if part.same not in _costs:
-        _costs[part.same] = part.cost()
-    return _costs[part.same]
+@functools.cache
+def _inputs_cost(plan: CellPlan, inputs: tuple[jax.ShapeDtypeStruct, ...]) -> Cost:
+    """Of what brings both inputs to the cell's width: of a cell without connections."""
+    return _cell("inputs", CellGenotype(nodes=(), concat=(0, 1)), plan, inputs).cost()
+
+
+@functools.cache
+def _connection_cost(name: str, stride: int, source: tuple[int, int, int]) -> Cost:
+    module = Connection(name, stride)
+    x = jax.ShapeDtypeStruct((1, *source), jnp.result_type(float))
+    return Part(name, _always(module), _call, x).cost()
+
+
+@functools.cache
+def _head_cost(shape: NetworkShape, source: jax.ShapeDtypeStruct) -> Cost:
+    return _head(shape, source).cost()
 
 
 class _Placed(NamedTuple):
@@ -224,24 +250,15 @@ def _stem(shape: NetworkShape, batch: int) -> Part:
     return Part("stem", _always(module), _call, shape.images(batch))
 
 
-def _cell(name: str, cell: CellGenotype, place: _Placed) -> Part:
-    plan = place.plan
-
+def _cell(name: str, cell: CellGenotype, plan: CellPlan, inputs: PyTree) -> Part:
     def build(train: bool) -> nn.Module:
         return FixedCell(cell, plan.channels, plan.stride, plan.reduce_first, train)
 
-    return Part(name, build, _call_cell, place.inputs)
+    return Part(name, build, _call_cell, inputs)
 
 
-def _connection(name: str, place: _Placed, from_input: bool) -> Part:
-    size = (place.inputs[1] if from_input else place.output).shape[:3]
-    source = jax.ShapeDtypeStruct((*size, place.plan.channels), place.output.dtype)
-    module = Connection(name, place.plan.stride if from_input else 1)
-    return Part(name, _always(module), _call, source)
-
-
-def _head(shape: NetworkShape, placed: list[_Placed]) -> Part:
-    return Part("head", _always(Head(shape.classes)), _call_head, placed[-1].output)
+def _head(shape: NetworkShape, source: jax.ShapeDtypeStruct) -> Part:
+    return Part("head", _always(Head(shape.classes)), _call_head, source)
 
 
 def _always(module: nn.Module) -> Callable[[bool], nn.Module]:

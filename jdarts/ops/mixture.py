@@ -100,9 +100,12 @@ def _mixture_plain(z: Array, share: Array, *, edges: int, epsilon: float) -> tup
     return stacked.sum(axis), mean, r, var
 
 
-def _split(arrays: Sequence, given: tuple[str, ...]) -> tuple[tuple, dict[str, Any]]:
+def _split(
+    arrays: Sequence, given: tuple[str, ...]
+) -> tuple[tuple[Any, Any], dict[str, Any]]:
     """z and share; the optional operands by name."""
-    return tuple(arrays[:2]), dict(zip(given, arrays[_FIXED:], strict=True))
+    z, share, *_ = arrays
+    return (z, share), dict(zip(given, arrays[_FIXED:], strict=True))
 
 
 def _tangents(primals: tuple, ops: dict[str, Any]) -> tuple:

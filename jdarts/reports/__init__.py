@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from jdarts.io import write_atomic
+from jdarts.reports.comparison import comparison_report
 from jdarts.reports.drawings import DRAWINGS, write_drawings
-from jdarts.reports.run import read_search
+from jdarts.reports.run import ComparisonRun, TrainRun, read_run
 from jdarts.reports.search import search_report
 from jdarts.reports.tensorboard import write_tensorboard
+from jdarts.reports.train import train_report
 
 __all__ = ["DRAWINGS", "write_drawings", "write_report", "write_tensorboard"]
 
@@ -26,6 +28,12 @@ def write_report(path: Path) -> Path:
       UserError: if it is not the folder of a run, a file in it is damaged, or the
         report cannot be written.
     """
-    file = path / "report.html"
-    write_atomic(file, search_report(read_search(path)))
+    file, run = path / "report.html", read_run(path)
+    if isinstance(run, ComparisonRun):
+        text = comparison_report(run)
+    elif isinstance(run, TrainRun):
+        text = train_report(run)
+    else:
+        text = search_report(run)
+    write_atomic(file, text)
     return file

@@ -2,12 +2,15 @@
 
 import dataclasses
 import shlex
+from pathlib import Path
 from typing import Any
 
 from jdarts.config import SearchConfig, config_names, load_config
 from jdarts.methods import get_method, name_of
+from jdarts.spaces import ZOO, Genotype
+from jdarts.train_config import TrainConfig, load_recipe, recipe_names
 
-__all__ = ["search_command"]
+__all__ = ["search_command", "train_command"]
 
 
 def search_command(config: SearchConfig) -> str:
@@ -16,26 +19,42 @@ def search_command(config: SearchConfig) -> str:
     Args:
       config: the configuration of the run.
     """
-    commands = [
-        [name, *_overrides(load_config(name), config)] for name in config_names()
-    ]
-    best = min(commands, key=len)
-    return shlex.join(["python", "-m", "jdarts.search", *best])
+    named = {name: load_config(name) for name in config_names()}
+    rest = min((_search(name, base, config) for name, base in named.items()), key=len)
+    return shlex.join(["python", "-m", "jdarts.search", *rest])
 
 
-def _overrides(base: SearchConfig, config: SearchConfig) -> list[str]:
-    """The arguments that turn one configuration into the other."""
-    arguments = []
+def train_command(config: TrainConfig, genotype: Genotype, path: Path) -> str:
+    """``python -m jdarts.train GENOTYPE RECIPE --field value ...``, likewise.
+
+    Args:
+      config: the configuration of the run.
+      genotype: what is trained.
+      path: a file that holds it; used if it has no name.
+    """
+    names = [name for name, published in ZOO.items() if published == genotype]
+    named = {name: load_recipe(name) for name in recipe_names()}
+    recipes = ([name, *_fields(base, config)] for name, base in named.items())
+    what = names[0] if names else str(path)
+    rest = min(recipes, key=len)
+    return shlex.join(["python", "-m", "jdarts.train", what, *rest])
+
+
+def _search(name: str, base: SearchConfig, config: SearchConfig) -> list[str]:
+    """A configuration's name, and what turns it into another one."""
     method = name_of(config.method)
-    if method != name_of(base.method):
-        base = dataclasses.replace(base, method=get_method(method).config())
-        arguments = ["--method", method]
-    if config.seeds is not None:
-        base = dataclasses.replace(base, seed=None, seeds=config.seeds)
-        arguments += ["--seeds", *map(str, config.seeds)]
-    else:
-        base = base.with_seed(base.all_seeds[0])
-    return arguments + _differing(base, config)
+    if method == name_of(base.method):
+        return [name, *_fields(base, config)]
+    base = dataclasses.replace(base, method=get_method(method).config())
+    return [name, "--method", method, *_fields(base, config)]
+
+
+def _fields(base: Any, config: Any) -> list[str]:
+    """The fields that turn one configuration into another, seeds first."""
+    if config.seeds is None:
+        return _differing(base.with_seed(base.all_seeds[0]), config)
+    base = dataclasses.replace(base, seed=None, seeds=config.seeds)
+    return ["--seeds", *map(str, config.seeds), *_differing(base, config)]
 
 
 def _differing(base: Any, config: Any, prefix: str = "") -> list[str]:

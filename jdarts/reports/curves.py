@@ -1,4 +1,4 @@
-"""Losses, accuracies and skip connections over the epochs, of one seed or several."""
+"""Losses, accuracies and the like over the epochs, of one seed or several."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,9 @@ from jdarts.reports import html
 from jdarts.reports.run import Seed
 from jdarts.reports.svg import Line, line_chart, short
 
-__all__ = ["curves", "percent"]
+__all__ = ["percent", "search_curves", "train_curves"]
+
+_MOST_STEPS = 400  # in a chart; of more some are left out
 
 
 def percent(share: float) -> str:
@@ -15,7 +17,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-def curves(seeds: Sequence[Seed]) -> str:
+def search_curves(seeds: Sequence[Seed]) -> str:
     """The charts of a search.
 
     Args:
@@ -27,8 +29,8 @@ def curves(seeds: Sequence[Seed]) -> str:
         _chart(
             seeds,
             "Losses",
-            "Means of each epoch's steps, and the supernet's on the whole "
-            "validation half.",
+            "Means of each epoch's steps, and the supernet's on the whole validation "
+            "half.",
             "loss",
             [
                 ("training", "epoch_train_loss", "s0"),
@@ -39,8 +41,8 @@ def curves(seeds: Sequence[Seed]) -> str:
         _chart(
             seeds,
             "Accuracies",
-            "Of training batches before their step, and of the supernet on "
-            "the validation half.",
+            "Of training batches before their step, and of the supernet on the "
+            "validation half.",
             "accuracy in %",
             [
                 ("training", "epoch_train_accuracy", "s0"),
@@ -52,8 +54,8 @@ def curves(seeds: Sequence[Seed]) -> str:
         _chart(
             seeds,
             "Skip connections",
-            "In the cells derived after each epoch; many of them "
-            "are a warning of collapse.",
+            "In the cells derived after each epoch; many of them are a warning of "
+            "collapse.",
             "number",
             [
                 (name.removeprefix("skips_"), name, f"s{i} d{i}")
@@ -62,7 +64,46 @@ def curves(seeds: Sequence[Seed]) -> str:
             y_range=(0.0, 1.0),
             whole=True,
         ),
-        _steps_chart(seeds),
+        _gradients(seeds),
+    ]
+    return html.grid(chart for chart in charts if chart)
+
+
+def train_curves(seeds: Sequence[Seed], part: str) -> str:
+    """The charts of a training.
+
+    Args:
+      seeds: as for `search_curves`.
+      part: what was evaluated on: ``"test"`` or ``"valid"``.
+    """
+    words = {"test": "test", "valid": "validation"}[part]
+    charts = [
+        _chart(
+            seeds,
+            "Losses",
+            f"Means of each epoch's steps, with what the recipe adds to them, and on "
+            f"all {words} images.",
+            "loss",
+            [
+                ("training", "epoch_train_loss", "s0"),
+                (words, f"{part}_loss", "s1"),
+            ],
+        ),
+        _chart(
+            seeds,
+            "Accuracies",
+            "Of altered training batches before their step, and on all "
+            f"{words} images.",
+            "accuracy in %",
+            [
+                ("training", "epoch_train_accuracy", "s0"),
+                (f"{words}, top-5", f"{part}_top5", "s1 d1"),
+                (words, f"{part}_accuracy", "s1"),
+            ],
+            factor=100.0,
+        ),
+        _gradients(seeds),
+        _rates(seeds),
     ]
     return html.grid(chart for chart in charts if chart)
 
@@ -121,38 +162,49 @@ def _mean(lines: list[list[tuple[float, float]]]) -> list[tuple[float, float]]:
     ]
 
 
-def _steps_chart(seeds: Sequence[Seed]) -> str:
-    """Norms of the two gradients at the steps that were written down."""
-    rows = seeds[0].steps
-    names = [
-        n for n in ("gradient_norm", "arch_gradient_norm") if rows and n in rows[0]
-    ]
-    if len(rows) < 2:
-        return ""
+def _gradients(seeds: Sequence[Seed]) -> str:
+    """Norms of the gradients at the steps that were written down."""
     words = {"gradient_norm": "weights", "arch_gradient_norm": "architecture"}
-    names = [name for name in words if name in rows[0]]
-    rows = rows[:: -(-len(rows) // 400)]
-    lines = [
-        Line(
-            words[name],
-            [(row["step"], math.log10(max(row[name], 1e-12))) for row in rows],
-            f"s{i}",
-        )
-        for i, name in enumerate(names)
-    ]
     of = f", of seed {seeds[0].seed}" if len(seeds) > 1 else ""
-    return html.figure(
-        "Gradients.",
+    return _step_chart(
+        "Gradients",
         f"Norms before clipping{of}, as powers of ten.",
+        "log10 of the norm",
+        [
+            Line(name, [(x, math.log10(max(y, 1e-12))) for x, y in points], f"s{i}")
+            for i, (column, name) in enumerate(words.items())
+            if (points := _steps(seeds[0], column))
+        ],
+    )
+
+
+def _rates(seeds: Sequence[Seed]) -> str:
+    """The learning rate: the same for all seeds."""
+    points = _steps(seeds[0], "lr")
+    lines = [Line("learning rate", points, "s0")] if points else []
+    return _step_chart("Learning rate", "Of the weights.", "learning rate", lines)
+
+
+def _step_chart(title: str, text: str, y_label: str, lines: list[Line]) -> str:
+    if not lines or len(lines[0].points) < 2:
+        return ""
+    first, last = (lines[0].points[i][0] for i in (0, -1))
+    return html.figure(
+        f"{title}.",
+        text,
         line_chart(
             lines,
-            title="Norms of the gradients over the steps",
-            description=f"{len(rows)} steps, from {rows[0]['step']} to "
-            f"{rows[-1]['step']}.",
+            title=f"{title} over the steps",
+            description=f"From step {first} to step {last}.",
             x_label="step",
-            y_label="log10 of the norm",
+            y_label=y_label,
         ),
-        html.legend(
-            (line.name, short(10 ** line.points[-1][1]), line.style) for line in lines
-        ),
+        html.legend((line.name, "", line.style) for line in lines),
     )
+
+
+def _steps(seed: Seed, name: str) -> list[tuple[float, float]]:
+    """A column of the steps, thinned out to what can be drawn."""
+    rows = [row for row in seed.steps if name in row]
+    rows = rows[:: max(1, -(-len(rows) // _MOST_STEPS))]
+    return [(row["step"], row[name]) for row in rows]

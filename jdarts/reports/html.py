@@ -62,6 +62,9 @@ def facts(entries: Iterable[tuple[str, str, str]]) -> str:
     Args:
       entries: ``(name, value, note)``; the note may be empty.
     """
+    entries = list(entries)
+    if not entries:
+        return ""
     items = [
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}"
         f"{f'<small>{escape(note)}</small>' if note else ''}</dd></div>"
@@ -102,7 +105,7 @@ def table(
         lines.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
     return scroll(
         caption,
-        f"<table><caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead>"
+        f"<table><caption><span>{escape(caption)}</span></caption><thead><tr>{top}</tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table>",
     )
 

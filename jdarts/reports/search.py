@@ -1,18 +1,24 @@
 """The report of a search."""
 
 import dataclasses
-import math
 from collections.abc import Iterator
+
+import numpy as np
 
 from jdarts.config import SearchConfig, to_json
 from jdarts.reports import html
 from jdarts.reports.architecture import drawings, parameters
 from jdarts.reports.command import search_command
-from jdarts.reports.curves import curves, percent
+from jdarts.reports.comparison import comparison
+from jdarts.reports.costs import counted, measured, total_cost
+from jdarts.reports.curves import percent, search_curves
 from jdarts.reports.page import Section, page
 from jdarts.reports.run import SearchRun, Seed
 from jdarts.reports.settings import configuration, reproduce
-from jdarts.reports.times import duration, spent, timing
+from jdarts.reports.times import timing, timing_facts
+from jdarts.reports.train import retrainings
+from jdarts.spaces import Genotype
+from jdarts.statistics import mean_deviation
 
 __all__ = ["search_report"]
 
@@ -21,7 +27,7 @@ def search_report(run: SearchRun) -> str:
     """The page of a search, whatever state it is in.
 
     Args:
-      run: what `read_search` returned.
+      run: what `read_run` returned.
     """
     return page(
         kind="search",
@@ -48,52 +54,46 @@ def _lead(run: SearchRun) -> str:
 
 def _facts(run: SearchRun) -> str:
     entries = []
-    ended = [seed.epochs[-1] for seed in run.seeds if seed.epochs]
+    ended = [seed.epochs[-1] for seed in run.begun]
     if ended:
-        accuracies = [row["supernet_accuracy"] for row in ended]
-        mean = math.fsum(accuracies) / len(accuracies)
+        accuracies = np.array([row["supernet_accuracy"] for row in ended])
+        mean, deviation = mean_deviation(accuracies)
         note = "on the validation half"
-        if len(ended) > 1:
-            deviation = math.dist(accuracies, [mean] * len(ended)) / math.sqrt(
-                len(ended) - 1
-            )
+        if deviation is not None:
             note = f"mean of {len(ended)} seeds, deviation {100 * deviation:.2f}"
         if "majority_accuracy" in ended[0]:
-            chance = math.fsum(row["majority_accuracy"] for row in ended) / len(ended)
-            note += f"; always the most frequent class: {percent(chance)}"
+            chance = np.mean([row["majority_accuracy"] for row in ended])
+            note += f"; always the most frequent class: {percent(float(chance))}"
         entries.append(("Supernet accuracy", percent(mean), note))
         steps = min(row["step"] for row in ended)
-        entries.append(
-            ("Epochs", f"{run.epochs} of {run.config.epochs}", f"{steps} steps")
-        )
-    if run.timing:
-        found = spent(run.timing)
-        if found.step_seconds is not None:
-            entries.append(("A step", _milliseconds(found.step_seconds), ""))
-        entries.append(("Compiling", duration(found.compiling), "with tracing"))
-        entries.append(("In all", duration(found.total), ""))
-    return html.facts(entries) if entries else ""
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{1e3 * seconds:.3g} ms" if seconds < 1 else duration(seconds)
+        epochs = f"{run.epochs} of {run.config.epochs}"
+        entries.append(("Epochs", epochs, f"{steps} steps"))
+    return html.facts([*entries, *timing_facts(run.timing)])
 
 
 def _sections(run: SearchRun) -> Iterator[Section]:
     several = len(run.seeds) > 1
-    begun = [seed for seed in run.seeds if seed.epochs]
+    begun = run.begun
     if several and begun:
         yield Section("seeds", "Seeds", _seed_table(begun))
     if not several and run.seeds[0].genotype is not None:
         yield Section("cells", "Cells", _cells(run, run.seeds[0]))
     if begun:
-        yield Section("progress", "Losses and accuracies", curves(begun))
+        yield Section("progress", "Losses and accuracies", search_curves(begun))
     if not several and run.seeds[0].arch:
         body = parameters(run.seeds[0], run.space)
         yield Section("architecture", "Architecture parameters", body)
     for seed in run.seeds if several else []:
         if seed.genotype is not None:
             yield Section(f"seed-{seed.seed}", f"Seed {seed.seed}", _seed(run, seed))
+    if run.trainings:
+        yield Section("training", "Retraining", retrainings(run.trainings))
+    for i, other in enumerate(run.comparisons):
+        if other.found is not None:
+            body = comparison(other.found)
+            yield Section(f"comparison-{i}", "Comparison with chance", body)
+    if not several and run.seeds[0].genotype is not None:
+        yield Section("cost", "Cost", _cost(run, run.seeds[0].genotype))
     if run.timing:
         yield Section("time", "Time", timing(run.timing))
     defaults = dataclasses.replace(
@@ -121,6 +121,16 @@ def _cells(run: SearchRun, seed: Seed) -> str:
     return note + drawings(seed.genotype)
 
 
+def _cost(run: SearchRun, genotype: Genotype) -> str:
+    if run.cost is None:
+        return counted(genotype) + html.paragraph(
+            "python -m jdarts.cost RUN --json RUN/cost.json measures memory and times; "
+            "the next report shows them.",
+            "note",
+        )
+    return counted(genotype) + measured(run.cost)
+
+
 def _seed(run: SearchRun, seed: Seed) -> str:
     """One of several seeds."""
     body = _cells(run, seed)
@@ -137,6 +147,13 @@ def _seed_table(seeds: list[Seed]) -> str:
     rows = []
     for seed in seeds:
         last = seed.epochs[-1]
+        cost = ("", "")
+        if seed.genotype is not None:
+            whole = total_cost(seed.genotype)
+            cost = (
+                f"{whole.parameters / 1e6:.2f}",
+                f"{whole.multiply_adds / 1e6:.0f}",
+            )
         rows.append(
             (
                 f'<a href="#seed-{seed.seed}">{seed.seed}</a>',
@@ -144,17 +161,21 @@ def _seed_table(seeds: list[Seed]) -> str:
                 f"{last['supernet_loss']:.4f}",
                 f"{last['epoch_train_loss']:.4f}",
                 *(str(last[f"skips_{kind}"]) for kind in kinds),
+                *cost,
             )
         )
     return html.table(
         "Each seed at its end: the supernet on the validation half, and the number of "
-        "skip connections in the derived cells",
+        "skip connections in the derived cells; cost of the network of 20 cells and 36 "
+        "channels for CIFAR-10",
         [
             "Seed",
             "Accuracy in %",
             "Loss",
             "Training loss",
             *(f"Skips, {kind}" for kind in kinds),
+            "Parameters, M",
+            "Multiply-adds, M",
         ],
         rows,
         raw_first=True,
@@ -171,5 +192,7 @@ def _missing(run: SearchRun) -> Iterator[str]:
         )
     if any(seed.epochs and not seed.arch for seed in run.seeds):
         yield "Architecture parameters: the run has no arch.jsonl (made before it was)."
+    if any(other.found is None for other in run.comparisons):
+        yield "The outcome of a comparison: not all networks are trained yet."
     if not run.timing:
         yield "Time: the run has no timing.jsonl."

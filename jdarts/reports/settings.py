@@ -9,13 +9,18 @@ from jdarts.reports import html
 __all__ = ["configuration", "reproduce"]
 
 
-def configuration(config: dict[str, Any], defaults: dict[str, Any]) -> str:
-    """A table of every field; those that differ from the default say so.
+def configuration(
+    config: dict[str, Any], defaults: dict[str, Any] | None = None
+) -> str:
+    """A table of every field; those that differ from the default stand in front.
 
     Args:
       config: as in ``config.json``.
-      defaults: the same with every default.
+      defaults: the same with every default; None: there are none.
     """
+    if defaults is None:
+        shown = [(name, _shown(value)) for name, value in _flat(config)]
+        return html.table("Configuration", ["Field", "Value"], shown, words=2)
     usual = dict(_flat(defaults))
     rows = [
         (name, _shown(value), "" if usual.get(name) == value else _default(usual, name))
@@ -44,7 +49,7 @@ def reproduce(command: str, timing: Sequence[dict[str, Any]]) -> str:
         f'<pre tabindex="0"><code>{escape(command)}</code></pre>',
         html.paragraph(
             "In a folder of its own: add --run-dir DIR. On the same machine, with the "
-            "same versions and devices, a search repeats itself bit for bit."
+            "same versions and devices, it repeats itself bit for bit."
         ),
     ]
     starts = [row for row in timing if row["kind"] == "start"]

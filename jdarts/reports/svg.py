@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-__all__ = ["Bar", "Line", "Scale", "bars", "heat_map", "line_chart", "short", "ticks"]
+__all__ = [
+    "Bar",
+    "Line",
+    "Scale",
+    "bars",
+    "heat_map",
+    "line_chart",
+    "short",
+    "svg",
+    "ticks",
+]
 
 _HEAT_LEVELS = 24  # shades; more cannot be told apart
 
@@ -129,7 +139,7 @@ def line_chart(
             f"{escape(x_label)}</text>"
         )
     parts += [_line(line, x, y) for line in lines]
-    return _svg(width, height, title, description, parts)
+    return svg(width, height, title, description, parts)
 
 
 def heat_map(
@@ -184,7 +194,7 @@ def heat_map(
             f'<text class="tick" x="{right}" y="{y + 5:g}" text-anchor="end">'
             f"{last}</text>"
         )
-    return _svg(width, round(y + 8), title, description, shades + parts)
+    return svg(width, round(y + 8), title, description, shades + parts)
 
 
 class Bar(NamedTuple):
@@ -213,10 +223,10 @@ def bars(parts: Sequence[Bar], *, title: str, description: str) -> str:
             "</rect>"
         )
         x += length
-    return _svg(width, height, title, description, drawn, stretch=True)
+    return svg(width, height, title, description, drawn, stretch=True)
 
 
-def _svg(
+def svg(
     width: int,
     height: int,
     title: str,
@@ -224,6 +234,16 @@ def _svg(
     parts: Sequence[str],
     stretch: bool = False,
 ) -> str:
+    """A drawing that is read out by its title and description.
+
+    Args:
+      width: of its own units.
+      height: likewise.
+      title: a few words.
+      description: what a reader would see in it.
+      parts: its elements.
+      stretch: fill the page's width at any ratio.
+    """
     ratio = ' preserveAspectRatio="none"' if stretch else ""
     return (
         f'<svg class="chart{" stretch" if stretch else ""}" role="img" '

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from jdarts.reports import html
 from jdarts.reports.svg import Bar, Line, bars, line_chart, short
 
-__all__ = ["Spent", "duration", "spent", "timing"]
+__all__ = ["Spent", "duration", "spent", "timing", "timing_facts"]
 
 # What the parts of a row are called; others keep their own names.
 _WORDS = {
@@ -63,6 +63,26 @@ def spent(rows: Sequence[dict[str, Any]]) -> Spent:
     steps = sum(row.get("steps", 0) for row in rows)
     each = parts[_WORDS["steps"]] / steps if steps else None
     return Spent(list(parts.items()), steps, compiling, each)
+
+
+def timing_facts(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """Time a step, of compiling and in all, as `html.facts` takes them.
+
+    Args:
+      rows: of ``timing.jsonl``, also none.
+    """
+    if not rows:
+        return []
+    found, entries = spent(rows), []
+    if found.step_seconds is not None:
+        milliseconds = f"{1e3 * found.step_seconds:.3g} ms"
+        whole = duration(found.step_seconds)
+        entries.append(
+            ("A step", milliseconds if found.step_seconds < 1 else whole, "")
+        )
+    entries.append(("Compiling", duration(found.compiling), "with tracing"))
+    entries.append(("In all", duration(found.total), ""))
+    return entries
 
 
 def timing(rows: Sequence[dict[str, Any]]) -> str:

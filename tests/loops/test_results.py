@@ -35,7 +35,7 @@ def rows(unbroken):
 
 def test_files(unbroken):
     names = {"config.json", "metrics.jsonl", "genotype.json", "checkpoints", ".lock"}
-    names |= {"arch.jsonl", "timing.jsonl"}
+    names |= {"arch.jsonl", "timing.jsonl", "report.html"}
     names |= {"summary.txt", "cell_normal.svg", "cell_reduce.svg"}
     assert {path.name for path in unbroken.iterdir()} == names
     saved = {path.name for path in (unbroken / "checkpoints").iterdir()}

@@ -118,7 +118,8 @@ def test_files_are_those_of_a_run_of_its_own(population, alone, seed):
     assert found.keys() - expected.keys() == {"part.txt"}
     missing = expected.keys() - found.keys()
     missing -= {name for name in missing if name.startswith("checkpoints/")}
-    assert missing == {"timing.jsonl"}  # of all seeds together, in the folder above
+    # Of all seeds together, in the folder above:
+    assert missing == {"timing.jsonl", "report.html"}
     for name in found.keys() & expected.keys() - {"metrics.jsonl", "arch.jsonl"}:
         assert found[name] == expected[name], name
 
@@ -174,7 +175,8 @@ def test_one_compilation_for_all_seeds(runs, population):
 
 
 def test_the_folder(population):
-    names = {".lock", "config.json", "checkpoints", "summary.txt", "timing.jsonl"}
+    names = {".lock", "config.json", "checkpoints", "summary.txt"}
+    names |= {"timing.jsonl", "report.html"}
     assert {f.name for f in population.iterdir()} == names | {
         f"seed_{seed}" for seed in SEEDS
     }

@@ -11,7 +11,7 @@ from jdarts.errors import UserError
 from jdarts.nets.cost import Cost, NetworkShape, auxiliary_head, network_cost, parts
 from jdarts.nets.fixed import fixed_network
 from jdarts.ops.count import kept_bytes, multiply_adds
-from jdarts.spaces import DARTS_CNN, CellGenotype, Connection, Genotype
+from jdarts.spaces import DARTS_CNN, ZOO, CellGenotype, Connection, Genotype
 from jdarts.spaces.random import random_genotype
 
 SMALL = NetworkShape(channels=4, layers=6, classes=5, image=(32, 32, 3))
@@ -76,6 +76,8 @@ def test_auxiliary_head():
     _, with_head, _ = traced(random(3), SMALL, auxiliary=True)
     own = sum(x.size for x in jax.tree.leaves(with_head["auxiliary"]))
     assert auxiliary_head(random(3), SMALL, 2).cost().parameters == own
+    small = dataclasses.replace(SMALL, image=(16, 16, 3))
+    assert auxiliary_head(random(3), small, 2) is None
 
 
 def test_hand_count():
@@ -127,6 +129,53 @@ def test_line_convolutions_at_stride_two():
     weights = 7 * 8 * 8
     each = Cost(2 * weights + 16, weights * 8 * 4 + weights * 4 * 4)
     assert found == without.plus(Cost(4 * each.parameters, 4 * each.multiply_adds))
+
+
+# Parameters and millions of multiply-adds without the auxiliary head, measured on the
+# original PyTorch networks: CIFAR-10 with C = 36 and L = 20, ImageNet with 48 and 14.
+MEASURED = {
+    "NASNet_A": (3_830_950, 603.5, 5_564_320, 604.0),
+    "AmoebaNet_A": (3_145_078, 488.9, 4_627_360, 526.7),
+    "DARTS_V1": (3_169_414, 501.0, 4_510_432, 505.9),
+    "DARTS_V2": (3_349_342, 528.4, 4_718_752, 529.9),
+    "PC_DARTS_cifar": (3_634_678, 556.7, 5_270_560, 571.1),
+    "PC_DARTS_image": (3_721_510, 570.5, 5_342_464, 581.6),
+    "PDARTS": (3_433_798, 532.2, 4_944_352, 542.8),
+    "NASP_12op": (7_363_486, 1103.0, 9_542_944, 1060.1),
+    "NASP_7op_StarLight": (3_762_982, 593.4, 5_309_440, 591.8),
+    "GDAS_V1": (3_368_782, 519.4, 4_969_216, 537.6),
+    "SNAS_mild": (2_661_382, 422.2, 3_939_328, 438.0),
+    "SNAS_moderate": (2_847_358, 440.7, 4_312_576, 465.6),
+    "SNAS_aggressive": (2_313_622, 374.9, 3_561_952, 395.7),
+    "DrNAS_cifar10": (4_099_294, 635.1, 5_738_464, 633.8),
+    "DrNAS_imagenet": (4_048_750, 617.9, 5_726_368, 624.4),
+    "SGAS_Cri1_C10_best": (3_795_166, 601.7, 5_285_440, 594.8),
+    "SGAS_Cri2_C10_best": (4_094_110, 631.7, 5_697_664, 630.0),
+}
+CIFAR = NetworkShape(36, 20, 10, (32, 32, 3))
+IMAGENET = NetworkShape(48, 14, 1000, (224, 224, 3), "imagenet")
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_published_networks(name):
+    found = []
+    for shape in (CIFAR, IMAGENET):
+        costs = network_cost(ZOO[name], shape)
+        found.append(sum(c.parameters for c in costs))
+        found.append(round(sum(c.multiply_adds for c in costs) / 1e6, 1))
+    assert tuple(found) == MEASURED[name]
+
+
+@pytest.mark.parametrize(
+    "name, shape, parameters",
+    [
+        ("DARTS_V2", CIFAR, 476_426),
+        ("NASNet_A", CIFAR, 457_994),
+        ("DARTS_V2", IMAGENET, 1_260_776),
+    ],
+)
+def test_published_auxiliary_heads(name, shape, parameters):
+    assert auxiliary_head(ZOO[name], shape, 1).cost().parameters == parameters
 
 
 # --- activation memory

@@ -2,12 +2,14 @@
 
 import base64
 import contextlib
+import fcntl
 import itertools
 import json
 import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -28,15 +30,20 @@ class Browser:
 
     def __init__(self, program, profile):
         (read, self._out), (self._in, write) = os.pipe(), os.pipe()
-        fds = {read: 3, write: 4}
-        # The browser reads from descriptor 3 and writes to 4.
-        line = f'exec "$0" "$@" 3<&{read} 4>&{write}'
+        # The browser reads from descriptor 3 and writes to 4, which may be in use here:
+        # another process moves them there.
+        high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (read, write)]
+        move = f"import os; os.dup2({high[0]}, 3); os.dup2({high[1]}, 4)"
+        move += "; import sys; os.execv(sys.argv[1], sys.argv[1:])"
+        command = [program, *FLAGS, f"--user-data-dir={profile}"]
         self._process = subprocess.Popen(
-            ["sh", "-c", line, program, *FLAGS, f"--user-data-dir={profile}"],
-            pass_fds=tuple(fds),
+            [sys.executable, "-c", move, *command],
+            pass_fds=high,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+        for fd in high:
+            os.close(fd)
         os.close(read)
         os.close(write)
         self._numbers, self._buffer, self.events = itertools.count(1), b"", []

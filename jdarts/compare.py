@@ -1,0 +1,99 @@
+"""``python -m jdarts.compare``: whether searches beat chance."""
+
+import sys
+from typing import Any
+
+from jdarts.cli import run_command, use_huge_pages
+from jdarts.comparisons.arguments import CompareCommand, parse_compare
+from jdarts.comparisons.outcome import outcome
+from jdarts.comparisons.plan import Plan, make_plan
+from jdarts.comparisons.trainings import MAY_DIFFER, train_all
+from jdarts.compile import enable_cache
+from jdarts.io import RunFolder, write_atomic, write_json
+from jdarts.loops.train import train_setup
+from jdarts.nets.cost import NetworkShape
+from jdarts.train_config import recipe_to_json
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command; returns its exit status."""
+    command = parse_compare(arguments)
+    plan = _plan(command)
+    enable_cache()
+    described = _described(command, plan)
+    may_differ = tuple(f"train.{name}" for name in MAY_DIFFER)
+    with RunFolder.open(command.run_dir, described, may_differ) as folder:
+        trainings = folder.path / "trainings"
+        accuracies, stopped = train_all(plan, command.config, trainings)
+        if stopped:
+            print(
+                f"stopped by a signal, {len(accuracies)} of {len(plan.networks)} "
+                "networks trained, everything saved; the same command goes on from "
+                f"there ({folder.path})"
+            )
+            return stopped
+        found = outcome(command.searches, plan, accuracies, command.options.random_seed)
+        text = f"{_heading(command)}\n\n{found.text()}"
+        write_json(folder.path / "compare.json", {**described, **found.to_json()})
+        write_atomic(folder.summary, text)
+        print(f"\n{text}\nwritten to {folder.path}", flush=True)
+    return 0
+
+
+def _plan(command: CompareCommand) -> Plan:
+    """The networks; nothing is written yet, so that what is wrong leaves no folder."""
+    config, options = command.config, command.options
+    images = train_setup(config, command.searches[0].genotype).images
+    shape = NetworkShape(
+        channels=config.channels,
+        layers=config.layers,
+        classes=images.num_classes,
+        image=images.image_shape,
+        stem=config.stem,
+    )
+    return make_plan(
+        command.searches,
+        shape,
+        random=options.random,
+        measure=options.match,
+        tolerance=options.tolerance,
+        progress=options.progress,
+        seed=options.random_seed,
+    )
+
+
+def _heading(command: CompareCommand) -> str:
+    config, options = command.config, command.options
+    where = config.data.name + (", " if config.evaluate_on == "test" else ", held-out ")
+    part = "test images" if config.evaluate_on == "test" else "training images"
+    return (
+        f"{len(command.searches)} searches and {options.random} random genotypes; each "
+        f"network trained {options.retrainings} times: {config.epochs} epochs, C = "
+        f"{config.channels}, L = {config.layers}\n"
+        f"accuracy on {where}{part}, after the last epoch; random genotypes have the "
+        f"{options.match.replace('_', '-')} of their search's within "
+        f"{100 * options.tolerance:g} %\n"
+        "deviation: between genotypes; of retrainings: between those of one genotype"
+    )
+
+
+def _described(command: CompareCommand, plan: Plan) -> dict[str, Any]:
+    """What the comparison depends on, as plain data."""
+    options = command.options
+    return {
+        "kind": "compare",
+        "found": [entry.genotype.to_json() for entry in plan.found],
+        "random": options.random,
+        "match": options.match,
+        "tolerance": options.tolerance,
+        "random_seed": options.random_seed,
+        "progress": sorted(set(options.progress)),
+        "train": recipe_to_json(command.config),
+    }
+
+
+if __name__ == "__main__":
+    use_huge_pages()
+    sys.exit(run_command(main, sys.argv[1:]))

@@ -1,0 +1,205 @@
+"""What a comparison came to: plain data, and tables."""
+
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import rich.box
+import rich.console
+import rich.table
+
+from jdarts.comparisons.plan import Entry, Plan
+from jdarts.comparisons.searches import Search
+from jdarts.statistics import Comparison, Interval, Summary, compare, summarise
+
+__all__ = ["Outcome", "outcome"]
+
+_WIDTH = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A finished comparison.
+
+    Attributes:
+      searches: the searches.
+      plan: the genotypes.
+      accuracies: network to the accuracy of each retraining, in [0, 1].
+      found: the found genotypes together.
+      chance: the random genotypes together.
+      comparison: both against each other.
+      progress: epoch to the genotypes of that epoch together.
+    """
+
+    searches: Sequence[Search]
+    plan: Plan
+    accuracies: Mapping[str, Sequence[float]]
+    found: Summary
+    chance: Summary
+    comparison: Comparison
+    progress: dict[int, Summary]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; accuracies in [0, 1]."""
+        rows = zip(self.searches, self.plan.found, self.plan.random, strict=True)
+        return {
+            "verdict": self.comparison.verdict,
+            "sentence": self.comparison.sentence(),
+            "comparison": _plain(self.comparison),
+            "found": _plain(self.found),
+            "random": _plain(self.chance),
+            "searches": [
+                {
+                    "path": str(search.path),
+                    "seed": search.seed,
+                    **self._entry(found),
+                    "random": [self._entry(entry) for entry in random],
+                }
+                for search, found, random in rows
+            ],
+            "progress": [
+                {
+                    "epoch": epoch,
+                    **_plain(summary),
+                    "searches": [self._entry(e) for e in self.plan.progress[epoch]],
+                }
+                for epoch, summary in self.progress.items()
+            ],
+        }
+
+    def _entry(self, entry: Entry) -> dict[str, Any]:
+        tries = {} if entry.tries is None else {"tries": entry.tries}
+        return {
+            "network": entry.network,
+            **entry.cost._asdict(),
+            **tries,
+            "accuracies": list(self.accuracies[entry.network]),
+            "genotype": entry.genotype.to_json(),
+        }
+
+    def text(self) -> str:
+        """Tables, and the sentence."""
+        out = io.StringIO()
+        console = rich.console.Console(file=out, width=_WIDTH, highlight=False)
+        console.print(self._networks())
+        console.print(self._sides())
+        if self.progress:
+            console.print(self._progress())
+        for line in self._effect():
+            console.print(line, soft_wrap=True)
+        console.print(f"\n{self.comparison.sentence()}", soft_wrap=True)
+        return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+    def _networks(self) -> rich.table.Table:
+        """A row for each found genotype, then for its random ones."""
+        table = _table("network", "parameters", "mult-adds, M", "accuracy %", "mean")
+        rows = zip(self.searches, self.plan.found, self.plan.random, strict=True)
+        for search, found, random in rows:
+            self._row(table, f"{search.path} (seed {search.seed})", found)
+            for entry in random:
+                self._row(table, f"  {entry.network} (draw {entry.tries})", entry)
+        return table
+
+    def _row(self, table: rich.table.Table, name: str, entry: Entry) -> None:
+        values = 100 * np.asarray(self.accuracies[entry.network])
+        table.add_row(
+            name,
+            f"{entry.cost.parameters:,}",
+            f"{entry.cost.multiply_adds / 1e6:.3g}",
+            "  ".join(f"{value:.2f}" for value in values),
+            f"{values.mean():.2f}",
+        )
+
+    def _sides(self) -> rich.table.Table:
+        table = _table(
+            "accuracy %", "genotypes", "mean", "deviation", "of retrainings", "95 %"
+        )
+        random = sum(map(len, self.plan.random))
+        for name, count, summary in (
+            ("found", len(self.plan.found), self.found),
+            ("random, of the same size", random, self.chance),
+        ):
+            table.add_row(name, str(count), *_cells(summary))
+        return table
+
+    def _progress(self) -> rich.table.Table:
+        table = _table(
+            "genotypes of epoch", "mean %", "deviation", "of retrainings", "95 %"
+        )
+        for epoch, summary in self.progress.items():
+            table.add_row(str(epoch), *_cells(summary))
+        return table
+
+    def _effect(self) -> list[str]:
+        found = self.comparison
+        lines = [
+            f"difference: {100 * found.difference:+.2f} points, 95 % interval "
+            f"{_interval(found.interval, '+.2f')}",
+            "effect size (Hedges' g): "
+            + ("not defined" if found.effect is None else f"{found.effect:+.2f}"),
+            f"better than a random genotype of its size: {found.wins:g} of "
+            f"{found.pairs}",
+            f"p = {found.p:.3g}, two-sided permutation of genotypes (least possible: "
+            f"{found.smallest_p:.2g})",
+        ]
+        return lines
+
+
+def outcome(
+    searches: Sequence[Search],
+    plan: Plan,
+    accuracies: Mapping[str, Sequence[float]],
+    seed: int = 0,
+) -> Outcome:
+    """Compares once all networks are trained.
+
+    Args:
+      searches: the searches.
+      plan: the genotypes.
+      accuracies: network to the accuracy of each retraining; equally many of each.
+      seed: of bootstrap and permutations.
+    """
+
+    def samples(entries: Sequence[Entry]) -> np.ndarray:
+        return np.array([accuracies[entry.network] for entry in entries])
+
+    found = samples(plan.found)
+    random = np.array([samples(entries) for entries in plan.random])
+    together = random.reshape(-1, random.shape[-1])
+    return Outcome(
+        searches=searches,
+        plan=plan,
+        accuracies=accuracies,
+        found=summarise(found, seed),
+        chance=summarise(together, seed),
+        comparison=compare(found, random, seed),
+        progress={
+            epoch: summarise(samples(entries), seed)
+            for epoch, entries in plan.progress.items()
+        },
+    )
+
+
+def _plain(value: Any) -> Any:
+    return dataclasses.asdict(value)
+
+
+def _table(*heads: str) -> rich.table.Table:
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="right" if number else "left")
+    return table
+
+
+def _cells(summary: Summary) -> list[str]:
+    values = (summary.mean, summary.between, summary.within)
+    numbers = ["-" if value is None else f"{100 * value:.2f}" for value in values]
+    return [*numbers, _interval(summary.interval, ".2f")]
+
+
+def _interval(interval: Interval | None, form: str) -> str:
+    if interval is None:
+        return "none of a single search"
+    return f"{100 * interval.low:{form}} to {100 * interval.high:{form}}"

@@ -1,0 +1,174 @@
+"""Whether searches beat chance: the page of a comparison, and its part in others."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from jdarts.reports import html
+from jdarts.reports.page import Section, page
+from jdarts.reports.run import ComparisonRun
+from jdarts.reports.settings import configuration
+from jdarts.reports.strip import Lane, strip_chart
+from jdarts.reports.svg import Line, line_chart
+
+__all__ = ["comparison", "comparison_report"]
+
+
+def comparison_report(run: ComparisonRun) -> str:
+    """The page of a comparison, whatever state it is in."""
+    missing = []
+    if run.found is None:
+        missing = ["The outcome: not all networks are trained yet."]
+    return page(
+        kind="comparison",
+        title=run.path.resolve().name,
+        lead=run.found["sentence"] if run.found else "Comparison without an outcome.",
+        top=_facts(run.found) if run.found else "",
+        sections=list(_sections(run)),
+        missing=missing,
+    )
+
+
+def _sections(run: ComparisonRun) -> Iterator[Section]:
+    if run.found is not None:
+        yield Section("outcome", "Searches and chance", comparison(run.found))
+    config = {k: v for k, v in run.config.items() if k not in ("kind", "found")}
+    yield Section("configuration", "Configuration", configuration(config))
+
+
+def _facts(found: dict[str, Any]) -> str:
+    compared = found["comparison"]
+    effect = (
+        "not defined" if compared["effect"] is None else f"{compared['effect']:+.2f}"
+    )
+    return html.facts(
+        [
+            (
+                "Difference",
+                f"{100 * compared['difference']:+.2f} points",
+                _95(compared),
+            ),
+            ("Effect size", effect, "Hedges' g"),
+            ("Pairs won", f"{compared['wins']:g} of {compared['pairs']}", ""),
+            (
+                "p",
+                f"{compared['p']:.3g}",
+                f"least possible: {compared['smallest_p']:.2g}",
+            ),
+        ]
+    )
+
+
+def comparison(found: dict[str, Any]) -> str:
+    """Every accuracy, the means, and the verdict.
+
+    Args:
+      found: ``compare.json``.
+    """
+    parts = [
+        html.figure(
+            "Accuracies.",
+            "Found: a dot for each retraining. Random: a dot for the mean of each "
+            "random genotype of the same size. Strokes: means.",
+            _strips(found["searches"]),
+        )
+    ]
+    if found["progress"]:
+        parts.append(_progress(found["progress"]))
+    return html.paragraph(found["sentence"]) + html.grid(parts) + _tables(found)
+
+
+def _strips(searches: list[dict[str, Any]]) -> str:
+    lanes = []
+    for search in searches:
+        own = [100 * value for value in search["accuracies"]]
+        random = [100 * _mean(entry["accuracies"]) for entry in search["random"]]
+        name = f"{search['path']}, seed {search['seed']}"
+        lanes.append(Lane(f"found: {name}", own, _mean(own), "s0"))
+        lanes.append(Lane("random", random, _mean(random), "s5"))
+    return strip_chart(
+        lanes,
+        title="Accuracies of found and random genotypes",
+        description="; ".join(f"{lane.name}: mean {lane.mean:.2f} %" for lane in lanes),
+        x_label="accuracy in %",
+    )
+
+
+def _progress(rows: list[dict[str, Any]]) -> str:
+    points = [(row["epoch"], 100 * row["mean"]) for row in rows]
+    searches = zip(*(row["searches"] for row in rows), strict=False)
+    single = [
+        Line(
+            "search",
+            [
+                (row["epoch"], 100 * _mean(entry["accuracies"]))
+                for row, entry in zip(rows, entries, strict=True)
+            ],
+            "s0 thin",
+        )
+        for entries in searches
+    ]
+    return html.figure(
+        "Progress.",
+        "What the genotypes of some epochs are worth when they are retrained: each "
+        "search, and the mean.",
+        line_chart(
+            [*single, Line("mean", points, "s0")],
+            title="Accuracy of retrained genotypes over the epochs of the search",
+            description="; ".join(f"epoch {x}: {y:.2f} %" for x, y in points),
+            x_label="epoch of the search",
+            y_label="accuracy in %",
+        ),
+    )
+
+
+def _tables(found: dict[str, Any]) -> str:
+    networks = []
+    for search in found["searches"]:
+        name = f"{search['path']}, seed {search['seed']}"
+        networks.append(_network(name, search))
+        networks += [_network(entry["network"], entry) for entry in search["random"]]
+    sides = [
+        (
+            name,
+            *map(_percent, (side["mean"], side["between"], side["within"])),
+            _95(side),
+        )
+        for name, side in (("Found", found["found"]), ("Random", found["random"]))
+    ]
+    return html.table(
+        "Accuracy in %: deviation between genotypes, and between retrainings of one",
+        ["Genotypes", "Mean", "Between", "Of retrainings", "Interval"],
+        sides,
+    ) + html.details(
+        "Every network",
+        html.table(
+            "Every network",
+            ["Network", "Parameters", "Multiply-adds, M", "Mean in %", "Retrainings"],
+            networks,
+        ),
+    )
+
+
+def _network(name: str, entry: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        name,
+        f"{entry['parameters']:,}",
+        f"{entry['multiply_adds'] / 1e6:.2f}",
+        _percent(_mean(entry["accuracies"])),
+        "  ".join(map(_percent, entry["accuracies"])),
+    )
+
+
+def _95(side: dict[str, Any]) -> str:
+    interval = side["interval"]
+    if interval is None:
+        return "no interval of a single search"
+    return f"95 %: {100 * interval['low']:.2f} to {100 * interval['high']:.2f}"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.2f}"
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,99 @@
+"""What the found cells cost in the network that is usually trained with them."""
+
+import functools
+from typing import Any
+
+from jdarts.nets.cost import Cost, NetworkShape, network_cost
+from jdarts.reports import html
+from jdarts.reports.svg import short
+from jdarts.spaces import Genotype
+
+__all__ = ["EVALUATION", "counted", "measured", "total_cost"]
+
+EVALUATION = NetworkShape(channels=36, layers=20, classes=10, image=(32, 32, 3))
+"""The network that the DARTS paper trains on CIFAR-10 (ICLR 2019, section 3.2)."""
+_MIB = 2**20
+
+
+def total_cost(genotype: Genotype) -> Cost:
+    """Of the whole network of EVALUATION."""
+    return functools.reduce(Cost.plus, network_cost(genotype, EVALUATION))
+
+
+def counted(genotype: Genotype) -> str:
+    """Parameters and multiply-adds by part, counted without running anything.
+
+    Args:
+      genotype: of the cells.
+    """
+    stem, *cells, head = network_cost(genotype, EVALUATION)
+    layers = EVALUATION.layers
+    reduces = (layers // 3, 2 * layers // 3)
+    kinds = ["reduce" if i in reduces else "normal" for i in range(layers)]
+    rows = [("Stem", stem)]
+    for kind in dict.fromkeys(kinds):
+        own = [cost for cost, name in zip(cells, kinds, strict=True) if name == kind]
+        rows.append((f"{len(own)} {kind} cells", functools.reduce(Cost.plus, own)))
+    rows += [("Head", head), ("All", total_cost(genotype))]
+    per_cell = [(f"Cell {i}, {kinds[i]}", cost) for i, cost in enumerate(cells)]
+    network = f"{EVALUATION.channels} channels, {layers} cells, 32 x 32 pixels"
+    return (
+        html.paragraph(
+            f"Of the network that the DARTS paper trains on CIFAR-10 ({network}), for "
+            "one image; without its auxiliary head.",
+            "note",
+        )
+        + _table("Cost of the network", rows)
+        + html.details("Every cell", _table("Cost of every cell", per_cell))
+    )
+
+
+def _table(caption: str, rows: list[tuple[str, Cost]]) -> str:
+    return html.table(
+        caption,
+        ["Part", "Parameters", "Multiply-adds, M"],
+        [
+            (name, f"{cost.parameters:,}", f"{cost.multiply_adds / 1e6:.2f}")
+            for name, cost in rows
+        ],
+    )
+
+
+def measured(cost: dict[str, Any]) -> str:
+    """The table of ``cost.json``: with activation memory and times.
+
+    Args:
+      cost: what ``python -m jdarts.cost --json`` has written.
+    """
+    network, total = cost["network"], cost["total"]
+    sizes = sorted(total["seconds"], key=int)
+    image = " x ".join(map(str, network["image"]))
+    where = f", on {cost['device']}" if cost["device"] else ""
+    rows = [
+        (
+            part["name"],
+            " x ".join(map(str, part["output"])),
+            f"{part['parameters']:,}",
+            f"{part['multiply_adds'] / 1e6:.2f}",
+            f"{part['kept_bytes'] / _MIB:.1f}",
+            *(short(1e3 * part["seconds"][size]) for size in sizes),
+        )
+        for part in (*cost["parts"], total)
+    ]
+    return html.paragraph(
+        f"Measured in a network of {network['channels']} channels and "
+        f"{network['layers']} cells for images of {image}{where}. Kept: by a training "
+        f"step with batch {cost['batch_size']} for its backward pass.",
+        "note",
+    ) + html.table(
+        "Cost as measured by jdarts.cost",
+        [
+            "Part",
+            "Output",
+            "Parameters",
+            "Multiply-adds, M",
+            "Kept, MiB",
+            *(f"ms, batch {size}" for size in sizes),
+        ],
+        rows,
+    )

@@ -1,0 +1,29 @@
+"""Counted parameters against those of the original networks."""
+
+import json
+
+import pytest
+from golden import FOLDER
+from test_fixed_net import OTHER_NAMES
+
+from jdarts.nets.cost import NetworkShape, auxiliary_head, network_cost
+from jdarts.spaces import ZOO
+
+
+def test_parameter_counts():
+    path = FOLDER / "08_param_counts.json"
+    if not path.exists():
+        pytest.skip(f"no {path.name} in {FOLDER}")
+    rows = [r for r in json.loads(path.read_text()) if r["kind"].startswith("Network")]
+    assert rows
+    for row in rows:
+        genotype = ZOO[OTHER_NAMES.get(row["genotype"], row["genotype"])]
+        mobile = row["kind"] == "NetworkImageNet"
+        sizes = row["C"], row["layers"], row["classes"]
+        image, stem = ((224, 224, 3), "imagenet") if mobile else ((32, 32, 3), "cifar")
+        shape = NetworkShape(*sizes, image, stem)
+        count = sum(cost.parameters for cost in network_cost(genotype, shape))
+        assert count == row["without_aux"], row
+        if row["auxiliary"]:
+            count += auxiliary_head(genotype, shape, 1).cost().parameters
+        assert count == row["total"], row

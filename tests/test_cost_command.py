@@ -1,0 +1,112 @@
+"""``python -m jdarts.cost``: the table, the file, and errors in one line."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from jdarts.cli import run_command
+from jdarts.cost import CostOptions, main
+from jdarts.io import GenotypeLog
+from jdarts.nets.cost import network_cost, parts
+from jdarts.spaces import TOY, Genotype
+from jdarts.spaces.random import random_genotype
+
+SIZES = "--channels 4 --layers 3 --classes 3 --image 8 8 1".split()
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch):
+    """These runs must not write the user's compilation cache."""
+    monkeypatch.setattr("jdarts.cost.enable_cache", lambda: None)
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A file with a genotype of the toy space, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    genotype = random_genotype(TOY, np.random.default_rng(0))
+    (tmp_path / "toy.json").write_text(json.dumps(genotype.to_json()))
+    return genotype
+
+
+def test_table_and_file(toy, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "jdarts.cost.median_seconds", lambda call, *args: len(args[-1]) * 1e-3
+    )
+    assert main(["toy.json", *SIZES, "--batch-size", "4", "--json", "out.json"]) == 0
+    out = capsys.readouterr().out
+    with open("out.json") as file:
+        found = json.load(file)
+    shape = CostOptions("x", channels=4, layers=3, classes=3, image=(8, 8, 1)).shape()
+    costs = network_cost(toy, shape)
+    assert Genotype.from_json(found["genotype"]) == toy
+    assert found["network"] == {**dataclasses.asdict(shape), "image": [8, 8, 1]}
+    assert [p["parameters"] for p in found["parts"]] == [c.parameters for c in costs]
+    kept = [part.kept_bytes() for part in parts(toy, shape, 4)]
+    assert [p["kept_bytes"] for p in found["parts"]] == kept
+    # node 2 and 3, of width 4, 8 and 16; the first reduction is cell 1
+    outputs = [[8, 8, 12], [8, 8, 8], [4, 4, 16], [2, 2, 32], [3]]
+    assert [p["output"] for p in found["parts"]] == outputs
+    total = found["total"]
+    for name in ("parameters", "multiply_adds", "kept_bytes"):
+        assert total[name] == sum(p[name] for p in found["parts"])
+    # the last argument of the network is the batch of images
+    assert total["seconds"] == {"1": 1e-3, "4": 4e-3}
+    assert all(p["seconds"].keys() == {"1", "4"} for p in found["parts"])
+    assert set(total["temp_bytes"]) <= {"1", "4"}
+    assert found["device"].startswith("cpu")
+    assert found["auxiliary_head"] is None  # 2 x 2 pixels are too few for one
+    for part in [*found["parts"], total]:
+        line = next(x for x in out.splitlines() if x.strip().startswith(part["name"]))
+        assert f"{part['parameters']:,}" in line
+    assert "ms, batch 1" in out and "ms, batch 4" in out and "cpu (" in out
+
+
+def test_without_latency_nothing_is_compiled(toy, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("jdarts.cost.compile_timed", None)
+    GenotypeLog(tmp_path / "genotype.json").record(1, toy)
+    arguments = [".", "--allow-unfinished", "--channels", "4", "--layers", "3"]
+    assert main([*arguments, "--no-latency", "--json", "out.json"]) == 0
+    with open("out.json") as file:
+        found = json.load(file)
+    assert found["device"] is None and found["total"]["seconds"] == {}
+    assert found["auxiliary_head"]["parameters"] > 0
+    out = capsys.readouterr().out
+    assert "ms" not in out.replace("items", "") and "auxiliary head" in out
+
+
+@pytest.mark.parametrize(
+    "arguments, parts",
+    [
+        ("", ["Required", "WHICH"]),
+        ("none.json", ["none.json", "no file"]),
+        ("DARTS_V3", ["unknown 'DARTS_V3'", "did you mean 'DARTS_V"]),
+        ("RNN_ENAS", ["types recurrent", "expected normal and reduce"]),
+        ("search", ["search: the search is not finished", "--allow-unfinished"]),
+        ("empty.json", ["empty.json", "not a genotype"]),
+        ("toy.json --chanels 3", ["'--chanels'", "did you mean '--channels'?"]),
+        ("toy.json --channels 0", ["--channels: 0", "at least 1"]),
+        ("toy.json --layers x", ["--layers", "'x'"]),
+        ("toy.json --classes 1", ["--classes: 1", "at least 2"]),
+        ("toy.json --batch-size 1", ["--batch-size: 1", "at least 2"]),
+        ("toy.json --stem cifr", ["--stem", "did you mean 'cifar'?"]),
+        ("toy.json --image 0 8 3", ["--image: 0 8 3", ">= 1"]),
+        ("toy.json --image 30 32 3", ["30 x 32 pixels", "4 divides"]),
+        (
+            "toy.json --json nowhere/x.json",
+            ["--json: nowhere/x.json", "no such folder"],
+        ),
+    ],
+)
+def test_refused(arguments, parts, toy, capsys, tmp_path):
+    (tmp_path / "empty.json").write_text("{}")
+    (tmp_path / "search").mkdir()
+    GenotypeLog(tmp_path / "search" / "genotype.json").record(1, toy)
+    before = sorted(tmp_path.rglob("*"))
+    assert run_command(main, arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and err.startswith("error: ")
+    assert all(part in err for part in parts), err
+    assert sorted(tmp_path.rglob("*")) == before
