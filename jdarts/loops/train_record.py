@@ -89,10 +89,11 @@ class TrainResult:
           UserError: if it is not that.
         """
         try:
-            fields = {k: v for k, v in data.items() if k != "kind"}
-            genotype = Genotype.from_json(fields["genotype"], source)
-            scores = {k: EpochScore(**fields[k]) for k in ("last", "best")}
-            return cls(**fields | {"genotype": genotype} | scores)
+            fields: dict[str, Any] = {k: v for k, v in data.items() if k != "kind"}
+            fields["genotype"] = Genotype.from_json(fields["genotype"], source)
+            for name in ("last", "best"):
+                fields[name] = EpochScore(**fields[name])
+            return cls(**fields)
         except (AttributeError, KeyError, TypeError) as error:
             raise UserError(
                 f"{source}: not the result of a training "

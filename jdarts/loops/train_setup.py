@@ -172,15 +172,15 @@ def _place(
     train: np.ndarray,
     held: np.ndarray,
 ) -> TrainData:
-    shared = images.train_images, images.train_labels
-    placed = jax.device_put(shared, axis.shared)
-    if config.evaluate_on == "valid":
-        others = placed
-    else:
-        test = images.test_images, images.test_labels
-        others = jax.device_put(test, axis.shared)
-    train, held = jax.device_put((train, held), axis.own)
-    return TrainData(*placed, train, *others, held)
+    def place(pixels: np.ndarray, labels: np.ndarray) -> tuple[jax.Array, jax.Array]:
+        return jax.device_put((pixels, labels), axis.shared)
+
+    pixels, labels = place(images.train_images, images.train_labels)
+    others, other_labels = pixels, labels
+    if config.evaluate_on == "test":
+        others, other_labels = place(images.test_images, images.test_labels)
+    own, other = jax.device_put((train, held), axis.own)
+    return TrainData(pixels, labels, own, others, other_labels, other)
 
 
 def _start(
