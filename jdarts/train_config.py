@@ -6,6 +6,7 @@ from typing import Any
 
 from jdarts.config import (
     RECIPE,
+    check_least,
     check_run,
     load_file,
     parse_fields,
@@ -71,6 +72,8 @@ class TrainConfig:
     """test: train on all training images, evaluate on the test images; valid: train on
     those that a search trains its weights on (--data.valid-fraction), evaluate on the
     others: to choose between genotypes without a look at the test images."""
+    evaluate_every: int = 1
+    """Evaluate after every this-many-th epoch, and at the end; >= 1."""
     remat: bool = False
     """Compute the inside of each cell again in backward passes: less memory, more time.
     """
@@ -96,6 +99,7 @@ class TrainConfig:
           UserError: it names the field as on the command line.
         """
         check_run(self)
+        check_least("evaluate_every", self.evaluate_every, 1)
         settle_seeds(self, _SEED)
         self.optimizer.check_training("--optimizer", self.epochs)
         for field in ("drop_path", "label_smoothing", "average_decay"):

@@ -35,19 +35,25 @@ class _Training(Run):
         return self.state.w
 
     def end_epoch(self, epoch: int, whole: bool) -> str:
-        """Evaluates."""
-        with self.timing.part("evaluation"):
-            found = self.evaluate()
+        """Evaluates, where that is due."""
+        found = [None] * len(self.records)
+        if self.finished or epoch % self.config.evaluate_every == 0:
+            with self.timing.part("evaluation"):
+                found = self.evaluate()
         with self.timing.part("record"):
             rows = [
                 record.end_epoch(self.step, epoch, whole, sums)
                 for record, sums in zip(self.records, found, strict=True)
             ]
         means = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
-        part = self.config.evaluate_on
+        line, part = (
+            f"train loss {means['epoch_train_loss']:.4f}",
+            self.config.evaluate_on,
+        )
+        if found[0] is None:
+            return line
         return (
-            f"train loss {means['epoch_train_loss']:.4f}, "
-            f"{part} loss {means[f'{part}_loss']:.4f}, "
+            f"{line}, {part} loss {means[f'{part}_loss']:.4f}, "
             f"{part} accuracy {100 * means[f'{part}_accuracy']:.2f} %"
         )
 

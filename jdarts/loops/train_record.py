@@ -163,7 +163,7 @@ class TrainRecord(Record):
         )
 
     def end_epoch(
-        self, step: int, epoch: int, whole: bool, found: Scores
+        self, step: int, epoch: int, whole: bool, found: Scores | None
     ) -> dict[str, float]:
         """Writes down an epoch.
 
@@ -171,20 +171,22 @@ class TrainRecord(Record):
           step: steps done.
           epoch: its number, from 1.
           whole: False if the training ends inside it.
-          found: sums over the images of the evaluation.
+          found: sums over the images of the evaluation; None if there was none.
 
         Returns:
           The row of metrics.
         """
-        self.last = score = EpochScore.of(epoch, found)
-        if self.best is None or score.top1 > self.best.top1:
-            self.best = score
-        row = self.epoch_means(whole) | {
-            f"{self.part}_loss": score.loss,
-            f"{self.part}_accuracy": score.top1,
-            f"{self.part}_top5": score.top5,
-            f"best_{self.part}_accuracy": self.best.top1,
-        }
+        row = self.epoch_means(whole)
+        if found is not None:
+            self.last = score = EpochScore.of(epoch, found)
+            if self.best is None or score.top1 > self.best.top1:
+                self.best = score
+            row |= {
+                f"{self.part}_loss": score.loss,
+                f"{self.part}_accuracy": score.top1,
+                f"{self.part}_top5": score.top5,
+                f"best_{self.part}_accuracy": self.best.top1,
+            }
         kind = "epoch" if whole else "stop"
         self.metrics.append({"kind": kind, "step": step, "epoch": epoch, **row})
         return row

@@ -101,6 +101,21 @@ def test_last_and_best_are_those_of_the_metrics(unbroken):
     assert f"{result.parameters:,} parameters" in text
 
 
+def test_evaluated_every_second_epoch_and_at_the_end(train, unbroken, tmp_path):
+    """What is evaluated is the same; nothing else is."""
+    assert train(tmp_path / "run", *OPTIONS, "--evaluate-every", "2") == 0
+    every, rows = (
+        [r for r in read_metrics(f / "metrics.jsonl") if r["kind"] == "epoch"]
+        for f in (unbroken, tmp_path / "run")
+    )
+    for epoch, (full, row) in enumerate(zip(every, rows, strict=True), 1):
+        assert row.get("test_loss") == (None if epoch == 1 else full["test_loss"])
+        assert row["epoch_train_loss"] == full["epoch_train_loss"]
+    (expected,), (result,) = read_results(unbroken), read_results(tmp_path / "run")
+    assert result.last == expected.last
+    assert result.best.top1 == max(row["test_accuracy"] for row in rows[1:])
+
+
 def test_means_of_an_epoch(unbroken):
     rows = read_metrics(unbroken / "metrics.jsonl")
     steps = [row for row in rows if row["kind"] == "step"]
