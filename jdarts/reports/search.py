@@ -90,7 +90,8 @@ def _sections(run: SearchRun) -> Iterator[Section]:
         yield Section("training", "Retraining", retrainings(run.trainings))
     for i, other in enumerate(run.comparisons):
         if other.found is not None:
-            body = comparison(other.found)
+            sentence = html.paragraph(other.found["sentence"])
+            body = sentence + comparison(other.found)
             yield Section(f"comparison-{i}", "Comparison with chance", body)
     if not several and run.seeds[0].genotype is not None:
         yield Section("cost", "Cost", _cost(run, run.seeds[0].genotype))
