@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
             )
             return stopped
         found = outcome(command.searches, plan, accuracies, command.options.random_seed)
-        text = found.text()
+        text = f"{_heading(command)}\n\n{found.text()}"
         write_json(folder.path / "compare.json", {**described, **found.to_json()})
         write_atomic(folder.summary, text)
         print(f"\n{text}\nwritten to {folder.path}", flush=True)
@@ -61,6 +61,21 @@ def _plan(command: CompareCommand) -> Plan:
         tolerance=options.tolerance,
         progress=options.progress,
         seed=options.random_seed,
+    )
+
+
+def _heading(command: CompareCommand) -> str:
+    config, options = command.config, command.options
+    where = config.data.name + (", " if config.evaluate_on == "test" else ", held-out ")
+    part = "test images" if config.evaluate_on == "test" else "training images"
+    return (
+        f"{len(command.searches)} searches and {options.random} random genotypes; each "
+        f"network trained {options.retrainings} times: {config.epochs} epochs, C = "
+        f"{config.channels}, L = {config.layers}\n"
+        f"accuracy on {where}{part}, after the last epoch; random genotypes have the "
+        f"{options.match.replace('_', '-')} of their search's within "
+        f"{100 * options.tolerance:g} %\n"
+        "deviation: between genotypes; of retrainings: between those of one genotype"
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import jdarts
-from jdarts.cli import _flags, parse_search, run_command
+from jdarts.cli import config_flags, parse_search, run_command
 from jdarts.config import SearchConfig, config_names, load_config
 from jdarts.errors import RunError, UserError
 from jdarts.methods import METHODS
@@ -96,7 +96,7 @@ def test_every_field_is_an_option(names):
     if names == ("seeds",):  # instead of the seed
         expected[("seed",)] = None
     assert found == expected
-    assert written(names, value)[0] in set(_flags(config))
+    assert written(names, value)[0] in set(config_flags(config))
 
 
 def test_underscores_and_equal_signs():
@@ -141,7 +141,7 @@ def test_every_field_is_documented_in_the_help(help_text, part):
 
 
 def test_the_help_lists_the_accepted_options(help_text):
-    flags = set(_flags(load_config("digits")))
+    flags = set(config_flags(load_config("digits")))
     for flag in flags:
         assert flag in help_text
     # and no other ones: each has a default, and so has --run-dir.

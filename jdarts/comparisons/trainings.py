@@ -45,15 +45,13 @@ def train_all(
     """
     accuracies: dict[str, list[float]] = {}
     for number, entry in enumerate(plan.networks.values(), 1):
+        say(f"network {number} of {len(plan.networks)}: {entry.network}")
         results, stopped = _trained(entry, config, folder / entry.network)
         if stopped:
             return accuracies, stopped
         accuracies[entry.network] = [result.last.top1 for result in results]
         percent = "  ".join(f"{100 * a:.2f}" for a in accuracies[entry.network])
-        say(
-            f"network {number}/{len(plan.networks)}, {entry.network}: "
-            f"{results[0].evaluated_on} accuracy {percent} %"
-        )
+        say(f"{entry.network}: {results[0].evaluated_on} accuracy {percent} %")
     return accuracies, 0
 
 

@@ -54,9 +54,7 @@ class MixedSource(nn.Module):
                 (per_edge if len(value) == edges > 1 else shared).append(
                     (column, value)
                 )
-        terms = [
-            _share(weights, [column], dtype)[0] * value for column, value in per_edge
-        ]
+        terms = [_share(weights, column, dtype) * value for column, value in per_edge]
         if shared:
             columns, values = zip(*shared, strict=True)
             # As a product of matrices, so that its derivatives are, too.
@@ -73,16 +71,15 @@ class MixedSource(nn.Module):
         train: bool,
     ) -> list[Array]:
         """The weighted separable ops, as terms ``[edge, batch, ...]``."""
-        if not found:
-            return []
-        found = sorted(found, key=lambda row: -len(row[2].kernels))
-        ops = tuple((name, row) for _, name, row in found)
-        module = SeparableOps(len(weights), ops, self.stride, name="separable")
-        columns, terms = [column for column, _, _ in found], []
-        for piece in module(x, train=train):
-            share = _share(weights, columns[: len(piece)], x.dtype)
-            columns = columns[len(piece) :]
-            terms += [share[i] * value for i, value in enumerate(piece)]
+        terms = []
+        for stages in sorted({len(op.kernels) for _, _, op in found}):
+            chosen = [row for row in found if len(row[2].kernels) == stages]
+            ops = tuple((name, op) for _, name, op in chosen)
+            module = SeparableOps(
+                len(weights), ops, self.stride, name=f"separable_{stages}"
+            )
+            share = _columns(weights, [column for column, _, _ in chosen])
+            terms.append(module(x, share, train=train))
         return terms
 
 
@@ -91,13 +88,13 @@ def _columns(weights: Array, columns: Sequence[int]) -> Array:
     return jnp.stack([weights[:, column] for column in columns])
 
 
-def _share(weights: Array, columns: Sequence[int], dtype: jnp.dtype) -> Array:
-    """``[column, edge, 1, 1, 1, 1]``, to be multiplied by values of that type.
+def _share(weights: Array, column: int, dtype: jnp.dtype) -> Array:
+    """``[edge, 1, 1, 1, 1]``, to be multiplied by values of that type.
 
     In float32 at least: a share's gradient is a sum over the whole batch.
     """
     wide = jnp.promote_types(dtype, jnp.float32)
-    return _columns(weights, columns)[..., None, None, None, None].astype(wide)
+    return weights[:, column, None, None, None, None].astype(wide)
 
 
 class MixedCell(nn.Module):

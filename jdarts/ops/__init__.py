@@ -82,7 +82,7 @@ def _convs(module: Callable[..., nn.Module], kernel: int) -> OpBuilder:
 # Name -> what it is:
 #   None: takes its share of the mixing weights and adds nothing;
 #   Separable: a chain of separable convolutions, computed together with the others of
-#     its kind that leave the same source;
+#     as many stages that leave the same source;
 #   a builder(edges, channels, stride, affine, normalise_pools, name) of a module that
 #     is called as ``op(x, train=...)``.
 OPS: dict[str, Separable | OpBuilder | None] = {
@@ -129,7 +129,7 @@ class _SeparableOp(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Array:
         ops = (("conv", self.op),)
         together = SeparableOps(self.edges, ops, self.stride, self.affine, name="ops")
-        return together(x, train=train)[0][0]
+        return together(x, train=train)
 
 
 def make_op(

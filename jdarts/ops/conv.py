@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from jdarts.ops.init import uniform_fan_in
-from jdarts.ops.norm import BatchNorm
+from jdarts.ops.norm import BatchNorm, MixedNorm
 from jdarts.ops.stage import pointwise, separable_stage
 from jdarts.ops.windows import Window
 
@@ -40,17 +40,16 @@ class Separable(NamedTuple):
 
 
 class SeparableOps(nn.Module):
-    """Several separable ops on all edges that leave a source, stage by stage together.
+    """Separable ops of equally many stages on all edges that leave a source.
 
-    All ops that have a given stage share one batched matrix product and one normaliser
-    there: fewer and larger kernels, which run faster and compile much faster than one
-    set of kernels per op.
+    Every stage of all of them is one kernel with one normaliser: fewer and larger
+    kernels, which run faster and compile much faster than one set per op.
 
     Attributes:
       edges: number of edges that leave the source.
-      ops: names and definitions, those with most stages first.
+      ops: names and definitions, all with the same number of stages.
       stride: of the edges, 1 or 2.
-      affine: whether the normalisers learn a scale and a shift.
+      affine: whether the normalisers learn a scale and a shift; not with shares.
     """
 
     edges: int
@@ -59,37 +58,47 @@ class SeparableOps(nn.Module):
     affine: bool = False
 
     @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> list[Array]:
-        """Returns pieces ``[ops, edge, batch, height, width, channel]`` in op order."""
-        windows = [(name, op.windows(self.stride)) for name, op in self.ops]
-        values, finished = x[None], []
-        for stage in range(len(windows[0][1])):
-            active = [(name, w[stage]) for name, w in windows if len(w) > stage]
-            values = self._stage(stage, values, active, train)
-            going_on = self.edges * sum(len(w) > stage + 1 for _, w in windows)
-            if going_on < len(values):
-                done = values[going_on:]
-                finished.insert(0, done.reshape(-1, self.edges, *done.shape[1:]))
-                values = values[:going_on]
-        return finished
+    def __call__(
+        self,
+        x: Float[Array, "batch height width channel"],
+        share: Float[Array, "op edge"] | None = None,
+        *,
+        train: bool,
+    ) -> Float[Array, "row batch out_height out_width channel"]:
+        """Applies all ops to the source.
 
-    def _stage(
-        self, stage: int, x: Array, active: list[tuple[str, Window]], train: bool
-    ) -> Array:
-        """One stage of the active ops; x is ``[1 or op edge, batch, ...]``."""
+        Args:
+          x: the source.
+          share: mixing weights.
+          train: whether normalisers use the batch's statistics.
+
+        Returns:
+          With shares the weighted sum over the ops, a row for each edge, in float32 at
+          least; without, all ops on all edges, ``op * edges + edge`` being the row.
+        """
+        windows = [op.windows(self.stride) for _, op in self.ops]
+        value, last = x[None], len(windows[0]) - 1
+        for stage in range(last + 1):
+            value = self._stage(stage, value, [w[stage] for w in windows])
+            if share is not None and stage == last:
+                norm = MixedNorm(self.edges, name=f"bn_{stage}")
+                return norm(value, share.ravel(), train=train)
+            value = BatchNorm(self.affine, name=f"bn_{stage}")(value, train=train)
+        return value
+
+    def _stage(self, stage: int, x: Array, windows: list[Window]) -> Array:
+        """One stage without its normaliser; x is ``[1 or op edge, batch, ...]``."""
         edges, channels = self.edges, x.shape[-1]
         depthwise = []
-        for name, window in active:
+        for (name, _), window in zip(self.ops, windows, strict=True):
             shape = (edges, window.kernel, window.kernel, channels)
             init = uniform_fan_in(window.kernel**2)
             depthwise.append(
                 self.param(f"{name}_depthwise_{stage}", init, shape, x.dtype)
             )
-        shape = (edges * len(active), channels, channels)
+        shape = (edges * len(windows), channels, channels)
         w = self.param(f"pointwise_{stage}", uniform_fan_in(channels), shape, x.dtype)
-        windows = tuple(window for _, window in active)
-        y = separable_stage(x, w, depthwise, windows)
-        return BatchNorm(self.affine, name=f"bn_{stage}")(y, train=train)
+        return separable_stage(x, w, depthwise, tuple(windows))
 
 
 class ReLUConvBN(nn.Module):

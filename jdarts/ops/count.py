@@ -27,8 +27,8 @@ def _by_weight(weights: int | None, positions: slice) -> Callable[[JaxprEqn], in
     chosen = slice(1, None) if weights is None else slice(weights, weights + 1)
 
     def count(eqn: JaxprEqn) -> int:
-        size = sum(operand.aval.size for operand in eqn.invars[chosen])
-        return size * math.prod(eqn.outvars[0].aval.shape[positions])
+        size = sum(_size(operand) for operand in eqn.invars[chosen])
+        return size * math.prod(_shape(eqn.outvars[0])[positions])
 
     return count
 
@@ -36,15 +36,23 @@ def _by_weight(weights: int | None, positions: slice) -> Callable[[JaxprEqn], in
 def _dense(eqn: JaxprEqn) -> int:
     """``conv_general_dilated``, in any layout."""
     layout = eqn.params["dimension_numbers"].out_spec  # batch, feature, rows, columns
-    out, weights = eqn.outvars[0].aval.shape, eqn.invars[1].aval.size
-    return weights * math.prod(out) // out[layout[1]]
+    out = _shape(eqn.outvars[0])
+    return _size(eqn.invars[1]) * math.prod(out) // out[layout[1]]
 
 
 def _product(eqn: JaxprEqn) -> int:
     """``dot_general``."""
     (contracted, _), _ = eqn.params["dimension_numbers"]
-    left = eqn.invars[0].aval.shape
-    return eqn.outvars[0].aval.size * math.prod(left[axis] for axis in contracted)
+    left = _shape(eqn.invars[0])
+    return _size(eqn.outvars[0]) * math.prod(left[axis] for axis in contracted)
+
+
+def _shape(operand: Any) -> tuple[int, ...]:
+    return operand.aval.shape
+
+
+def _size(operand: Any) -> int:
+    return operand.aval.size
 
 
 _RULES: dict[str, Callable[[JaxprEqn], int]] = {

@@ -12,21 +12,49 @@ from jaxtyping import Array, Float
 
 from jdarts.ops import native
 from jdarts.ops.init import constant
+from jdarts.ops.mixture import mixture
 from jdarts.ops.primitive import new_primitive, zero_tangent
 
-__all__ = ["BatchNorm"]
+__all__ = ["BatchNorm", "MixedNorm"]
 
 EPSILON = 1e-5
 MOMENTUM = 0.9  # new running value = 0.9 old + 0.1 batch
 
 
-class BatchNorm(nn.Module):
+class _Running(nn.Module):
+    """The running statistics of a normaliser (``batch_stats``; the variance unbiased).
+
+    They are written in training if that collection is mutable, and only then.
+    """
+
+    def record(self, x: Array, mean: Array, var: Array) -> None:
+        """Moves them towards a batch's mean and biased variance."""
+        if self.is_mutable_collection("batch_stats"):
+            count = x.size // mean.size
+            self._update("mean", mean)
+            self._update("var", var * (count / max(count - 1, 1)))
+
+    def standardise(self, x: Array) -> Array:
+        """x by the running statistics."""
+        shape = (x.shape[0], x.shape[-1])
+        mean = self._variable("mean", 0.0, shape, x.dtype).value
+        var = self._variable("var", 1.0, shape, x.dtype).value
+        return (x - _per_channel(mean)) * _per_channel(lax.rsqrt(var + EPSILON))
+
+    def _variable(self, name: str, start: float, *args: Any) -> nn.Variable:
+        return self.variable("batch_stats", name, constant(start), None, *args)
+
+    def _update(self, name: str, value: Array) -> None:
+        running = self._variable(name, 0.0, value.shape, value.dtype)
+        running.value += (1 - MOMENTUM) * (value - running.value)
+
+
+class BatchNorm(_Running):
     """Normalises each channel of each edge over batch, height and width.
 
     In training by the batch's mean and biased variance; in evaluation by the running
-    ones. The running statistics (``batch_stats``; the variance unbiased) are written in
-    training if that collection is mutable, and only then. Statistics are computed, and
-    sums in derivatives taken, in float32 at least; the result has the type of `x`.
+    ones. Statistics are computed, and sums in derivatives taken, in float32 at least;
+    the result has the type of `x`.
 
     Attributes:
       affine: whether a learnt scale and shift follow.
@@ -38,29 +66,44 @@ class BatchNorm(nn.Module):
     def __call__(
         self, x: Float[Array, "edge batch height width channel"], *, train: bool
     ) -> Float[Array, "edge batch height width channel"]:
-        shape = (x.shape[0], x.shape[-1])
         if train:
             y, _, mean, var = _standardise(x)
-            if self.is_mutable_collection("batch_stats"):
-                count = x.size // (shape[0] * shape[1])
-                self._update("mean", mean)
-                self._update("var", var * (count / max(count - 1, 1)))
+            self.record(x, mean, var)
         else:
-            mean = self._running("mean", 0.0, shape, x.dtype).value
-            var = self._running("var", 1.0, shape, x.dtype).value
-            y = (x - _per_channel(mean)) * _per_channel(lax.rsqrt(var + EPSILON))
+            y = self.standardise(x)
         if self.affine:
+            shape = (x.shape[0], x.shape[-1])
             scale = self.param("scale", constant(1.0), shape, x.dtype)
             shift = self.param("shift", constant(0.0), shape, x.dtype)
             y = _wide(y) * _per_channel(scale) + _per_channel(shift)
         return y.astype(x.dtype)
 
-    def _running(self, name: str, start: float, *args: Any) -> nn.Variable:
-        return self.variable("batch_stats", name, constant(start), None, *args)
 
-    def _update(self, name: str, value: Array) -> None:
-        running = self._running(name, 0.0, value.shape, value.dtype)
-        running.value += (1 - MOMENTUM) * (value - running.value)
+class MixedNorm(_Running):
+    """The weighted sum over ops of what `BatchNorm` would make of each.
+
+    Attributes:
+      edges: number of edges; row ``s E + e`` of the input is op s on edge e.
+    """
+
+    edges: int
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "row batch height width channel"],
+        share: Float[Array, " row"],
+        *,
+        train: bool,
+    ) -> Float[Array, "edge batch height width channel"]:
+        """Returns the sum, in float32 at least."""
+        share = share.astype(_wide(x).dtype)
+        if train:
+            y, mean, var = mixture(x, share, edges=self.edges, epsilon=EPSILON)
+            self.record(x, mean, var)
+            return y
+        weighted = self.standardise(x) * share[:, None, None, None, None]
+        return weighted.reshape(-1, self.edges, *x.shape[1:]).sum(0)
 
 
 @jax.custom_jvp

@@ -100,7 +100,7 @@ def linear_pair(
 
 def zero_tangent(x: jax.Array) -> Any:
     """What a jvp rule returns for a result that does not move."""
-    return ad.Zero.from_primal_value(x)  # pyrefly: ignore
+    return ad.Zero(jax.typeof(x).to_tangent_aval())
 
 
 def _linear_jvp(

@@ -35,7 +35,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.interpreters import ad
+from jax.interpreters import ad, partial_eval
 from jaxtyping import Array, Float
 
 from jdarts.ops import native
@@ -387,6 +387,34 @@ def _input_transpose(
     return _cotangents(ops, _input(here, windows, to), to, dt)
 
 
+def _input_without_unused(used: Sequence[bool], equation: Any) -> tuple:
+    """Drops results that nobody reads, and operands that only they needed.
+
+    In the product of the architecture's and the weights' second derivative those in P
+    and D are a third of the work.
+    """
+    params = dict(equation.params)
+    windows, given, wanted = (params[k] for k in ("windows", "given", "wanted"))
+    parts = {"x": 1, "w": 1 + len(windows)}
+    kept, results, queue = [], [], list(zip(used, equation.outvars, strict=True))
+    for name in wanted:
+        part, queue = queue[: parts[name]], queue[parts[name] :]
+        if any(is_used for is_used, _ in part):
+            kept.append(name)
+            results += [variable for _, variable in part]
+    if not kept:
+        return [False] * len(equation.invars), None
+    operands = _Operands.unflatten(equation.invars, given, len(windows))
+    if "w" not in kept and (operands.dt is not None or len(operands.along()) > 1):
+        operands.dx = None  # Q is linear in x: its gradient there does not depend on it
+        operands.t = operands.t if operands.along() else None
+    arrays, given = operands.flatten()
+    needed = {id(array) for array in arrays}
+    params |= {"given": given, "wanted": tuple(kept)}
+    new = equation.replace(invars=arrays, outvars=results, params=params)
+    return [id(v) in needed for v in equation.invars], new
+
+
 def _plain_tangents(
     function: Callable, primals: tuple, tangents: tuple, **params: Any
 ) -> Any:
@@ -404,3 +432,4 @@ ad.primitive_jvps[_output_p] = _output_jvp
 ad.primitive_jvps[_input_p] = _input_jvp
 ad.primitive_transposes[_output_p] = _output_transpose
 ad.primitive_transposes[_input_p] = _input_transpose
+partial_eval.dce_rules[_input_p] = _input_without_unused

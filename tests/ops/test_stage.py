@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 from helpers import assert_close
 from jax import lax
+from jax.interpreters import partial_eval
 
 from jdarts.compile import jit
 from jdarts.ops import native
@@ -154,6 +155,37 @@ def test_third_derivative(case):
         ]
 
     both(case, make)
+
+
+@pytest.mark.parametrize("part", ["x", "weights"])
+def test_derivative_of_some_gradients(case, part):
+    """Where the others are not read, they are not computed either."""
+
+    def make(loss):
+        def derivative(at, along):
+            gradient = jax.grad(loss, (0, 1, 2))
+            found = jax.jvp(lambda *a: gradient(*a), at, along)[1]
+            return [found[i] for i in ARGUMENTS[part]]
+
+        return derivative
+
+    both(case, make)
+
+
+def test_unused_gradients_are_dropped(case):
+    windows, at, along = case
+
+    def slope_of_x(at, along):
+        loss = lambda *a: jnp.sin(separable_stage(*a, windows)).sum()  # noqa: E731
+        gradient = jax.grad(loss, (0, 1, 2))
+        return jax.jvp(lambda *a: gradient(*a), at, along)[1][0]
+
+    jaxpr = jax.make_jaxpr(slope_of_x)(at, along).jaxpr
+    used, _ = partial_eval.dce_jaxpr(jaxpr, True)
+    found = [e.params for e in used.eqns if "wanted" in e.params]
+    assert [(p["wanted"], p["given"]) for p in found] == [
+        (("x",), ("t", "dt", "dp", "dd"))
+    ]
 
 
 def test_vmap(case):

@@ -196,16 +196,15 @@ def locate(name: str, space: SearchSpace | None = None) -> Place:
                 leaf, layout = OTHER[part]
                 return Place((*head, op, leaf), row, layout)
             stage, layout = SEPARABLE[part]
-            if layout is DEPTHWISE:
-                return Place(
-                    (*head, "separable", f"{op}_depthwise_{stage}"), row, layout
-                )
-            # The ops that have this stage lie one after another, longest chains first.
+            # Ops of as many stages lie one after another, in the primitives' order.
             chains = {n: OPS[n].kernels for n in spec.primitives if n[3:8] == "_conv"}
-            active = [n for n, kernels in chains.items() if len(kernels) > stage]
-            active.sort(key=lambda n: -len(chains[n]))
-            row += len(leaving) * active.index(op)
-            return Place((*head, "separable", f"pointwise_{stage}"), row, layout)
+            stages = len(chains[op])
+            head = (*head, f"separable_{stages}")
+            if layout is DEPTHWISE:
+                return Place((*head, f"{op}_depthwise_{stage}"), row, layout)
+            together = [n for n, kernels in chains.items() if len(kernels) == stages]
+            row += len(leaving) * together.index(op)
+            return Place((*head, f"pointwise_{stage}"), row, layout)
     raise KeyError(name)
 
 

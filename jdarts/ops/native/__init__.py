@@ -33,13 +33,16 @@ __all__ = ["available", "call", "depthwise", "pool", "usable"]
 
 _log = logging.getLogger("jdarts")
 _FOLDER = Path(__file__).parent
-_SOURCES = ("depthwise.cc", "norm.cc", "pool.cc", "stage.cc")
-_HEADERS = ("by_type.h", "micro.h", "parallel.h")
+_SOURCES = ("depthwise.cc", "mixture.cc", "norm.cc", "pool.cc", "stage.cc")
+_HEADERS = ("by_type.h", "micro.h", "norm.h", "parallel.h")
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-w")
 _HANDLERS = (
     "depthwise_conv",
     "depthwise_input_grad",
     "depthwise_weight_grad",
+    "mixture",
+    "mixture_output",
+    "mixture_input",
     "norm_standardise",
     "norm_project",
     "norm_project_tangent",

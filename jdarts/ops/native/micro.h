@@ -7,6 +7,7 @@
 #define JDARTS_OPS_NATIVE_MICRO_H_
 
 #include <cstdint>
+#include <new>
 #include <type_traits>
 #include <vector>
 
@@ -32,6 +33,26 @@ template <typename T, int V>
 inline void Store(T* p, typename Vector<T, V>::type v) {
   *reinterpret_cast<typename Vector<T, V>::type*>(p) = v;
 }
+
+// Memory that begins with a cache line: a vector of a pixel's channels then lies in one.
+template <typename T>
+struct CacheAligned {
+  using value_type = T;
+  static constexpr std::align_val_t kLine{64};
+
+  CacheAligned() = default;
+  template <typename U>
+  CacheAligned(const CacheAligned<U>&) {}
+  T* allocate(std::size_t n) {
+    return static_cast<T*>(::operator new(n * sizeof(T), kLine));
+  }
+  void deallocate(T* p, std::size_t) { ::operator delete(p, kLine); }
+  bool operator==(const CacheAligned&) const { return true; }
+  bool operator!=(const CacheAligned&) const { return false; }
+};
+
+template <typename T>
+using Aligned = std::vector<T, CacheAligned<T>>;
 
 // Calls work(V) with the largest V, as a constant, that divides `channels`.
 template <typename T, typename Work>

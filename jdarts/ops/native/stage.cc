@@ -58,17 +58,23 @@ struct Operands {
   std::vector<const T*> d, dd;
 };
 
-// A zero-padded image, channels last.
+// A zero-padded image, channels last. Whoever uses it writes the whole image and never
+// the padding, which therefore stays zero until the shape changes.
 template <typename T>
 struct Plane {
-  std::vector<T> data;
-  int64_t margin = 0, row = 0, channels = 0;
+  Aligned<T> data;
+  int64_t height = 0, row = 0, channels = 0, margin = 0;
 
   void Reset(int64_t height, int64_t width, int64_t channels, int64_t margin) {
-    this->margin = margin;
-    this->channels = channels;
-    row = (width + 2 * margin) * channels;
+    const int64_t row = (width + 2 * margin) * channels;
+    if (height == this->height && row == this->row && channels == this->channels &&
+        margin == this->margin)
+      return;
     data.assign((height + 2 * margin) * row, T(0));
+    this->height = height;
+    this->row = row;
+    this->channels = channels;
+    this->margin = margin;
   }
   T* Line(int64_t h) { return data.data() + (h + margin) * row + margin * channels; }
 };
@@ -88,8 +94,8 @@ void Fill(Plane<T>& plane, const T* from, const T* gate, const Geometry& g) {
 template <typename T>
 struct Scratch {
   Plane<T> x, dx, y, dy;  // y and dy: cotangents of the depthwise convolution's result
-  std::vector<T> u, du;   // that result and its tangent
-  std::vector<T> transposed, d_transposed;
+  Aligned<T> u, du;   // that result and its tangent
+  Aligned<T> transposed, d_transposed;
   std::vector<Tap<T>> taps;
 };
 
@@ -121,7 +127,7 @@ void Convolve(const std::vector<Tap<T>>& taps, Plane<T>& plane, T* u, const Geom
 }
 
 template <typename T>
-void Transpose(const T* from, std::vector<T>& to, int64_t n) {
+void Transpose(const T* from, Aligned<T>& to, int64_t n) {
   to.resize(n * n);
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < n; ++j) to[j * n + i] = from[i * n + j];
@@ -176,8 +182,8 @@ void Output(ffi::ThreadPool& pool, const Geometry& g, const Operands<T>& in, T* 
 
 // plane = a P^T + b R^T, the given ones of the two, on all output pixels.
 template <typename T, int V>
-void PullBack(Plane<T>& plane, const T* a, const std::vector<T>* p, const T* b,
-              const std::vector<T>* r, const Geometry& g) {
+void PullBack(Plane<T>& plane, const T* a, const Aligned<T>* p, const T* b,
+              const Aligned<T>* r, const Geometry& g) {
   const int64_t line = g.columns * g.channels;
   for (int64_t h = 0; h < g.rows; ++h) {
     T* to = plane.Line(h);
@@ -271,7 +277,7 @@ void Input(ffi::ThreadPool& pool, const Geometry& g, const Operands<T>& in,
   int64_t widest = 0;
   for (int64_t op = 0; op < g.ops(); ++op) widest = std::max(widest, g.kernel(op));
   const int64_t size = g.matrix() + widest;
-  std::vector<T> partial(weights ? all * blocks * size : 0);
+  Aligned<T> partial(weights ? all * blocks * size : 0);
   ParallelFor(pool, tasks, [&](int64_t task) {
     const int64_t source = task / blocks, block = task % blocks;
     Scratch<T>& s = ThreadScratch<T>();
