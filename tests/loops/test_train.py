@@ -1,0 +1,310 @@
+"""The training command: killed and resumed, several seeds, evaluation, results."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from helpers import assert_close
+from search_runs import cached_in
+from train_runs import (
+    GENOTYPE,
+    OFTEN,
+    OPTIONS,
+    PER_EPOCH,
+    STEPS,
+    assert_same_training,
+    last_state,
+    write_genotype,
+)
+
+from jdarts import compile
+from jdarts.cli import run_command
+from jdarts.errors import UserError
+from jdarts.io import load_genotype, read_json, read_metrics
+from jdarts.loops.train_record import TrainResult, read_results
+from jdarts.train import main
+
+SEEDS = (5, 0, 9)
+SMALL = [*OPTIONS, "--data.limit", "64", "--epochs", "2"]
+SMALL += ["--data.stratified", "--evaluate-on", "valid"]
+
+
+@pytest.fixture(scope="module")
+def genotype(tmp_path_factory):
+    return write_genotype(tmp_path_factory.mktemp("genotype"))
+
+
+@pytest.fixture(scope="module")
+def train(cache, genotype):
+    """``train(folder, *arguments, x64=False)``; programs are compiled once."""
+    made, original = {}, compile.compile_timed
+
+    def run(folder, *arguments, x64=False):
+        several = "--seeds" in arguments
+
+        def once(fun, *args, **options):
+            key = fun.__name__, several, x64
+            if key not in made:
+                made[key] = original(fun, *args, **options)
+            return made[key]
+
+        with (
+            jax.enable_x64(x64),
+            cached_in(cache),
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            patch.setattr(compile, "compile_timed", once)
+            patch.setattr("jdarts.train.enable_cache", lambda: None)
+            return run_command(main, [genotype, *arguments, "--run-dir", str(folder)])
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def unbroken(train, tmp_path_factory):
+    """The folder of a training that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("runs") / "unbroken"
+    assert train(folder, *OPTIONS) == 0
+    return folder
+
+
+# --- results --------------------------------------------------------------------------
+
+
+def test_the_folder(unbroken):
+    names = {f.name for f in unbroken.iterdir()}
+    assert names >= {"config.json", "metrics.jsonl", "result.json", "summary.txt"}
+    assert load_genotype(unbroken) == GENOTYPE
+    config = read_json(unbroken / "config.json")
+    assert config["genotype"] == GENOTYPE.to_json() and config["seed"] == 0
+
+
+def test_last_and_best_are_those_of_the_metrics(unbroken):
+    rows = read_metrics(unbroken / "metrics.jsonl")
+    epochs = [row for row in rows if row["kind"] == "epoch"]
+    assert [row["epoch"] for row in epochs] == [1, 2, 3]
+    (result,) = read_results(unbroken)
+    tops = [row["test_accuracy"] for row in epochs]
+    assert result.last.top1 == tops[-1] and result.best.top1 == max(tops)
+    assert result.best.epoch == 1 + tops.index(max(tops))
+    assert result.last.top5 == epochs[-1]["test_top5"] >= result.last.top1
+    assert (result.images, result.steps, result.seed) == (360, STEPS, 0)
+    assert result.genotype == GENOTYPE and result.evaluated_on == "test"
+    assert 0.1 <= result.majority < 0.2
+    text = (unbroken / "summary.txt").read_text()
+    assert f"{100 * result.last.top1:.2f} %" in text and "optimistic" in text
+    assert f"{result.parameters:,} parameters" in text
+
+
+def test_means_of_an_epoch(unbroken):
+    rows = read_metrics(unbroken / "metrics.jsonl")
+    steps = [row for row in rows if row["kind"] == "step"]
+    assert [row["step"] for row in steps] == list(range(1, STEPS + 1))
+    first = np.mean([row["train_loss"] for row in steps[:PER_EPOCH]])
+    epoch = next(row for row in rows if row["kind"] == "epoch")
+    assert epoch["epoch_train_loss"] == pytest.approx(first, rel=1e-6)
+    lrs = [row["lr"] for row in steps]
+    assert lrs[0] == lrs[PER_EPOCH - 1] > lrs[PER_EPOCH] > lrs[-1] > 0
+
+
+def test_parameters_are_counted_by_hand(unbroken):
+    """Grey stem of 6, one reduction cell of width 4: two adapters, a separable op of
+    stride 2, a halving skip; 10 classes."""
+    (result,) = read_results(unbroken)
+    stem = 9 * 6 + 2 * 6
+    adapters = 2 * (6 * 4 + 2 * 4)
+    separable = 2 * (9 * 4 + 4 * 4 + 2 * 4)
+    skip = 4 * 4 + 2 * 4
+    assert result.parameters == stem + adapters + separable + skip + 4 * 10 + 10
+
+
+def test_results_that_are_none(unbroken, tmp_path):
+    with pytest.raises(UserError, match="holds no result.json"):
+        read_results(tmp_path)
+    for content in ("[]", '{"kind": "train"}', '{"runs": [3]}'):
+        (tmp_path / "result.json").write_text(content)
+        with pytest.raises(UserError, match="not the result of a training"):
+            read_results(tmp_path)
+    data = read_json(unbroken / "result.json")
+    assert TrainResult.from_json(data, "x").to_json() == data
+
+
+# --- killed and resumed ---------------------------------------------------------------
+
+
+def rows(folder):
+    try:
+        return sum(r["kind"] == "step" for r in read_metrics(folder / "metrics.jsonl"))
+    except UserError:
+        return 0
+
+
+def interrupt(environment, arguments, moment, number):
+    """Starts the command, sends a signal when `moment()` holds; its output."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jdarts.train", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    while not moment():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert err == ""
+    return process.returncode, out
+
+
+def test_ends_as_the_unbroken_run(environment, genotype, unbroken, train, tmp_path):
+    folder = tmp_path / "broken"
+    arguments = [genotype, *OPTIONS, "--run-dir", str(folder)]
+    status, _ = interrupt(
+        environment, [*arguments, *OFTEN], lambda: rows(folder) > 5, signal.SIGKILL
+    )
+    assert status == -signal.SIGKILL and 5 < rows(folder) < STEPS
+    status, out = interrupt(
+        environment, arguments, lambda: rows(folder) > PER_EPOCH, signal.SIGTERM
+    )
+    assert status == 128 + signal.SIGTERM and "everything saved" in out
+    assert "resuming" in out and not (folder / "result.json").exists()
+    assert train(folder, *OPTIONS) == 0
+    assert_same_training(folder, unbroken, [genotype, *OPTIONS])
+
+
+def test_a_trial_can_be_extended(train, genotype, unbroken, tmp_path):
+    trial = tmp_path / "trial"
+    assert train(trial, *OPTIONS, "--steps", "5") == 0
+    assert read_results(trial)[0].steps == 5
+    assert train(trial, *OPTIONS) == 0
+    final, expected = (last_state(f, [genotype, *OPTIONS]) for f in (trial, unbroken))
+    assert_close(final.state, expected.state, 0.0)
+    assert read_results(trial)[0].last == read_results(unbroken)[0].last
+
+
+# --- several seeds --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def population(train, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "population"
+    seeds = ["--seeds", *map(str, SEEDS)]
+    assert train(folder, *SMALL, *seeds, x64=True) == 0
+    return folder
+
+
+def test_seeds_are_runs_of_their_own(train, population, tmp_path):
+    for seed in SEEDS:
+        alone = tmp_path / f"alone_{seed}"
+        assert train(alone, *SMALL, "--seed", str(seed), x64=True) == 0
+        part = population / f"seed_{seed}"
+        found, expected = (read_metrics(f / "metrics.jsonl") for f in (part, alone))
+        assert len(found) == len(expected) == 2 * 4 + 2
+        for a, b in zip(found, expected, strict=True):
+            assert a.pop("kind") == b.pop("kind")
+            assert a == pytest.approx(b, rel=1e-8)
+        names = {f.name for f in part.iterdir()}
+        missing = {f.name for f in alone.iterdir()} - names
+        assert missing == {"checkpoints", "timing.jsonl", ".lock"}
+        for name in ("config.json", "genotype.json"):
+            assert (part / name).read_bytes() == (alone / name).read_bytes()
+
+
+def test_results_of_several_seeds(population):
+    results = read_results(population)
+    assert [r.seed for r in results] == list(SEEDS)
+    assert len({r.last.loss for r in results}) == len(SEEDS)
+    assert all(r.evaluated_on == "valid" and r.images == 32 for r in results)
+    assert read_results(population / "seed_0") == [results[1]]
+    lines = (population / "summary.txt").read_text().splitlines()
+    tops = [100 * r.last.top1 for r in results]
+    mean, std = (line.split() for line in lines[-2:])
+    assert float(mean[1]) == pytest.approx(np.mean(tops), abs=0.006)
+    assert float(std[1]) == pytest.approx(np.std(tops, ddof=1), abs=0.006)
+
+
+# --- evaluation -----------------------------------------------------------------------
+
+
+def test_evaluation_alone_repeats_the_result(train, genotype, unbroken, capsys):
+    """By the run's settings, and by the folder alone."""
+    (result,) = read_results(unbroken)
+    before = {f: f.read_bytes() for f in unbroken.rglob("*") if f.is_file()}
+    wanted = f"test accuracy {100 * result.last.top1:.2f} %"
+    capsys.readouterr()
+    assert train(unbroken, *OPTIONS, "--data.eval-only") == 0
+    assert wanted in capsys.readouterr().out
+    assert run_command(main, [str(unbroken), "--data.eval-only"]) == 0
+    assert wanted in capsys.readouterr().out
+    after = {f: f.read_bytes() for f in unbroken.rglob("*") if f.is_file()}
+    assert {f for f in before if before[f] != after[f]} <= {unbroken / ".lock"}
+
+
+@pytest.mark.parametrize("inside", ["", "checkpoints"])
+def test_evaluates_the_checkpoint_of_another_run(
+    train, unbroken, tmp_path, inside, capsys
+):
+    checkpoint = str(unbroken / inside)
+    given = ("--data.eval-only", "--checkpoint", checkpoint)
+    assert train(tmp_path / "none", *OPTIONS, *given) == 0
+    assert "test accuracy" in capsys.readouterr().out
+    assert not (tmp_path / "none").exists()
+    assert train(tmp_path / "none", *OPTIONS, "--channels", "4", *given) == 2
+    err = capsys.readouterr().err
+    assert "a checkpoint of another network" in err and err.count("\n") == 1
+
+
+def test_evaluation_without_a_checkpoint(train, tmp_path, capsys):
+    assert train(tmp_path / "none", *OPTIONS, "--data.eval-only") == 2
+    assert "no such folder" in capsys.readouterr().err
+    (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
+    assert train(tmp_path / "empty", *OPTIONS, "--data.eval-only") == 2
+    assert "holds no checkpoint" in capsys.readouterr().err
+
+
+# --- runs that cannot go on -----------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite(environment, genotype, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "jdarts.train", genotype, *OPTIONS]
+        + ["--optimizer.lr", "1e30", "--optimizer.clip", "1e30"]
+        + ["--run-dir", str(tmp_path / "run")],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "not finite" in done.stderr
+    assert "--optimizer.lr" in done.stderr
+
+
+def test_another_genotype_in_the_folder(train, unbroken, capsys):
+    before = (unbroken / "result.json").read_bytes()
+    assert run_command(main, ["DARTS_V1", *OPTIONS, "--run-dir", str(unbroken)]) == 2
+    err = capsys.readouterr().err
+    assert "made with another configuration: genotype" in err and err.count("\n") == 1
+    assert (unbroken / "result.json").read_bytes() == before
+
+
+def test_json_of_a_result_is_documented(unbroken):
+    data = json.loads((unbroken / "result.json").read_text())
+    assert list(data) == [
+        "kind",
+        "name",
+        "seed",
+        "genotype",
+        "parameters",
+        "evaluated_on",
+        "images",
+        "majority",
+        "steps",
+        "last",
+        "best",
+    ]

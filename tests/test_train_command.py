@@ -1,0 +1,211 @@
+"""What a user can get wrong before a training begins: one line, nothing written."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jdarts import ZOO
+from jdarts.cli import run_command
+from jdarts.config import config_names
+from jdarts.errors import UserError
+from jdarts.io import GenotypeLog, write_json
+from jdarts.train import main
+from jdarts.train_cli import parse_train
+from jdarts.train_config import (
+    TrainConfig,
+    load_recipe,
+    recipe_from_json,
+    recipe_names,
+    recipe_to_json,
+)
+
+RECIPES = sorted(recipe_names())
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch):
+    """These runs must not write the user's compilation cache."""
+    monkeypatch.setattr("jdarts.train.enable_cache", lambda: None)
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """``refused(*arguments)``: the error; nothing else was said or written."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        before = sorted(tmp_path.rglob("*"))
+        assert run_command(main, list(arguments)) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.count("\n") == 1 and err.startswith("error: "), err
+        assert sorted(tmp_path.rglob("*")) == before
+        return err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ("", "nothing to train"),
+        ("DARTS_V3", "did you mean 'DARTS_V2'"),
+        ("DARTS_V2 train_cifar1", "did you mean 'train_cifar10'"),
+        ("DARTS_V2 digits", "did you mean 'train_digits'"),
+        ("DARTS_V2 x.py", "x.py: no such configuration file"),
+        ("DARTS_V2 --layer 3", "did you mean '--layers'"),
+        ("DARTS_V2 --layers few", "--layers"),
+        ("DARTS_V2 --epochs 0", "--epochs: 0"),
+        ("DARTS_V2 --steps 0", "--steps: 0"),
+        ("DARTS_V2 --steps 999999", "--steps: 999999 is more than"),
+        ("DARTS_V2 --batch-size 2000", "more than the 1437 images to train on"),
+        ("DARTS_V2 --drop-path 1.0", "--drop-path: 1.0"),
+        ("DARTS_V2 --label-smoothing -0.1", "--label-smoothing: -0.1"),
+        ("DARTS_V2 --average-decay nan", "--average-decay: nan"),
+        ("DARTS_V2 --stem imagent", "did you mean 'imagenet'"),
+        ("DARTS_V2 --stem imagenet", "images: 8 x 8 pixels"),
+        ("DARTS_V2 --evaluate-on tests", "did you mean 'test'"),
+        ("DARTS_V2 --compute-dtype bfloat", "did you mean 'bfloat16'"),
+        ("DARTS_V2 --seed 1 --seeds 2 3", "--seeds"),
+        ("DARTS_V2 --auxiliary", "the auxiliary head expects at least 32 x 32"),
+        ("DARTS_V2 --auxiliary-weight 0.3", "has no effect without --auxiliary"),
+        ("DARTS_V2 --data.valid-fraction 0.2", "with --evaluate-on valid"),
+        ("DARTS_V2 --data.stratified", "with --evaluate-on valid"),
+        ("DARTS_V2 --data.classes 100", "digits has 10 classes, expected 100"),
+        ("DARTS_V2 --data.name cifar", "did you mean 'cifar10'"),
+        ("DARTS_V2 train_cifar10", "--data.dir: not given"),
+        ("DARTS_V2 --optimizer.schedule lin", "did you mean 'linear'"),
+        ("DARTS_V2 --optimizer.decay 0.9", "has no effect with schedule 'cosine'"),
+        ("DARTS_V2 --optimizer.momentum 1.0", "--optimizer.momentum: 1.0"),
+        ("DARTS_V2 --checkpoint x", "has no effect without --data.eval-only"),
+        ("DARTS_V2 --allow-unfinished", "--allow-unfinished: has no effect"),
+        ("DARTS_V2 --data.eval-only", "no such folder"),
+        ("RNN_DARTS_V2", "expected normal and reduce"),
+        ("GDAS_F1_fixed_reduction --channels 6", "expected a multiple of 8"),
+    ],
+)
+def test_one_line(refused, arguments, part):
+    assert part in refused(*arguments.split())
+
+
+# --- genotypes from files and runs ----------------------------------------------------
+
+
+def search_run(folder, data=None, final="DARTS_V2"):
+    """The folder of a search, as far as trainings look at it."""
+    folder.mkdir()
+    write_json(folder / "config.json", {"data": data or {"name": "digits"}})
+    log = GenotypeLog(folder / "genotype.json")
+    log.record(1, ZOO["DARTS_V1"])
+    if final:
+        log.finish(ZOO[final])
+
+
+@pytest.mark.parametrize(
+    ("primitive", "node", "concat", "part"),
+    [
+        ("sep_conv_3x4", 0, [2], "did you mean 'sep_conv_3x3'"),
+        ("sep_conv_3x3", 2, [2], "reads node 2, expected 0 to 1"),
+        ("sep_conv_3x3", 0, [2, 7], "concat names node 7"),
+    ],
+)
+def test_bad_genotypes(refused, tmp_path, primitive, node, concat, part):
+    cell = {"nodes": [[[primitive, node]]], "concat": concat}
+    data = {"space": "toy", "cells": {"normal": cell, "reduce": cell}}
+    (tmp_path / "found.json").write_text(json.dumps(data))
+    assert part in refused("found.json")
+
+
+def test_an_unfinished_search(refused, tmp_path):
+    search_run(tmp_path / "run", final=None)
+    assert "the search is not finished (last epoch: 1)" in refused("run")
+    command = parse_train([str(tmp_path / "run"), "--allow-unfinished"])
+    assert command.genotype == ZOO["DARTS_V1"]
+
+
+def test_a_search_gives_genotype_recipe_and_folder(tmp_path):
+    search_run(tmp_path / "run", {"name": "cifar10", "dir": "images"})
+    command = parse_train([str(tmp_path / "run")])
+    assert command.genotype == ZOO["DARTS_V2"]
+    assert command.config.name == "train_cifar10" and command.config.channels == 36
+    assert str(command.config.data.dir) == "images"
+    assert command.run_dir == tmp_path / "run" / "train_cifar10"
+    command = parse_train([str(tmp_path / "run"), "train_digits", "--name", "mine"])
+    assert command.config.data.name == "digits"
+    assert command.run_dir == tmp_path / "run" / "mine"
+
+
+def test_a_search_on_data_without_a_recipe(refused, tmp_path):
+    search_run(tmp_path / "run", {"name": "npz", "dir": "x.npz"})
+    assert "searched on 'npz', which has no recipe" in refused("run")
+
+
+def test_a_name_of_the_zoo_and_seeds(tmp_path):
+    command = parse_train(["PDARTS", "--seeds", "1", "2"])
+    assert str(command.run_dir) == "runs/PDARTS/train_digits"
+    assert command.config.seeds == (1, 2) and command.config.seed is None
+    assert str(parse_train(["PDARTS", "--run-dir", "x"]).run_dir) == "x"
+
+
+def test_data_without_test_images(refused, tmp_path):
+    images = np.zeros((40, 8, 8, 1), np.uint8)
+    labels = np.arange(40) % 2
+    np.savez(tmp_path / "x.npz", train_images=images, train_labels=labels)
+    given = ("DARTS_V2", "--data.name", "npz", "--data.dir", "x.npz")
+    small = ("--batch-size", "8")
+    assert "has no test images" in refused(*given, *small)
+
+
+# --- recipes --------------------------------------------------------------------------
+
+
+def test_recipes_are_apart_from_searches():
+    assert set(RECIPES) == {
+        "train_cifar10",
+        "train_cifar100",
+        "train_digits",
+        "train_imagenet",
+    }
+    assert not set(RECIPES) & set(config_names())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_are_documents(name):
+    text = recipe_names()[name].read_text()
+    assert "Reproduces" in text and "python -m jdarts.train" in text
+    config = load_recipe(name)
+    assert config.name == name
+    assert recipe_from_json(json.loads(json.dumps(recipe_to_json(config)))) == config
+
+
+def test_the_published_training():
+    """Liu et al., appendix A.2, and their code."""
+    config = load_recipe("train_cifar10")
+    assert (config.channels, config.layers, config.batch_size) == (36, 20, 96)
+    assert (config.epochs, config.auxiliary_weight, config.drop_path) == (600, 0.4, 0.2)
+    assert config.auxiliary and config.data.cutout == 16 and config.all_seeds == (0,)
+    o = config.optimizer
+    assert (o.lr, o.lr_min, o.momentum, o.weight_decay, o.clip, o.schedule) == (
+        0.025,
+        0.0,
+        0.9,
+        3e-4,
+        5.0,
+        "cosine",
+    )
+
+
+def test_json_of_a_training_with_a_mistake():
+    with pytest.raises(UserError, match="did you mean 'epochs'"):
+        recipe_from_json({"epoch": 3}, "config.json")
+    with pytest.raises(UserError, match="config.json: epochs: found 'x'"):
+        recipe_from_json({"epochs": "x"}, "config.json")
+    assert recipe_from_json({"genotype": {}, "epochs": 3}) == TrainConfig(epochs=3)
+
+
+def test_help_lists_the_zoo(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    out = capsys.readouterr().out
+    assert stop.value.code == 0 and "DARTS_V2" in out and "--average-decay" in out
