@@ -54,7 +54,10 @@ def pages(reports):
     return {name: Page(file.read_text()) for name, file in reports.items()}
 
 
-NAMES = ("finished", "wide", "partial", "empty", "seeds")
+NAMES = (
+    *("finished", "wide", "partial", "empty", "seeds", "retrained"),
+    *("training", "trainings", "begun", "comparison", "undecided"),
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
