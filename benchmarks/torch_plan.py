@@ -1,15 +1,16 @@
-"""The shape of a supernet as plain data, for a process that has PyTorch but not jax."""
+"""The shape of a network as plain data, for a process that has PyTorch but not jax."""
 
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jdarts import SearchSpace
+    from jdarts import Genotype, SearchSpace
 
 __all__ = [
     "CellPlan",
     "Plan",
     "cell_from_json",
+    "derived_plan",
     "from_json",
     "make_plan",
     "to_json",
@@ -63,6 +64,38 @@ def make_plan(space: "SearchSpace", channels: int, layers: int, classes: int) ->
         )
         halve_first = spec.stride == 2
     return Plan(space.stem_multiplier * channels, classes, tuple(cells))
+
+
+def derived_plan(
+    genotype: "Genotype", channels: int, layers: int, classes: int
+) -> dict[str, Any]:
+    """What `jdarts.fixed_network` builds for CIFAR, with its auxiliary head.
+
+    Cells are objects with ``channels``, ``stride`` (of the connections that leave the
+    inputs), ``halve_first`` (whether input 0 is twice as large as input 1), ``nodes``
+    (each a list of operation and source) and ``concat``.
+    """
+    cells, width, halve_first = [], channels, False
+    for i in range(layers):
+        reduces = i in (layers // 3, 2 * layers // 3)
+        cell = genotype.cells["reduce" if reduces else "normal"]
+        width *= 2 if reduces else 1
+        cells.append(
+            {
+                "channels": width,
+                "stride": 2 if reduces else 1,
+                "halve_first": halve_first,
+                "nodes": [[list(edge) for edge in node] for node in cell.nodes],
+                "concat": list(cell.concat),
+            }
+        )
+        halve_first = reduces
+    return {
+        "stem": 3 * channels,
+        "classes": classes,
+        "aux_cell": 2 * layers // 3,
+        "cells": cells,
+    }
 
 
 def to_json(plan: Plan | CellPlan) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 import torch_baseline
+import torch_fixed
 import torch_plan
 from torch import Tensor, nn
 
@@ -46,6 +47,19 @@ def make_step(
         for _ in range(2)
     )
     return functools.partial(torch_baseline.STEPS[step], search, train, valid)
+
+
+def make_training(
+    *, plan: dict, batch: int, drop_path: float, channels_last: bool
+) -> Call:
+    """One training step of a derived network."""
+    model = torch_fixed.Derived(plan)
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    training = torch_fixed.Training(model, drop_path)
+    images = _random((batch, 3, SIDE, SIDE), channels_last)
+    labels = torch.arange(batch) % plan["classes"]
+    return functools.partial(training.step, torch_baseline.Batch(images, labels))
 
 
 def make_op(
@@ -98,6 +112,7 @@ def _derivative(
 
 MAKERS: dict[str, Callable[..., Call]] = {
     "step": make_step,
+    "training": make_training,
     "op": make_op,
     "cell": make_cell,
 }

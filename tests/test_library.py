@@ -1,4 +1,4 @@
-"""The README's library example, as it stands there."""
+"""The README's library examples, as they stand there."""
 
 import os
 import re
@@ -12,36 +12,57 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def example():
-    readme = ROOT / "README.md"
-    text = readme.read_text() if readme.is_file() else ""
-    found = re.search(r"^## Library$.*?^```python\n(.*?)^```$", text, re.M | re.S)
+def readme():
+    file = ROOT / "README.md"
+    return file.read_text() if file.is_file() else ""
+
+
+def example(readme, heading):
+    """The python block below a heading."""
+    found = re.search(
+        rf"^{heading}$.*?^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL
+    )
     if found is None:
-        pytest.skip("README.md has no python block under '## Library'")
+        pytest.skip(f"README.md has no python block under '{heading}'")
     return found[1]
 
 
-def test_it_is_short(example):
-    assert len(example.strip().splitlines()) <= 15
-
-
-def test_it_runs(example, tmp_path):
-    """On the toy space, which is compiled sooner; nothing else is changed."""
-    code = re.sub(r'get_space\("\w+"\)', 'get_space("toy")', example)
-    assert 'get_space("toy")' in code
+def run(code, folder):
+    """What it prints; it must print nothing else."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "PYTHONWARNINGS": "error",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path),
+        "JAX_COMPILATION_CACHE_DIR": str(folder),
     }
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=environment,
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=folder,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert "Genotype(space='toy'" in done.stdout
+    return done.stdout
+
+
+def test_the_search_is_short(readme):
+    assert len(example(readme, "## Library").strip().splitlines()) <= 15
+
+
+def test_the_search_runs(readme, tmp_path):
+    """On the toy space, which is compiled sooner; nothing else is changed."""
+    text = example(readme, "## Library")
+    code = re.sub(r'get_space\("\w+"\)', 'get_space("toy")', text)
+    assert 'get_space("toy")' in code
+    assert "Genotype(space='toy'" in run(code, tmp_path)
+
+
+def test_the_derived_network_runs(readme, tmp_path):
+    """With one cell, which is compiled sooner; nothing else is changed."""
+    text = example(readme, "### A derived network in your own loop")
+    code = text.replace("layers=3", "layers=1")
+    assert code != text
+    value, shape = run(code, tmp_path).split(maxsplit=1)
+    assert float(value) > 0 and shape == "(8, 10)\n"

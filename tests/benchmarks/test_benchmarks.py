@@ -12,6 +12,7 @@ import memory
 import ops
 import pipeline
 import pytest
+import retrain
 import scaling
 import step_time
 import torch_plan
@@ -61,6 +62,12 @@ def results(tmp_path, capsys):
         return {row["name"]: row for row in rows}
 
     return run
+
+
+def test_retrain(results):
+    (row,) = results(retrain.main, *"--batch 2 --channels 2 --layers 3".split(),
+                     *ONCE).values()  # fmt: skip
+    assert row["seconds"] and row["compile_seconds"] and row["ratio_to_torch"] is None
 
 
 def test_ops(results):
