@@ -182,6 +182,17 @@ def test_cost(pages, reports):
     assert sum(parts) == total == count
 
 
+def test_cells_that_make_no_such_network_have_no_cost(tmp_path):
+    """A space with other cell types, say."""
+    make_run(tmp_path / "run")
+    file = tmp_path / "run" / "genotype.json"
+    file.write_text(file.read_text().replace('"reduce"', '"other"'))
+    (tmp_path / "run" / "arch.jsonl").unlink()
+    page = Page(write_report(tmp_path / "run").read_text())
+    assert "cost" not in {attributes["id"] for attributes in page.all("section")}
+    assert "other cell" in page.text
+
+
 def test_a_measured_cost_is_shown(tmp_path):
     make_run(tmp_path / "run")
     part = {"name": "stem", "output": [32, 32, 12], "parameters": 348}
