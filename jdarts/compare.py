@@ -12,6 +12,7 @@ from jdarts.compile import enable_cache
 from jdarts.io import RunFolder, write_atomic, write_json
 from jdarts.loops.train import train_setup
 from jdarts.nets.cost import NetworkShape
+from jdarts.reports import write_report
 from jdarts.train_config import recipe_to_json
 
 __all__ = ["main"]
@@ -38,6 +39,7 @@ def main(arguments: list[str]) -> int:
         text = f"{_heading(command)}\n\n{found.text()}"
         write_json(folder.path / "compare.json", {**described, **found.to_json()})
         write_atomic(folder.summary, text)
+        write_report(folder.path)
         print(f"\n{text}\nwritten to {folder.path}", flush=True)
     return 0
 

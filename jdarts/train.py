@@ -10,6 +10,7 @@ from jdarts.io import RunFolder, hold, write_atomic, write_json
 from jdarts.loops.train import evaluate_checkpoint, run_training, train_setup
 from jdarts.loops.train_record import EpochScore, TrainResult, results_json
 from jdarts.nets.fixed import check_genotype
+from jdarts.reports import write_report
 from jdarts.train_cli import TrainCommand, parse_train
 from jdarts.train_config import TrainConfig, recipe_to_json
 
@@ -38,6 +39,7 @@ def main(arguments: list[str]) -> int:
             )
             return stopped
         text = write_results(config, folder, results)
+        write_report(folder.path)
         print(f"\n{text}\nwritten to {folder.path}", flush=True)
     return 0
 

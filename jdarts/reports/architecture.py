@@ -23,11 +23,14 @@ def drawings(genotype: Genotype) -> str:
 
 def _drawing(kind: str, cell: CellGenotype) -> str:
     title = f"{kind} cell"
-    picture = html.scroll(f"{title}, drawing", cell_svg(cell, title), "drawing")
-    names = _node_names(len(cell.nodes))
+    picture = html.scroll(
+        f"{title}, drawing", cell_svg(cell, title, cell.inputs), "drawing"
+    )
+    names = [f"c_{{k-{cell.inputs - i}}}" for i in range(cell.inputs)]
+    names += [f"node {i}" for i in range(len(cell.nodes))]
     rows = [
         (names[i], *(f"{c.primitive} of {names[c.source]}" for c in node))
-        for i, node in enumerate(cell.nodes, start=2)
+        for i, node in enumerate(cell.nodes, start=cell.inputs)
     ]
     width = max(map(len, rows), default=1)
     return picture + html.details(
@@ -225,10 +228,6 @@ def _kept(cell: CellGenotype, spec: CellSpec) -> dict[int, str]:
         for target, node in enumerate(cell.nodes, start=spec.inputs)
         for connection in node
     }
-
-
-def _node_names(nodes: int) -> list[str]:
-    return ["c_{k-2}", "c_{k-1}", *(f"node {i}" for i in range(nodes))]
 
 
 def edge_names(spec: CellSpec) -> list[str]:

@@ -1,6 +1,7 @@
 """Whether searches beat chance: the page of a comparison, and its part in others."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from jdarts.reports import html
@@ -74,7 +75,7 @@ def comparison(found: dict[str, Any]) -> str:
     ]
     if found["progress"]:
         parts.append(_progress(found["progress"]))
-    return html.paragraph(found["sentence"]) + html.grid(parts) + _tables(found)
+    return html.grid(parts) + _tables(found)
 
 
 def _strips(searches: list[dict[str, Any]]) -> str:
@@ -82,7 +83,7 @@ def _strips(searches: list[dict[str, Any]]) -> str:
     for search in searches:
         own = [100 * value for value in search["accuracies"]]
         random = [100 * _mean(entry["accuracies"]) for entry in search["random"]]
-        name = f"{search['path']}, seed {search['seed']}"
+        name = f"{Path(search['path']).name}, seed {search['seed']}"
         lanes.append(Lane(f"found: {name}", own, _mean(own), "s0"))
         lanes.append(Lane("random", random, _mean(random), "s5"))
     return strip_chart(

@@ -3,7 +3,9 @@
 import functools
 from typing import Any
 
+from jdarts.errors import UserError
 from jdarts.nets.cost import Cost, NetworkShape, network_cost
+from jdarts.nets.fixed import check_genotype
 from jdarts.reports import html
 from jdarts.reports.svg import short
 from jdarts.spaces import Genotype
@@ -15,16 +17,20 @@ EVALUATION = NetworkShape(channels=36, layers=20, classes=10, image=(32, 32, 3))
 _MIB = 2**20
 
 
-def total_cost(genotype: Genotype) -> Cost:
-    """Of the whole network of EVALUATION."""
-    return functools.reduce(Cost.plus, network_cost(genotype, EVALUATION))
+def total_cost(genotype: Genotype) -> Cost | None:
+    """Of the whole network of EVALUATION; None if the genotype makes none."""
+    try:
+        check_genotype(genotype)
+        return functools.reduce(Cost.plus, network_cost(genotype, EVALUATION))
+    except UserError:
+        return None
 
 
 def counted(genotype: Genotype) -> str:
     """Parameters and multiply-adds by part, counted without running anything.
 
     Args:
-      genotype: of the cells.
+      genotype: one that has a `total_cost`.
     """
     stem, *cells, head = network_cost(genotype, EVALUATION)
     layers = EVALUATION.layers
@@ -34,7 +40,7 @@ def counted(genotype: Genotype) -> str:
     for kind in dict.fromkeys(kinds):
         own = [cost for cost, name in zip(cells, kinds, strict=True) if name == kind]
         rows.append((f"{len(own)} {kind} cells", functools.reduce(Cost.plus, own)))
-    rows += [("Head", head), ("All", total_cost(genotype))]
+    rows += [("Head", head), ("All", functools.reduce(Cost.plus, [stem, *cells, head]))]
     per_cell = [(f"Cell {i}, {kinds[i]}", cost) for i, cost in enumerate(cells)]
     network = f"{EVALUATION.channels} channels, {layers} cells, 32 x 32 pixels"
     return (

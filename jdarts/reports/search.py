@@ -17,7 +17,6 @@ from jdarts.reports.run import SearchRun, Seed
 from jdarts.reports.settings import configuration, reproduce
 from jdarts.reports.times import timing, timing_facts
 from jdarts.reports.train import retrainings
-from jdarts.spaces import Genotype
 from jdarts.statistics import mean_deviation
 
 __all__ = ["search_report"]
@@ -90,10 +89,11 @@ def _sections(run: SearchRun) -> Iterator[Section]:
         yield Section("training", "Retraining", retrainings(run.trainings))
     for i, other in enumerate(run.comparisons):
         if other.found is not None:
-            body = comparison(other.found)
+            sentence = html.paragraph(other.found["sentence"])
+            body = sentence + comparison(other.found)
             yield Section(f"comparison-{i}", "Comparison with chance", body)
-    if not several and run.seeds[0].genotype is not None:
-        yield Section("cost", "Cost", _cost(run, run.seeds[0].genotype))
+    if not several and (cost := _cost(run)):
+        yield Section("cost", "Cost", cost)
     if run.timing:
         yield Section("time", "Time", timing(run.timing))
     defaults = dataclasses.replace(
@@ -121,14 +121,15 @@ def _cells(run: SearchRun, seed: Seed) -> str:
     return note + drawings(seed.genotype)
 
 
-def _cost(run: SearchRun, genotype: Genotype) -> str:
-    if run.cost is None:
-        return counted(genotype) + html.paragraph(
-            "python -m jdarts.cost RUN --json RUN/cost.json measures memory and times; "
-            "the next report shows them.",
-            "note",
-        )
-    return counted(genotype) + measured(run.cost)
+def _cost(run: SearchRun) -> str:
+    """Nothing of a genotype that makes no network of the usual form."""
+    genotype, text = run.seeds[0].genotype, ""
+    if genotype is not None and total_cost(genotype) is not None:
+        text = counted(genotype)
+    if run.cost is not None:
+        return text + measured(run.cost)
+    hint = "python -m jdarts.cost RUN --json RUN/cost.json measures memory and times; "
+    return text and text + html.paragraph(f"{hint}the next report shows them.", "note")
 
 
 def _seed(run: SearchRun, seed: Seed) -> str:
@@ -147,13 +148,11 @@ def _seed_table(seeds: list[Seed]) -> str:
     rows = []
     for seed in seeds:
         last = seed.epochs[-1]
+        whole = seed.genotype and total_cost(seed.genotype)
         cost = ("", "")
-        if seed.genotype is not None:
-            whole = total_cost(seed.genotype)
-            cost = (
-                f"{whole.parameters / 1e6:.2f}",
-                f"{whole.multiply_adds / 1e6:.0f}",
-            )
+        if whole is not None:
+            millions = [count / 1e6 for count in whole]
+            cost = (f"{millions[0]:.2f}", f"{millions[1]:.0f}")
         rows.append(
             (
                 f'<a href="#seed-{seed.seed}">{seed.seed}</a>',

@@ -1,7 +1,7 @@
 """Reports of runs in several states."""
 
 import pytest
-from folders import config, make_run
+from folders import config, make_comparison, make_run, make_training, recipe
 
 from jdarts.reports import write_report
 
@@ -15,4 +15,13 @@ def reports(tmp_path_factory):
     make_run(root / "partial", epochs=2, finished=False)
     make_run(root / "empty", epochs=0, finished=False, timing=False)
     make_run(root / "seeds", settings=config(seed=None, seeds=(3, 8)))
+    make_run(root / "retrained")
+    make_training(root / "retrained" / "again")
+    make_training(root / "retrained" / "more", epochs=1, finished=False)
+    make_comparison(root / "retrained" / "compare")
+    make_training(root / "training")
+    make_training(root / "trainings", settings=recipe(seed=None, seeds=(3, 8)))
+    make_training(root / "begun", epochs=1, finished=False)
+    make_comparison(root / "comparison")
+    make_comparison(root / "undecided", finished=False)
     return {folder.name: write_report(folder) for folder in root.iterdir()}

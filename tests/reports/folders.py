@@ -1,4 +1,4 @@
-"""Run folders as a search leaves them, without a search."""
+"""Run folders as searches, trainings and comparisons leave them, without any."""
 
 import dataclasses
 
@@ -7,7 +7,9 @@ import numpy as np
 from jdarts.config import SearchConfig, load_config, to_json
 from jdarts.derive import derive_genotype
 from jdarts.io import GenotypeLog, MetricsLog, write_json
+from jdarts.loops.train_record import EpochScore, TrainResult, results_json
 from jdarts.spaces import get_space
+from jdarts.train_config import TrainConfig, load_recipe, recipe_to_json
 
 STEPS = 4  # an epoch
 
@@ -97,3 +99,92 @@ def make_timing(folder, epochs):
         row = {"kind": "part", "step": epoch * STEPS, "epoch": epoch, "steps": STEPS}
         seconds = {"steps_seconds": 8.0, "evaluation_seconds": 0.5}
         log.append(row | seconds)
+
+
+def recipe(**changes) -> TrainConfig:
+    changes = {"name": "again", "epochs": 2, **changes}
+    return dataclasses.replace(load_recipe("train_digits"), **changes)
+
+
+def make_training(folder, epochs=2, finished=True, settings=None):
+    """A training of a small genotype after `epochs` epochs."""
+    settings = recipe() if settings is None else settings
+    cell = derive_genotype(
+        get_space("toy"), {k: np.eye(5, 3) for k in ("normal", "reduce")}
+    )
+    folder.mkdir(parents=True)
+    write_json(folder / "config.json", recipe_to_json(settings, cell))
+    make_timing(folder, epochs)
+    results = []
+    for seed in settings.all_seeds:
+        own = folder
+        if settings.seeds is not None:
+            own = folder / f"seed_{seed}"
+            own.mkdir()
+            (own / "part.txt").write_text("")
+            described = recipe_to_json(settings.with_seed(seed), cell)
+            write_json(own / "config.json", described)
+        metrics = MetricsLog(own / "metrics.jsonl")
+        GenotypeLog(own / "genotype.json").finish(cell)
+        for epoch in range(1, epochs + 1):
+            step = epoch * STEPS
+            values = {"train_loss": 2 / epoch, "gradient_norm": 1.0, "lr": 0.1 / epoch}
+            metrics.append({"kind": "step", "step": step, **values})
+            row = {"epoch_train_loss": 2 / epoch, "epoch_train_accuracy": 0.5}
+            row |= {"test_loss": 3 / epoch, "test_accuracy": 0.25 * epoch + seed / 100}
+            row |= {"test_top5": 0.875, "best_test_accuracy": 0.25 * epoch}
+            metrics.append({"kind": "epoch", "step": step, "epoch": epoch, **row})
+        score = EpochScore(epochs, 1.5, 0.5 + seed / 100, 0.875)
+        result = TrainResult(
+            "again", seed, cell, 4321, "test", 360, 0.125, step, score, score
+        )
+        results.append(result)
+    if finished:
+        write_json(folder / "result.json", results_json("again", results))
+
+
+def make_comparison(folder, finished=True):
+    """Two searches against two random genotypes each, by hand."""
+    folder.mkdir(parents=True)
+    config = {"kind": "compare", "found": [], "random": 4, "match": "parameters"}
+    write_json(folder / "config.json", {**config, "train": {"epochs": 2}})
+    if not finished:
+        return
+    sizes = {"parameters": 4321, "multiply_adds": 2_500_000}
+    found = [[0.5, 0.75], [0.625, 0.625]]
+    random = [[[0.25, 0.25], [0.5, 0.25]], [[0.125, 0.375], [0.25, 0.5]]]
+    searches = [
+        {
+            "path": f"runs/s{i}",
+            "seed": i,
+            **sizes,
+            "accuracies": found[i],
+            "random": [
+                {"network": f"random_{i}_{j}", **sizes, "accuracies": accuracies}
+                for j, accuracies in enumerate(random[i])
+            ],
+        }
+        for i in range(2)
+    ]
+    side = {"mean": 0.625, "between": 0.03, "within": 0.125}
+    interval = {"low": 0.5, "high": 0.75}
+    compared = {"difference": 0.3125, "interval": interval, "effect": 2.5}
+    compared |= {"wins": 4.0, "pairs": 4, "p": 0.111, "smallest_p": 0.05}
+    progress = [
+        {
+            "epoch": epoch,
+            "mean": mean,
+            "searches": [{"accuracies": [mean - 0.1]}, {"accuracies": [mean + 0.1]}],
+        }
+        for epoch, mean in ((1, 0.375), (5, 0.5))
+    ]
+    outcome = {
+        "verdict": "cannot tell",
+        "sentence": "Cannot tell & so on.",
+        "comparison": compared,
+        "found": {**side, "interval": interval},
+        "random": {**side, "mean": 0.3125, "interval": None},
+        "searches": searches,
+        "progress": progress,
+    }
+    write_json(folder / "compare.json", {**config, **outcome})

@@ -7,7 +7,7 @@ from browser import Browser, find
 
 pytestmark = pytest.mark.skipif(find() is None, reason="no Chromium is installed")
 
-NAMES = ("finished", "wide", "partial", "empty", "seeds")
+NAMES = ("finished", "wide", "empty", "seeds", "retrained", "trainings", "comparison")
 OPEN_ALL = "document.querySelectorAll('details').forEach(d => d.open = true)"
 # What sticks out at the right, but for what scrolls by itself.
 OVERFLOW = """[...document.querySelectorAll('body *')]

@@ -54,7 +54,10 @@ def pages(reports):
     return {name: Page(file.read_text()) for name, file in reports.items()}
 
 
-NAMES = ("finished", "wide", "partial", "empty", "seeds")
+NAMES = (
+    *("finished", "wide", "partial", "empty", "seeds", "retrained"),
+    *("training", "trainings", "begun", "comparison", "undecided"),
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -177,6 +180,17 @@ def test_cost(pages, reports):
     ]
     *parts, total = [int(number.replace(",", "")) for _, number, _ in found]
     assert sum(parts) == total == count
+
+
+def test_cells_that_make_no_such_network_have_no_cost(tmp_path):
+    """A space with other cell types, say."""
+    make_run(tmp_path / "run")
+    file = tmp_path / "run" / "genotype.json"
+    file.write_text(file.read_text().replace('"reduce"', '"other"'))
+    (tmp_path / "run" / "arch.jsonl").unlink()
+    page = Page(write_report(tmp_path / "run").read_text())
+    assert "cost" not in {attributes["id"] for attributes in page.all("section")}
+    assert "other cell" in page.text
 
 
 def test_a_measured_cost_is_shown(tmp_path):
