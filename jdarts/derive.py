@@ -50,4 +50,4 @@ def derive_cell(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
                 for source in order
             )
         )
-    return CellGenotype(nodes=tuple(nodes), concat=spec.concat)
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.output)

@@ -3,11 +3,13 @@
 from jdarts.errors import unknown_choice
 from jdarts.spaces.base import CellSpec, SearchSpace
 from jdarts.spaces.darts_cnn import DARTS_CNN
+from jdarts.spaces.darts_rnn import DARTS_RNN
 from jdarts.spaces.genotype import CellGenotype, Connection, Genotype
 from jdarts.spaces.toy import TOY
 from jdarts.spaces.zoo import ZOO, zoo_genotype
 
 __all__ = [
+    "DARTS_RNN",
     "SPACES",
     "ZOO",
     "CellGenotype",
@@ -19,7 +21,9 @@ __all__ = [
     "zoo_genotype",
 ]
 
-SPACES: dict[str, SearchSpace] = {space.name: space for space in (DARTS_CNN, TOY)}
+SPACES: dict[str, SearchSpace] = {
+    space.name: space for space in (DARTS_CNN, DARTS_RNN, TOY)
+}
 
 
 def get_space(name: str) -> SearchSpace:
