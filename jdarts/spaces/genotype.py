@@ -88,7 +88,7 @@ class Genotype:
 
     Attributes:
       space: the name of the search space that it belongs to.
-      cells: cell type (``"normal"``, ``"reduce"``; ``"recurrent"``) to that cell's genotype.
+      cells: cell type (``"normal"``, ``"reduce"``, ``"recurrent"``) to its genotype.
     """
 
     space: str
