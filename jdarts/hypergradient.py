@@ -57,7 +57,9 @@ class Hypergradient(Protocol):
         arch: PyTree,
         train_batches: PyTree,
         valid_batch: PyTree,
-    ) -> tuple[jax.Array, PyTree]:
+        *,
+        has_aux: bool = False,
+    ) -> tuple[Any, PyTree]:
         """Differentiates.
 
         Args:
@@ -69,10 +71,11 @@ class Hypergradient(Protocol):
           arch: the architecture parameters.
           train_batches: the batches of the virtual steps, on a leading axis.
           valid_batch: the validation batch.
+          has_aux: whether the outer loss is ``(loss, aux)``, as for `jax.grad`.
 
         Returns:
           The outer loss where it was differentiated (at the virtual weights, if the
-          rule makes any) and its gradient in `arch`.
+          rule makes any), with its aux, and its gradient in `arch`.
         """
         ...
 
@@ -86,12 +89,14 @@ def first_order(
     arch: PyTree,
     train_batches: PyTree,
     valid_batch: PyTree,
-) -> tuple[jax.Array, PyTree]:
+    *,
+    has_aux: bool = False,
+) -> tuple[Any, PyTree]:
     """``grad_a L_valid(w, a)``: the weights are taken for optimal (xi = 0).
 
     Liu et al., 'DARTS', ICLR 2019, section 2.3. See `Hypergradient` for the arguments.
     """
-    return jax.value_and_grad(outer_loss, argnums=1)(w, arch, valid_batch)
+    return jax.value_and_grad(outer_loss, 1, has_aux=has_aux)(w, arch, valid_batch)
 
 
 def unrolled_reverse(steps: int) -> Hypergradient:
@@ -112,21 +117,23 @@ def unrolled_reverse(steps: int) -> Hypergradient:
         arch: PyTree,
         train_batches: PyTree,
         valid_batch: PyTree,
-    ) -> tuple[jax.Array, PyTree]:
+        *,
+        has_aux: bool = False,
+    ) -> tuple[Any, PyTree]:
         @jax.jit  # traced once for all K
         def virtual_step(
             w: PyTree, opt_state: PyTree, arch: PyTree, batch: PyTree
         ) -> tuple[PyTree, PyTree]:
             return inner_step(w, opt_state, jax.grad(inner_loss)(w, arch, batch))
 
-        def outer(arch: PyTree) -> jax.Array:
+        def outer(arch: PyTree) -> Any:
             virtual, state = w, opt_state
             for k in range(steps):
                 batch = _batch(train_batches, k)
                 virtual, state = virtual_step(virtual, state, arch, batch)
             return outer_loss(virtual, arch, valid_batch)
 
-        return jax.value_and_grad(outer)(arch)
+        return jax.value_and_grad(outer, has_aux=has_aux)(arch)
 
     return hypergradient
 
@@ -163,7 +170,9 @@ def unrolled_forward(steps: int) -> Hypergradient:
         arch: PyTree,
         train_batches: PyTree,
         valid_batch: PyTree,
-    ) -> tuple[jax.Array, PyTree]:
+        *,
+        has_aux: bool = False,
+    ) -> tuple[Any, PyTree]:
         gradients = jax.grad(inner_loss, argnums=(0, 1))
         virtual, state, done = w, opt_state, []
         for k in range(steps):
@@ -174,9 +183,9 @@ def unrolled_forward(steps: int) -> Hypergradient:
             )
             (virtual, state), pull_back = jax.vjp(inner_step, virtual, state, gradient)
             done.append(_Virtual(hessian, pull_back))
-        value, (u, total) = jax.value_and_grad(outer_loss, argnums=(0, 1))(
-            virtual, arch, valid_batch
-        )
+        value, (u, total) = jax.value_and_grad(
+            outer_loss, argnums=(0, 1), has_aux=has_aux
+        )(virtual, arch, valid_batch)
         s = jax.tree.map(_zero_cotangent, state)
         for step in reversed(done):
             u, s, v = step.pull_back((u, s))
@@ -214,15 +223,17 @@ def finite_difference(radius: float) -> Hypergradient:
         arch: PyTree,
         train_batches: PyTree,
         valid_batch: PyTree,
-    ) -> tuple[jax.Array, PyTree]:
+        *,
+        has_aux: bool = False,
+    ) -> tuple[Any, PyTree]:
         batch = _batch(train_batches, 0)
         gradient = jax.grad(inner_loss)(w, arch, batch)
         virtual, pull_back = jax.vjp(
             lambda gradient: inner_step(w, opt_state, gradient)[0], gradient
         )
-        value, (v, direct) = jax.value_and_grad(outer_loss, argnums=(0, 1))(
-            virtual, arch, valid_batch
-        )
+        value, (v, direct) = jax.value_and_grad(
+            outer_loss, argnums=(0, 1), has_aux=has_aux
+        )(virtual, arch, valid_batch)
         (v,) = pull_back(v)
         scale = radius / jnp.maximum(tree.norm(v), jnp.finfo(jnp.float32).tiny)
         slope = jax.grad(inner_loss, argnums=1)

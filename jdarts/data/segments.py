@@ -21,11 +21,13 @@ class Segment(NamedTuple):
       tokens: int32 ``[time, batch]``.
       targets: the tokens that follow, of the same shape.
       length: int32, how many of the time steps count; the rest are to be ignored.
+      fresh: bool, whether the text begins here: the state before it is zero.
     """
 
     tokens: jax.Array
     targets: jax.Array
     length: jax.Array
+    fresh: jax.Array
 
 
 def columns(
@@ -55,7 +57,11 @@ def columns(
 
 
 def segment_at(
-    text: Int32[Array, "rows batch"], start: ArrayLike, length: ArrayLike, longest: int
+    text: Int32[Array, "rows batch"],
+    start: ArrayLike,
+    length: ArrayLike,
+    longest: int,
+    fresh: ArrayLike = False,
 ) -> Segment:
     """The segment that begins at a row.
 
@@ -64,10 +70,12 @@ def segment_at(
       start: its first row; a segment that would go over the end begins earlier.
       length: time steps that count, at most `longest`; may be traced.
       longest: time steps of the arrays.
+      fresh: see `Segment`; may be traced.
     """
     start = jnp.clip(start, 0, max(text.shape[0] - 1 - longest, 0))
     rows = jax.lax.dynamic_slice_in_dim(text, start, longest + 1)
-    return Segment(rows[:-1], rows[1:], jnp.asarray(length, jnp.int32))
+    length, fresh = jnp.asarray(length, jnp.int32), jnp.asarray(fresh, bool)
+    return Segment(rows[:-1], rows[1:], length, fresh)
 
 
 class Lengths(NamedTuple):

@@ -12,7 +12,7 @@ from jdarts.hypergradient import Hypergradient
 from jdarts.problem import BilevelProblem
 from jdarts.relaxation import Relaxation
 from jdarts.spaces import Genotype, SearchSpace
-from jdarts.types import Arch, Batch, Metrics, PyTree
+from jdarts.types import Arch, Metrics, PyTree
 
 __all__ = [
     "SearchBatches",
@@ -30,7 +30,7 @@ class SearchState(NamedTuple):
     Attributes:
       step: number of steps done, int32.
       w: the weights.
-      model_state: the running statistics.
+      model_state: the running statistics, and what texts hand on to the next segment.
       arch: the architecture parameters.
       w_opt: the weight optimiser's state.
       arch_opt: the architecture optimiser's states: alpha's and beta's.
@@ -54,28 +54,29 @@ class SearchBatches(NamedTuple):
       valid: one validation batch.
     """
 
-    train: Batch
-    valid: Batch
+    train: PyTree
+    valid: PyTree
 
 
 class SearchMethod(NamedTuple):
     """A search method as three functions.
 
     Attributes:
-      init: ``init(key, images) -> SearchState``; only the shape and dtype of `images`
-        matter.
+      init: ``init(key, example) -> SearchState``; only the shape and dtype of `example`
+        matter: images, or a segment of text.
       step: ``step(key, state, batches) -> (state, metrics)``, to be compiled with
         `jdarts.jit`. The key is the run's: what is random in a step derives from it and
         from ``state.step``. Metrics are scalars: `train_loss` and `train_accuracy`
         before the weight step, `valid_loss` where the architecture's gradient was
         taken, `gradient_norm` before clipping, `arch_gradient_norm`, `lr`.
       weights: ``weights(arch) -> mix``, the mixing weights that the networks gets.
-      evaluate: ``evaluate(state, batch, mask) -> Evaluation`` of the supernet.
+      evaluate: ``evaluate(state, batch, mask)``: what the problem's `evaluate` gives of
+        the supernet.
       discretize: ``discretize(arch) -> Genotype``.
       train_batches: number of training batches that a step reads.
     """
 
-    init: Callable[[jax.Array, jax.Array], SearchState]
+    init: Callable[[jax.Array, Any], SearchState]
     step: Callable[[jax.Array, SearchState, SearchBatches], tuple[SearchState, Metrics]]
     weights: Callable[[Arch], dict[str, jax.Array]]
     evaluate: Callable[..., Any]
@@ -104,12 +105,12 @@ def init_state(
     relaxation: Relaxation,
     training: Training,
     space: SearchSpace,
-) -> Callable[[jax.Array, jax.Array], SearchState]:
+) -> Callable[[jax.Array, Any], SearchState]:
     """The `init` of a method made of these parts."""
 
-    def init(key: jax.Array, images: jax.Array) -> SearchState:
+    def init(key: jax.Array, example: Any) -> SearchState:
         w_key, arch_key = jax.random.split(key)
-        w, model_state = problem.init(w_key, images)
+        w, model_state = problem.init(w_key, example)
         arch = relaxation.init(arch_key, space)
         return SearchState(
             step=jnp.zeros((), jnp.int32),
@@ -150,16 +151,17 @@ def alternating_step(
 
     def arch_step(
         state: SearchState, batches: SearchBatches
-    ) -> tuple[Arch, tuple[PyTree, ...], dict[str, Any]]:
-        loss, gradient = hypergradient(
+    ) -> tuple[Arch, tuple[PyTree, ...], PyTree, dict[str, Any]]:
+        (loss, carried), gradient = hypergradient(
             problem.loss,
-            problem.loss,
+            problem.valid_loss,
             virtual_step,
             state.w,
             state.w_opt,
             state.arch,
             batches.train,
             batches.valid,
+            has_aux=True,
         )
         stepped = [
             training.arch.update(g, opt, part)
@@ -169,13 +171,13 @@ def alternating_step(
         arch: Any = optax.apply_updates(state.arch, Arch(*updates))
         arch = relaxation.project(arch)
         info = {"valid_loss": loss, "arch_gradient_norm": tree.norm(gradient)}
-        return arch, opt, info
+        return arch, opt, carried, info
 
     def step(
         key: jax.Array, state: SearchState, batches: SearchBatches
     ) -> tuple[SearchState, Metrics]:
-        del key  # nothing is random here
-        arch, arch_opt, info = arch_step(state, batches)
+        batches = SearchBatches(*problem.prepare(key, state, *batches))
+        arch, arch_opt, carried, info = arch_step(state, batches)
         first = jax.tree.map(lambda x: x[0], batches.train)
         (loss, (model_state, accuracy)), gradient = jax.value_and_grad(
             problem.train_loss, has_aux=True
@@ -188,6 +190,7 @@ def alternating_step(
             "lr": training.schedule(state.step),
         }
         w = optax.apply_updates(state.w, updates)
+        model_state = problem.keep(model_state, carried)
         return SearchState(state.step + 1, w, model_state, arch, w_opt, arch_opt), info
 
     return step

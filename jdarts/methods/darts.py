@@ -20,8 +20,7 @@ from jdarts.methods.optimizers import (
     cosine_by_epoch,
     weight_transformation,
 )
-from jdarts.nets.network import Network
-from jdarts.problem import classification
+from jdarts.problem import Networks, pose
 from jdarts.relaxation import softmax
 from jdarts.spaces import SearchSpace
 
@@ -52,7 +51,7 @@ class DartsConfig:
 def build(
     config: DartsConfig,
     space: SearchSpace,
-    network: Network,
+    network: Networks,
     *,
     epochs: int,
     steps_per_epoch: int,
@@ -80,8 +79,9 @@ def build(
         )
     hypergradient = make_hypergradient(config.hypergradient)
     relaxation = softmax(config.init_scale)
-    problem = classification(network, relaxation.weights)
-    schedule = cosine_by_epoch(config.weights, epochs, steps_per_epoch)
+    problem = pose(network, relaxation.weights)
+    rate = cosine_by_epoch(config.weights, epochs, steps_per_epoch)
+    schedule = lambda step: rate(step) * problem.rate(step)  # noqa: E731
     training = Training(
         weights=weight_transformation(config.weights, schedule, clip=True),
         virtual=weight_transformation(

@@ -5,7 +5,7 @@ from jdarts.spaces.base import CellSpec, SearchSpace
 from jdarts.spaces.darts_cnn import DARTS_CNN
 from jdarts.spaces.darts_rnn import DARTS_RNN
 from jdarts.spaces.genotype import CellGenotype, Connection, Genotype
-from jdarts.spaces.toy import TOY
+from jdarts.spaces.toy import TOY, TOY_RNN
 from jdarts.spaces.zoo import ZOO, zoo_genotype
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 SPACES: dict[str, SearchSpace] = {
-    space.name: space for space in (DARTS_CNN, DARTS_RNN, TOY)
+    space.name: space for space in (DARTS_CNN, DARTS_RNN, TOY, TOY_RNN)
 }
 
 

@@ -1,0 +1,50 @@
+"""A language model with what its training adds to the network."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jdarts.nets.recurrent import Reading, RecurrentNetwork
+
+__all__ = ["LanguageTask"]
+
+
+class LanguageTask(NamedTuple):
+    """A network and how it is trained on segments.
+
+    Attributes:
+      network: the language model.
+      rate: of a step: what its learning rate is multiplied by, as segments differ in
+        length.
+      activation: alpha of the penalty, >= 0.
+      slowness: beta of the penalty, >= 0.
+    """
+
+    network: RecurrentNetwork
+    rate: Callable[[ArrayLike], ArrayLike]
+    activation: float = 0.0
+    slowness: float = 0.0
+
+    def penalty(self, reading: Reading, length: jax.Array) -> jax.Array:
+        """``alpha mean(d_t^2) + beta mean((h_t - h_{t-1})^2)`` over the first `length`
+        time steps, d the states after dropout, h before it.
+
+        Merity, McCann, Socher, 'Revisiting activation regularization', 2017.
+        """
+        total = jnp.zeros((), reading.states.dtype)
+        if self.activation:
+            squares = jnp.square(reading.dropped).mean((1, 2))
+            total += self.activation * _mean(squares, length)
+        if self.slowness:
+            squares = jnp.square(jnp.diff(reading.states, axis=0)).mean((1, 2))
+            total += self.slowness * _mean(squares, length - 1)
+        return total
+
+
+def _mean(values: jax.Array, count: jax.Array) -> jax.Array:
+    """Over the first `count` values; 0 of none."""
+    chosen = jnp.arange(len(values)) < count
+    return (values * chosen).sum() / jnp.maximum(count, 1)
