@@ -50,7 +50,7 @@ class Hypergradient(Protocol):
     def __call__(
         self,
         inner_loss: Loss,
-        outer_loss: Loss,
+        outer_loss: Callable[..., Any],
         inner_step: InnerStep,
         w: PyTree,
         opt_state: PyTree,
@@ -64,7 +64,7 @@ class Hypergradient(Protocol):
 
         Args:
           inner_loss: the training loss.
-          outer_loss: the validation loss.
+          outer_loss: the validation loss, ``(w, arch, batch) -> scalar``.
           inner_step: the optimiser's step on the weights.
           w: the current weights.
           opt_state: the optimiser's state; a constant of the differentiation.
@@ -82,7 +82,7 @@ class Hypergradient(Protocol):
 
 def first_order(
     inner_loss: Loss,
-    outer_loss: Loss,
+    outer_loss: Callable[..., Any],
     inner_step: InnerStep,
     w: PyTree,
     opt_state: PyTree,
@@ -110,7 +110,7 @@ def unrolled_reverse(steps: int) -> Hypergradient:
 
     def hypergradient(
         inner_loss: Loss,
-        outer_loss: Loss,
+        outer_loss: Callable[..., Any],
         inner_step: InnerStep,
         w: PyTree,
         opt_state: PyTree,
@@ -163,7 +163,7 @@ def unrolled_forward(steps: int) -> Hypergradient:
 
     def hypergradient(
         inner_loss: Loss,
-        outer_loss: Loss,
+        outer_loss: Callable[..., Any],
         inner_step: InnerStep,
         w: PyTree,
         opt_state: PyTree,
@@ -216,7 +216,7 @@ def finite_difference(radius: float) -> Hypergradient:
 
     def hypergradient(
         inner_loss: Loss,
-        outer_loss: Loss,
+        outer_loss: Callable[..., Any],
         inner_step: InnerStep,
         w: PyTree,
         opt_state: PyTree,

@@ -129,7 +129,7 @@ def fixed_cell(genotype: CellGenotype) -> RecurrentCell:
             (gate,), (value,) = _gated(product, before.shape[-1])
             states.append(before + gate * (ACTIVATIONS[name](value) - before))
         joined = [states[node] for node in genotype.concat]
-        return sum(joined) / len(joined), statistics
+        return jnp.stack(joined).mean(axis=0), statistics
 
     return RecurrentCell(
         len(genotype.nodes), False, lambda matrices, mix: matrices, step
