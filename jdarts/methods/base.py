@@ -141,7 +141,7 @@ def alternating_step(
       hypergradient: of the validation loss.
       training: the optimisers.
       simultaneous: take the weights' gradient at the old architecture instead. It is
-        then that of the first virtual step, which XLA computes once for both.
+        then that of the first virtual step, and XLA shares their forward pass.
     """
 
     def virtual_step(w: PyTree, opt: PyTree, gradient: PyTree) -> tuple[PyTree, PyTree]:
