@@ -17,6 +17,7 @@ __all__ = [
     "ArchOptimizer",
     "WeightOptimizer",
     "arch_transformation",
+    "check_value",
     "clip_by_norm",
     "cosine_by_epoch",
     "weight_transformation",
@@ -68,10 +69,14 @@ class ArchOptimizer:
         _check(where, "weight_decay", self.weight_decay, self.weight_decay >= 0, ">= 0")
 
 
-def _check(where: str, name: str, value: float, valid: bool, expected: str) -> None:
+def check_value(flag: str, value: float, valid: bool, expected: str) -> None:
+    """Raises a UserError, naming the flag, for a value that is not valid or finite."""
     if not (valid and math.isfinite(value)):
-        flag = name.replace("_", "-")
-        raise UserError(f"{where}.{flag}: {value}; expected {expected}")
+        raise UserError(f"{flag}: {value}; expected {expected}")
+
+
+def _check(where: str, name: str, value: float, valid: bool, expected: str) -> None:
+    check_value(f"{where}.{name.replace('_', '-')}", value, valid, expected)
 
 
 def cosine_by_epoch(

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from jdarts.errors import UserError
 from jdarts.nets.cell import MixedCell
+from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
 from jdarts.nets.stems import ConvBN
 from jdarts.ops.init import draw, uniform_fan_in
 from jdarts.spaces import SearchSpace
@@ -33,16 +34,24 @@ class Network(NamedTuple):
     Attributes:
       init: ``init(key, images) -> (w, model_state)``; only the shape and dtype of
         `images` matter. `w` holds the weights, `model_state` the running statistics.
-      apply: ``apply(w, model_state, mix, images, train) -> (logits, model_state)``.
+      apply: ``apply(w, model_state, mix, images, train, key=None) -> (logits,
+        model_state)``.
         `mix` maps a cell type to the mixing weights of its edges, ``[edges,
         primitives]``; `images` are ``[batch, height, width, channels]``; `logits`
         ``[batch, classes]``. In training, normalisers use the batch's statistics and
         the returned model state holds the updated running ones (None keeps none); in
-        evaluation they use `model_state`, which is returned unchanged.
+        evaluation they use `model_state`, which is returned unchanged. The key is for
+        what is random in a network; without it nothing is.
+      apply_single: the same for mixing weights of which at most one of each edge,
+        `none` apart, is positive: it alone is computed. Under `jax.vmap` over mixing
+        weights all are.
+      partial: which channels go through the ops.
     """
 
     init: Callable[[jax.Array, jax.Array], tuple[PyTree, PyTree]]
     apply: Callable[..., tuple[jax.Array, PyTree]]
+    apply_single: Callable[..., tuple[jax.Array, PyTree]]
+    partial: PartialChannels = ALL_CHANNELS
 
 
 class _Supernet(nn.Module):
@@ -51,12 +60,15 @@ class _Supernet(nn.Module):
     layers: int
     classes: int
     remat: bool
+    partial: PartialChannels
+    single: bool = False
 
     @nn.compact
     def __call__(
         self,
         x: Float[Array, "batch height width channel"],
         mix: dict[str, Float[Array, "edge primitive"]],
+        key: Array | None = None,
         *,
         train: bool,
     ) -> Float[Array, "batch class"]:
@@ -67,8 +79,17 @@ class _Supernet(nn.Module):
         for i, kind in enumerate(self.space.layout(self.layers)):
             spec = self.space.cells[kind]
             channels *= spec.stride
-            cell = cell_type(spec, channels, reduce_first, train, name=f"cell_{i}")
-            inputs = inputs[1], cell(inputs, mix[kind])
+            cell = cell_type(
+                spec,
+                channels,
+                reduce_first,
+                train,
+                self.partial,
+                self.single,
+                name=f"cell_{i}",
+            )
+            own_key = None if key is None else jax.random.fold_in(key, i)
+            inputs = inputs[1], cell(inputs, mix[kind], own_key)
             reduce_first = spec.stride == 2
         x = inputs[1]
         init, dtype = uniform_fan_in(x.shape[-1]), x.dtype
@@ -107,6 +128,7 @@ def supernet(
     classes: int,
     remat: bool = False,
     dtype: DTypeLike | None = None,
+    partial: PartialChannels = ALL_CHANNELS,
 ) -> Network:
     """The search network of a space: all ops on all edges.
 
@@ -121,6 +143,7 @@ def supernet(
         ``jnp.bfloat16``. Weights, running statistics and gradients keep the type that
         `init` gave them; statistics of a batch, the head and the logits too, in float32
         at least. None: that type everywhere.
+      partial: which channels go through the ops; by default all.
 
     Raises:
       UserError: if a size is out of range.
@@ -132,7 +155,8 @@ def supernet(
     ):
         if value < least:
             raise UserError(f"--{name}: {value}; expected at least {least}")
-    module = _Supernet(space, channels, layers, classes, remat)
+    partial.check(channels)
+    module = _Supernet(space, channels, layers, classes, remat, partial)
     mix_shape = {
         kind: jax.ShapeDtypeStruct((len(s.edges), len(s.primitives)), jnp.float32)
         for kind, s in space.cells.items()
@@ -144,8 +168,14 @@ def supernet(
         boxed = jax.eval_shape(init, key, images, mix_shape)
         return draw(key, boxed["params"]), draw(key, boxed["batch_stats"])
 
-    def apply(
-        w: PyTree, model_state: PyTree, mix: PyTree, images: jax.Array, train: bool
+    def run(
+        module: _Supernet,
+        w: PyTree,
+        model_state: PyTree,
+        mix: PyTree,
+        images: jax.Array,
+        train: bool,
+        key: jax.Array | None = None,
     ) -> tuple[jax.Array, PyTree]:
         if dtype is not None:
             w, images = narrow(w, dtype), images.astype(dtype)
@@ -156,8 +186,10 @@ def supernet(
         # With `mutable` the result is always a pair.
         logits: Any
         logits, updated = module.apply(
-            variables, images, mix, train=train, mutable=keep
+            variables, images, mix, key, train=train, mutable=keep
         )
         return logits, updated["batch_stats"] if keep else model_state
 
-    return Network(init, apply)
+    apply = functools.partial(run, module)
+    apply_single = functools.partial(run, module.clone(single=True))
+    return Network(init, apply, apply_single, partial)

@@ -1,6 +1,6 @@
 """How choices become numbers: architecture parameters to mixing weights."""
 
 from jdarts.relaxation.base import Relaxation
-from jdarts.relaxation.softmax import softmax
+from jdarts.relaxation.softmax import edge_softmax, softmax
 
-__all__ = ["Relaxation", "softmax"]
+__all__ = ["Relaxation", "edge_softmax", "softmax"]

@@ -1,0 +1,165 @@
+"""Edges that compute one op only: the one that has a mixing weight.
+
+For mixing weights of which at most one in each row is positive this is the mixture of
+all ops, at the cost of a single path: `SingleSource` takes the variables of a
+`MixedSource` and returns the same.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jdarts.ops import Separable, get_op, make_op
+from jdarts.types import PyTree
+
+__all__ = ["SingleSource"]
+
+_Branch = Callable[[Array, dict[str, PyTree]], tuple[Array, dict[str, PyTree]]]
+
+
+class SingleSource(nn.Module):
+    """All edges that leave one source node, each with the op of its largest weight.
+
+    An edge that has no positive weight, but perhaps that of `none`, computes nothing.
+    Only chosen ops write running statistics and get gradients other than 0.
+
+    Attributes:
+      primitives: the candidate ops, in the column order of the mixing weights.
+      stride: of every edge.
+    """
+
+    primitives: tuple[str, ...]
+    stride: int
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch height width channel"],
+        weights: Float[Array, "edge primitive"],
+        *,
+        train: bool,
+    ) -> Float[Array, "edge batch out_height out_width channel"]:
+        keep = train and self.is_mutable_collection("batch_stats")
+        columns = [i for i, name in enumerate(self.primitives) if name != "none"]
+        names = [self.primitives[i] for i in columns]
+        branches = [self._nothing]
+        branches += [self._branch(name, x.shape[-1], train, keep) for name in names]
+        candidates = jnp.stack([weights[:, column] for column in columns], axis=1)
+        best = candidates.argmax(axis=1)
+        share = jnp.take_along_axis(candidates, best[:, None], axis=1)[:, 0]
+        index = jnp.where(share > 0, best + 1, 0)
+
+        # Kept for the backward pass would be what every branch keeps, mostly zeros:
+        # computing the one op again costs less.
+        @jax.checkpoint
+        def edge(index: Array, share: Array, own: PyTree) -> tuple[Array, PyTree]:
+            y, stats = lax.switch(index, branches, x, own)
+            return share.astype(y.dtype) * y, stats
+
+        own = {
+            kind: _unpack(self.variables.get(kind, {}), names, len(weights))
+            for kind in ("params", "batch_stats")
+        }
+        values, stats = lax.map(lambda inputs: edge(*inputs), (index, share, own))
+        if keep:
+            old = self.variables.get("batch_stats", {})
+            for name, value in _pack(stats, old, names, index).items():
+                self.put_variable("batch_stats", name, value)
+        return values
+
+    def _nothing(self, x: Array, own: dict[str, PyTree]) -> tuple[Array, PyTree]:
+        batch, *sides, channels = x.shape
+        shape = (batch, *(-(-side // self.stride) for side in sides), channels)
+        return jnp.zeros(shape, x.dtype), own["batch_stats"]
+
+    def _branch(self, name: str, channels: int, train: bool, keep: bool) -> _Branch:
+        """One op on one edge, and the running statistics of all ops after it."""
+        op = make_op(name, edges=1, channels=channels, stride=self.stride)
+        assert op is not None
+        op = op.clone(parent=None)
+
+        def branch(x: Array, own: dict[str, PyTree]) -> tuple[Array, PyTree]:
+            variables = {kind: own[kind].get(name, {}) for kind in own}
+            mutable = ["batch_stats"] if keep else []
+            y, changed = op.apply(variables, x, train=train, mutable=mutable)
+            stats = own["batch_stats"]
+            if keep and name in stats:
+                stats = {**stats, name: changed["batch_stats"]}
+            return y[0].astype(x.dtype), stats
+
+        return branch
+
+
+def _groups(names: list[str]) -> dict[str, list[str]]:
+    """The separable ops that a `MixedSource` computes together, by module name."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        row = get_op(name)
+        if isinstance(row, Separable):
+            groups.setdefault(f"separable_{len(row.kernels)}", []).append(name)
+    return groups
+
+
+def _unpack(variables: PyTree, names: list[str], edges: int) -> dict[str, PyTree]:
+    """A source's variables by op, each as `make_op` has them for one edge.
+
+    Args:
+      variables: one collection of a `MixedSource`'s.
+      names: of the ops, without `none`.
+      edges: number of edges.
+
+    Returns:
+      Op to its variables, ``[edge, 1, ...]``.
+    """
+    found = {}
+    for name in names:
+        if name in variables:
+            found[name] = jax.tree.map(
+                lambda a: jnp.broadcast_to(a, (edges, *a.shape[1:]))[:, None],
+                variables[name],
+            )
+    for group, members in _groups(names).items():
+        for place, name in enumerate(members):
+            found[name] = {"ops": {}}
+            rows = slice(place * edges, (place + 1) * edges)
+            for key, value in variables.get(group, {}).items():
+                if key.startswith(("pointwise", "bn")):
+                    part = jax.tree.map(lambda a, rows=rows: a[rows, None], value)
+                    found[name]["ops"][key] = part
+                elif key.startswith(f"{name}_depthwise"):
+                    stage = key.removeprefix(name)
+                    found[name]["ops"][f"conv{stage}"] = value[:, None]
+    return found
+
+
+def _pack(
+    stats: dict[str, PyTree], old: PyTree, names: list[str], index: Array
+) -> dict[str, Any]:
+    """The running statistics as a `MixedSource` has them.
+
+    Args:
+      stats: as `_unpack` returns them, after the step.
+      old: a `MixedSource`'s, before it.
+      names: of the ops.
+      index: ``[edge]``: the number of each edge's op, from 1 on; 0 for none.
+    """
+    groups = _groups(names)
+    together = {name for members in groups.values() for name in members}
+    found: dict[str, Any] = {}
+    for group, members in groups.items():
+        parts = [jax.tree.map(lambda a: a[:, 0], stats[n]["ops"]) for n in members]
+        found[group] = jax.tree.map(lambda *a: jnp.concatenate(a), *parts)
+    for name in stats.keys() - together:
+        # Of an op without parameters, which all edges share: of one that chose it.
+        chosen = jnp.argmax(index == names.index(name) + 1)
+        found[name] = jax.tree.map(
+            lambda new, old, c=chosen: new[c] if len(old) == 1 else new[:, 0],
+            stats[name],
+            old[name],
+        )
+    return found
