@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from jdarts.errors import UserError, unknown_choice
 from jdarts.hypergradient import HYPERGRADIENTS
-from jdarts.methods import darts, pc_darts
+from jdarts.methods import darts, nasp, pc_darts
 from jdarts.methods.base import SearchBatches, SearchMethod, SearchState
 from jdarts.nets.network import Network, supernet
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
@@ -64,6 +64,14 @@ METHODS: dict[str, MethodRow] = {
         projection="-",
         reference="Xu et al., ICLR 2020",
         partial=pc_darts.partial_channels,
+    ),
+    "nasp": MethodRow(
+        config=nasp.NaspConfig,
+        build=nasp.build,
+        relaxation="discrete 0/1",
+        mixer="single op for weights, all ops for alpha",
+        projection="proximal, box [0, 1]",
+        reference="Yao, Xu, Tu, Zhu, AAAI 2020",
     ),
 }
 

@@ -5,6 +5,7 @@ all ops, at the cost of a single path: `SingleSource` takes the variables of a
 `MixedSource` and returns the same.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -47,52 +48,81 @@ class SingleSource(nn.Module):
         keep = train and self.is_mutable_collection("batch_stats")
         columns = [i for i, name in enumerate(self.primitives) if name != "none"]
         names = [self.primitives[i] for i in columns]
-        branches = [self._nothing]
-        branches += [self._branch(name, x.shape[-1], train, keep) for name in names]
         candidates = jnp.stack([weights[:, column] for column in columns], axis=1)
         best = candidates.argmax(axis=1)
         share = jnp.take_along_axis(candidates, best[:, None], axis=1)[:, 0]
         index = jnp.where(share > 0, best + 1, 0)
-
-        # Kept for the backward pass would be what every branch keeps, mostly zeros:
-        # computing the one op again costs less.
-        @jax.checkpoint
-        def edge(index: Array, share: Array, own: PyTree) -> tuple[Array, PyTree]:
-            y, stats = lax.switch(index, branches, x, own)
-            return share.astype(y.dtype) * y, stats
-
         own = {
             kind: _unpack(self.variables.get(kind, {}), names, len(weights))
             for kind in ("params", "batch_stats")
         }
-        values, stats = lax.map(lambda inputs: edge(*inputs), (index, share, own))
+        edges = _edges(tuple(names), x.shape[-1], self.stride, train, keep)
+        values, stats = edges(x, index, share, own)
         if keep:
             old = self.variables.get("batch_stats", {})
             for name, value in _pack(stats, old, names, index).items():
                 self.put_variable("batch_stats", name, value)
         return values
 
-    def _nothing(self, x: Array, own: dict[str, PyTree]) -> tuple[Array, PyTree]:
+
+# Both functions below are made once for each kind of source and traced once for each
+# shape: a network has the same ones in most of its cells.
+
+
+@functools.cache
+def _edges(
+    names: tuple[str, ...], channels: int, stride: int, train: bool, keep: bool
+) -> Callable[..., tuple[Array, dict[str, PyTree]]]:
+    """``edges(x, index, share, own)``: the values, and the running statistics, of all
+    edges; see `_unpack` for `own`."""
+    branches = [_nothing(stride)]
+    branches += [_branch(name, channels, stride, train, keep) for name in names]
+
+    def edges(
+        x: Array, index: Array, share: Array, own: PyTree
+    ) -> tuple[Array, dict[str, PyTree]]:
+        # Kept for the backward pass would be what every branch keeps, mostly zeros:
+        # computing the one op again costs less.
+        @jax.checkpoint
+        def edge(x: Array, index: Array, share: Array, own: PyTree) -> Any:
+            y, stats = lax.switch(index, branches, x, own)
+            return share.astype(y.dtype) * y, stats
+
+        return lax.map(lambda inputs: edge(x, *inputs), (index, share, own))
+
+    return jax.jit(edges)
+
+
+def _nothing(stride: int) -> _Branch:
+    def branch(x: Array, own: dict[str, PyTree]) -> tuple[Array, PyTree]:
         batch, *sides, channels = x.shape
-        shape = (batch, *(-(-side // self.stride) for side in sides), channels)
+        shape = (batch, *(-(-side // stride) for side in sides), channels)
         return jnp.zeros(shape, x.dtype), own["batch_stats"]
 
-    def _branch(self, name: str, channels: int, train: bool, keep: bool) -> _Branch:
-        """One op on one edge, and the running statistics of all ops after it."""
-        op = make_op(name, edges=1, channels=channels, stride=self.stride)
-        assert op is not None
-        op = op.clone(parent=None)
+    return branch
 
-        def branch(x: Array, own: dict[str, PyTree]) -> tuple[Array, PyTree]:
-            variables = {kind: own[kind].get(name, {}) for kind in own}
-            mutable = ["batch_stats"] if keep else []
-            y, changed = op.apply(variables, x, train=train, mutable=mutable)
-            stats = own["batch_stats"]
-            if keep and name in stats:
-                stats = {**stats, name: changed["batch_stats"]}
-            return y[0].astype(x.dtype), stats
 
-        return branch
+@functools.cache
+def _branch(name: str, channels: int, stride: int, train: bool, keep: bool) -> _Branch:
+    """One op on one edge, and the running statistics of all ops after it."""
+    op = make_op(name, edges=1, channels=channels, stride=stride)
+    assert op is not None
+    op = op.clone(parent=None)
+
+    @jax.jit
+    def run(x: Array, variables: PyTree) -> tuple[Array, PyTree]:
+        mutable = ["batch_stats"] if keep else []
+        y, changed = op.apply(variables, x, train=train, mutable=mutable)
+        return y[0].astype(x.dtype), changed
+
+    def branch(x: Array, own: dict[str, PyTree]) -> tuple[Array, PyTree]:
+        y, changed = run(x, {kind: own[kind].get(name, {}) for kind in own})
+        stats = own["batch_stats"]
+        if keep and name in stats:
+            stats = {**stats, name: changed["batch_stats"]}
+        return y, stats
+
+    return branch
 
 
 def _groups(names: list[str]) -> dict[str, list[str]]:
