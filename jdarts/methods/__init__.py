@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from jdarts.errors import UserError, unknown_choice
 from jdarts.hypergradient import HYPERGRADIENTS
-from jdarts.methods import darts, nasp, pc_darts
+from jdarts.methods import darts, dr_nas, fair_darts, gdas, nasp, pc_darts, snas
 from jdarts.methods.base import SearchBatches, SearchMethod, SearchState
 from jdarts.nets.network import Network, supernet
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
@@ -72,6 +72,39 @@ METHODS: dict[str, MethodRow] = {
         mixer="single op for weights, all ops for alpha",
         projection="proximal, box [0, 1]",
         reference="Yao, Xu, Tu, Zhu, AAAI 2020",
+    ),
+    "gdas": MethodRow(
+        config=gdas.GdasConfig,
+        build=gdas.build,
+        relaxation="Gumbel, straight through",
+        mixer="single op",
+        projection="-",
+        reference="Dong, Yang, CVPR 2019",
+    ),
+    "snas": MethodRow(
+        config=snas.SnasConfig,
+        build=snas.build,
+        relaxation="concrete (Gumbel softmax)",
+        mixer="all ops",
+        projection="-",
+        reference="Xie, Zheng, Liu, Lin, ICLR 2019",
+    ),
+    "dr_nas": MethodRow(
+        config=dr_nas.DrNasConfig,
+        build=dr_nas.build,
+        relaxation="Dirichlet sample",
+        mixer="all ops on 1/K of the channels",
+        projection="-",
+        reference="Chen et al., ICLR 2021",
+        partial=dr_nas.partial_channels,
+    ),
+    "fair_darts": MethodRow(
+        config=fair_darts.FairDartsConfig,
+        build=fair_darts.build,
+        relaxation="sigmoid",
+        mixer="all ops",
+        projection="-",
+        reference="Chu, Zhou, Zhang, Li, ECCV 2020",
     ),
 }
 

@@ -155,12 +155,12 @@ def build_bilevel(
         return problem.evaluate(state.w, state.model_state, state.arch, batch, mask)
 
     def strongest(arch: Arch) -> Genotype:
-        return derive_genotype(space, relaxation.weights(arch))
+        return derive_genotype(space, relaxation.expected(arch))
 
     return SearchMethod(
         init=init_state(problem, relaxation, training, space),
         step=step,
-        weights=relaxation.weights,
+        weights=relaxation.expected,
         evaluate=evaluate,
         discretize=discretize or strongest,
         train_batches=config.hypergradient.virtual_steps,

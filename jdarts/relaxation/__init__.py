@@ -2,6 +2,17 @@
 
 from jdarts.relaxation.base import Relaxation
 from jdarts.relaxation.discrete import discrete
+from jdarts.relaxation.sampled import concrete, dirichlet, gumbel
+from jdarts.relaxation.sigmoid import sigmoid
 from jdarts.relaxation.softmax import edge_softmax, softmax
 
-__all__ = ["Relaxation", "discrete", "edge_softmax", "softmax"]
+__all__ = [
+    "Relaxation",
+    "concrete",
+    "dirichlet",
+    "discrete",
+    "edge_softmax",
+    "gumbel",
+    "sigmoid",
+    "softmax",
+]

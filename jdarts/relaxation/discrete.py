@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jdarts.relaxation.base import Relaxation
+from jdarts.relaxation.base import Relaxation, straight_through
 from jdarts.spaces import CellSpec, SearchSpace
 from jdarts.types import Arch, Now
 
@@ -38,7 +38,7 @@ def discrete(space: SearchSpace, start: float = 0.5) -> Relaxation:
         for kind, spec in space.cells.items():
             alpha = arch.alpha[kind]
             one_op = keep_one_op(spec, jax.lax.stop_gradient(alpha))
-            mix[kind] = _straight_through(alpha, one_op)
+            mix[kind] = straight_through(alpha, one_op)
         return mix
 
     def project(arch: Arch) -> Arch:
@@ -70,14 +70,3 @@ def keep_one_op(
         kept.append(ranks < spec.keep)
     ops = jax.nn.one_hot(candidates.argmax(axis=1), len(none), dtype=alpha.dtype)
     return jnp.concatenate(kept)[:, None] * ops
-
-
-@jax.custom_jvp
-def _straight_through(alpha: Array, value: Array) -> Array:
-    """`value`, with the derivative of `alpha`."""
-    return value
-
-
-@_straight_through.defjvp
-def _straight_through_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    return primals[1], tangents[0]
