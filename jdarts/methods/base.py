@@ -145,7 +145,7 @@ def alternating_step(
       hypergradient: of the validation loss.
       training: the optimisers.
       simultaneous: take the weights' gradient at the old architecture instead. It is
-        then that of the first virtual step, which XLA computes once for both.
+        then that of the first virtual step, and XLA shares their forward pass.
       warmup_steps: so many steps, at the start, leave the architecture as it is.
       penalty: a function of the architecture that the validation loss gets added.
     """

@@ -48,8 +48,8 @@ class BilevelConfig:
     """Clip the virtual weight step as the real one; the published step is not clipped.
     """
     simultaneous: bool = False
-    """Take the weight step at the old architecture: cheaper where a virtual step takes
-    the same gradient, but not the published algorithm, which takes it at the new one.
+    """Take the weight step at the old architecture: shares its forward pass with the
+    virtual step's, but is not the published algorithm, which takes it at the new one.
     """
 
     def check(self) -> None:
