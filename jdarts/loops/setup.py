@@ -87,6 +87,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         space,
         channels=config.channels,
         layers=config.layers,
+        stem=config.stem,
         classes=images.num_classes,
         remat=config.remat,
         dtype=COMPUTE_DTYPES[config.compute_dtype],

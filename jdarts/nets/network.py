@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jdarts.errors import UserError
+from jdarts.errors import UserError, unknown_choice
 from jdarts.nets.cell import MixedCell
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
-from jdarts.nets.stems import ConvBN
+from jdarts.nets.stems import STEMS, ConvBN
 from jdarts.ops.init import draw, uniform_fan_in
 from jdarts.spaces import SearchSpace
 from jdarts.types import PyTree
@@ -61,6 +61,7 @@ class _Supernet(nn.Module):
     classes: int
     remat: bool
     partial: PartialChannels
+    stem: str = "cifar"
     single: bool = False
 
     @nn.compact
@@ -74,8 +75,7 @@ class _Supernet(nn.Module):
     ) -> Float[Array, "batch class"]:
         channels = self.channels
         cell_type = nn.remat(MixedCell) if self.remat else MixedCell
-        x = ConvBN(self.space.stem_multiplier * channels, name="stem")(x, train=train)
-        inputs, reduce_first = (x, x), False
+        inputs, reduce_first = self._stem(x, train)
         for i, kind in enumerate(self.space.layout(self.layers)):
             spec = self.space.cells[kind]
             channels *= spec.stride
@@ -97,15 +97,28 @@ class _Supernet(nn.Module):
         b = self.param("head_bias", init, (self.classes,), dtype)
         return x.mean((1, 2), dtype=w.dtype) @ w + b
 
+    def _stem(self, x: Array, train: bool) -> tuple[tuple[Array, Array], bool]:
+        """Both inputs of the first cell; whether the first is twice as large."""
+        width = self.space.stem_multiplier * self.channels
+        if self.stem == "cifar":
+            x = ConvBN(width, name="stem")(x, train=train)
+            return (x, x), False
+        row = STEMS[self.stem]
+        return row.build(width, name="stem")(x, train=train), row.reduces
 
-def _check_size(size: tuple[int, ...], space: SearchSpace, layers: int) -> None:
-    """Raises a UserError unless every reduction can halve the images."""
+
+def _check_size(
+    size: tuple[int, ...], space: SearchSpace, layers: int, stem: str
+) -> None:
+    """Raises a UserError unless the stem and every reduction can halve the images."""
     strides = [space.cells[kind].stride for kind in space.layout(layers)]
-    unit = math.prod(strides)
+    unit = math.prod(strides) * STEMS[stem].stride
     if any(side % unit for side in size):
+        before = f"{stem} stem and " if STEMS[stem].stride > 1 else ""
         raise UserError(
-            f"images: {size[0]} x {size[1]} pixels; the network's {strides.count(2)} "
-            f"reductions expect a height and a width that {unit} divides"
+            f"images: {size[0]} x {size[1]} pixels; the network's {before}"
+            f"{strides.count(2)} reductions expect a height and a width that {unit} "
+            "divides"
         )
 
 
@@ -129,6 +142,7 @@ def supernet(
     remat: bool = False,
     dtype: DTypeLike | None = None,
     partial: PartialChannels = ALL_CHANNELS,
+    stem: str = "cifar",
 ) -> Network:
     """The search network of a space: all ops on all edges.
 
@@ -144,6 +158,7 @@ def supernet(
         `init` gave them; statistics of a batch, the head and the logits too, in float32
         at least. None: that type everywhere.
       partial: which channels go through the ops; by default all.
+      stem: a row of STEMS; imagenet makes images eight times smaller.
 
     Raises:
       UserError: if a size is out of range.
@@ -155,15 +170,17 @@ def supernet(
     ):
         if value < least:
             raise UserError(f"--{name}: {value}; expected at least {least}")
+    if stem not in STEMS:
+        raise unknown_choice("--stem", stem, STEMS)
     partial.check(channels)
-    module = _Supernet(space, channels, layers, classes, remat, partial)
+    module = _Supernet(space, channels, layers, classes, remat, partial, stem)
     mix_shape = {
         kind: jax.ShapeDtypeStruct((len(s.edges), len(s.primitives)), jnp.float32)
         for kind, s in space.cells.items()
     }
 
     def init(key: jax.Array, images: jax.Array) -> tuple[PyTree, PyTree]:
-        _check_size(images.shape[1:3], space, layers)
+        _check_size(images.shape[1:3], space, layers, stem)
         init = functools.partial(module.init, train=False)
         boxed = jax.eval_shape(init, key, images, mix_shape)
         return draw(key, boxed["params"]), draw(key, boxed["batch_stats"])

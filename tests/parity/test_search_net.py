@@ -67,18 +67,19 @@ def test_normalised_images(path):
 
 
 @pytest.mark.parametrize(
-    ("space", "k", "classes", "count"),
+    ("space", "k", "stem", "classes", "count"),
     [
-        ("darts_cnn", 1, 10, 1_930_618),
-        ("darts_cnn", 1, 100, 1_953_748),
-        ("darts_cnn", 4, 10, 299_578),
-        ("darts_cnn", 4, 100, 322_708),
-        ("darts_cnn_7", 1, 10, 1_930_618),
-        ("nasp_cnn", 1, 10, 4_151_354),
-        ("nasp_cnn", 1, 100, 4_174_484),
+        ("darts_cnn", 1, "cifar", 10, 1_930_618),
+        ("darts_cnn", 1, "cifar", 100, 1_953_748),
+        ("darts_cnn", 4, "cifar", 10, 299_578),
+        ("darts_cnn", 4, "cifar", 100, 322_708),
+        ("darts_cnn", 2, "imagenet", 1000, 956_512),
+        ("darts_cnn_7", 1, "cifar", 10, 1_930_618),
+        ("nasp_cnn", 1, "cifar", 10, 4_151_354),
+        ("nasp_cnn", 1, "cifar", 100, 4_174_484),
     ],
 )
-def test_number_of_weights(space, k, classes, count):
+def test_number_of_weights(space, k, stem, classes, count):
     """Of the original networks with 16 channels and 8 cells."""
     network = supernet(
         get_space(space),
@@ -86,7 +87,8 @@ def test_number_of_weights(space, k, classes, count):
         layers=8,
         classes=classes,
         partial=PartialChannels(k),
+        stem=stem,
     )
-    image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    image = jax.ShapeDtypeStruct((1, 224, 224, 3), np.float32)
     w, _ = jax.eval_shape(network.init, jax.random.key(0), image)
     assert tree.size(w) == count
