@@ -2,8 +2,9 @@
 
 from jdarts.errors import unknown_choice
 from jdarts.spaces.base import CellSpec, SearchSpace
-from jdarts.spaces.darts_cnn import DARTS_CNN
+from jdarts.spaces.darts_cnn import DARTS_CNN, DARTS_CNN_7
 from jdarts.spaces.genotype import CellGenotype, Connection, Genotype
+from jdarts.spaces.nasp_cnn import NASP_CNN
 from jdarts.spaces.toy import TOY
 from jdarts.spaces.zoo import ZOO, zoo_genotype
 
@@ -19,7 +20,9 @@ __all__ = [
     "zoo_genotype",
 ]
 
-SPACES: dict[str, SearchSpace] = {space.name: space for space in (DARTS_CNN, TOY)}
+SPACES: dict[str, SearchSpace] = {
+    space.name: space for space in (DARTS_CNN, DARTS_CNN_7, NASP_CNN, TOY)
+}
 
 
 def get_space(name: str) -> SearchSpace:
