@@ -1,6 +1,7 @@
 """DARTS: continuous relaxation by softmax, alternating bilevel steps."""
 
 import dataclasses
+from typing import Any
 
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, build_bilevel
@@ -21,7 +22,7 @@ class DartsConfig(BilevelConfig):
 
 
 def build(
-    config: DartsConfig, space: SearchSpace, network: Network, **length: int
+    config: DartsConfig, space: SearchSpace, network: Network, **length: Any
 ) -> SearchMethod:
     """DARTS on a supernet.
 

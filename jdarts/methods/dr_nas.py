@@ -1,6 +1,7 @@
 """DrNAS: mixing weights drawn from Dirichlet distributions, on partial channels."""
 
 import dataclasses
+from typing import Any
 
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
@@ -39,7 +40,7 @@ def partial_channels(config: DrNasConfig) -> PartialChannels:
 
 
 def build(
-    config: DrNasConfig, space: SearchSpace, network: Network, **length: int
+    config: DrNasConfig, space: SearchSpace, network: Network, **length: Any
 ) -> SearchMethod:
     """DrNAS on a supernet; arguments and errors as of `jdarts.methods.darts.build`."""
     check_value(

@@ -1,6 +1,7 @@
 """Fair DARTS: ops do not compete, and are pushed to 0 or 1."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ class FairDartsConfig(BilevelConfig):
 
 
 def build(
-    config: FairDartsConfig, space: SearchSpace, network: Network, **length: int
+    config: FairDartsConfig, space: SearchSpace, network: Network, **length: Any
 ) -> SearchMethod:
     """Fair DARTS on a supernet; arguments, errors: as of `jdarts.methods.darts.build`.
 

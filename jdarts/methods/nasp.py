@@ -1,6 +1,7 @@
 """NASP: architectures stay discrete, by proximal steps."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +58,7 @@ def burden(space: SearchSpace) -> dict[str, jax.Array]:
 
 
 def build(
-    config: NaspConfig, space: SearchSpace, network: Network, **length: int
+    config: NaspConfig, space: SearchSpace, network: Network, **length: Any
 ) -> SearchMethod:
     """NASP on a supernet; arguments and errors as of `jdarts.methods.darts.build`.
 

@@ -1,6 +1,7 @@
 """PC-DARTS: partial channels and edge normalisation."""
 
 import dataclasses
+from typing import Any
 
 from jdarts.errors import UserError
 from jdarts.hypergradient import HypergradientConfig
@@ -43,7 +44,7 @@ def partial_channels(config: PcDartsConfig) -> PartialChannels:
 
 
 def build(
-    config: PcDartsConfig, space: SearchSpace, network: Network, **length: int
+    config: PcDartsConfig, space: SearchSpace, network: Network, **length: Any
 ) -> SearchMethod:
     """PC-DARTS on a supernet; arguments and errors as of `jdarts.methods.darts.build`.
 

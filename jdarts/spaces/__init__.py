@@ -3,12 +3,14 @@
 from jdarts.errors import unknown_choice
 from jdarts.spaces.base import CellSpec, SearchSpace
 from jdarts.spaces.darts_cnn import DARTS_CNN, DARTS_CNN_7
+from jdarts.spaces.darts_rnn import DARTS_RNN
 from jdarts.spaces.genotype import CellGenotype, Connection, Genotype
 from jdarts.spaces.nasp_cnn import NASP_CNN
 from jdarts.spaces.toy import TOY
 from jdarts.spaces.zoo import ZOO, zoo_genotype
 
 __all__ = [
+    "DARTS_RNN",
     "SPACES",
     "ZOO",
     "CellGenotype",
@@ -21,7 +23,7 @@ __all__ = [
 ]
 
 SPACES: dict[str, SearchSpace] = {
-    space.name: space for space in (DARTS_CNN, DARTS_CNN_7, NASP_CNN, TOY)
+    space.name: space for space in (DARTS_CNN, DARTS_CNN_7, NASP_CNN, DARTS_RNN, TOY)
 }
 
 

@@ -21,6 +21,7 @@ class CellSpec:
       inputs: number of input nodes.
       keep: connections kept at each node when a genotype is derived.
       stride: of the edges that leave an input node: 2 in a reduction cell.
+      output: how the intermediate nodes become the cell's output.
     """
 
     primitives: tuple[str, ...]
@@ -28,6 +29,7 @@ class CellSpec:
     inputs: int = 2
     keep: int = 2
     stride: Literal[1, 2] = 1
+    output: Literal["concat", "mean"] = "concat"
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:
@@ -59,6 +61,7 @@ class SearchSpace:
 
     Attributes:
       name: its row in the SPACES table.
+      task: what its networks are for: a row of the CONFIGS table.
       cells: cell type to its specification. `alpha` and `beta` have the same keys.
       stem_multiplier: stem width / initial channels.
       reductions: at which fractions ``(numerator, denominator)`` of the depth the cells
@@ -68,6 +71,7 @@ class SearchSpace:
 
     name: str
     cells: dict[str, CellSpec]
+    task: str = "images"
     stem_multiplier: int = 3
     reductions: tuple[tuple[int, int], ...] = ((1, 3), (2, 3))
     reference: str = ""

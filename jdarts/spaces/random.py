@@ -38,7 +38,7 @@ def _random_cell(spec: CellSpec, rng: np.random.Generator) -> CellGenotype:
                 for source, primitive in zip(sorted(sources), chosen, strict=True)
             )
         )
-    return CellGenotype(nodes=tuple(nodes), concat=spec.concat)
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.output)
 
 
 def network_of(genotype: Genotype) -> Hashable:

@@ -9,7 +9,15 @@ import pytest
 from scipy import stats
 
 from jdarts.errors import UserError
-from jdarts.spaces import DARTS_CNN, TOY, CellGenotype, CellSpec, Connection, Genotype
+from jdarts.spaces import (
+    DARTS_CNN,
+    DARTS_RNN,
+    TOY,
+    CellGenotype,
+    CellSpec,
+    Connection,
+    Genotype,
+)
 from jdarts.spaces.random import network_of, random_genotype, random_genotype_of_size
 
 
@@ -23,7 +31,7 @@ def convolutions(genotype):
     return sum("conv" in c.primitive for c in connections)
 
 
-@pytest.mark.parametrize("space", [DARTS_CNN, TOY], ids=lambda s: s.name)
+@pytest.mark.parametrize("space", [DARTS_CNN, DARTS_RNN, TOY], ids=lambda s: s.name)
 def test_valid(space):
     generator = rng()
     for _ in range(100):
@@ -31,7 +39,7 @@ def test_valid(space):
         assert Genotype.from_json(genotype.to_json()) == genotype
         for kind, spec in space.cells.items():
             cell = genotype.cells[kind]
-            assert cell.concat == spec.concat
+            assert cell.concat == spec.concat and cell.output == spec.output
             assert len(cell.nodes) == spec.nodes
             for node in cell.nodes:
                 sources = [c.source for c in node]
