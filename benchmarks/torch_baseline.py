@@ -124,6 +124,33 @@ def _lines(kernel: int) -> Build:
     return build
 
 
+def _grouped_lines(kernel: int) -> Build:
+    """1 x k and then k x 1 in 8 groups, and a pointwise convolution."""
+
+    def build(channels: int, stride: int, derived: bool = False) -> nn.Module:
+        def line(size: tuple[int, int], step: tuple[int, int]) -> nn.Conv2d:
+            padding = tuple(k // 2 for k in size)
+            options = {"stride": step, "padding": padding, "groups": 8}
+            return conv(channels, channels, size, **options)
+
+        return chain(
+            relu1=nn.ReLU(),
+            conv_row=line((1, kernel), (1, stride)),
+            conv_col=line((kernel, 1), (stride, 1)),
+            bn1=_bn(channels, derived),
+            relu2=nn.ReLU(),
+            pw=conv(channels, channels, 1),
+            bn2=_bn(channels, derived),
+        )
+
+    return build
+
+
+def _normalised_pool(channels: int, stride: int, derived: bool = False) -> nn.Module:
+    pool = nn.MaxPool2d(3, stride, padding=1)
+    return chain(pool=pool, bn=_bn(channels, derived))
+
+
 def _dense(kernel: int) -> Build:
     def build(channels: int, stride: int, derived: bool = False) -> nn.Module:
         options = {"stride": stride, "padding": kernel // 2}
@@ -183,6 +210,8 @@ OPS: dict[str, Build] = {
     "conv_3x3": _dense(3),
     "conv_3x1_1x3": _lines(3),
     "conv_7x1_1x7": _lines(7),
+    "group_conv_3x1_1x3": _grouped_lines(3),
+    "max_pool_3x3_bn": _normalised_pool,
 }
 """Name to ``build(channels, stride, derived=False)``; `none` is no operation. Those of
 derived networks have normalisers with a scale and a shift, and none after pools."""

@@ -38,7 +38,7 @@ def make_step(
     """One search step."""
     model = torch_baseline.Supernet(torch_plan.from_json(plan))
     if channels_last:
-        model = model.to(memory_format=torch.channels_last)
+        _channels_last(model)
     forward = torch.compile(model) if compiled else model
     search = torch_baseline.Search(model, forward)
     labels = torch.arange(batch) % plan["classes"]
@@ -49,13 +49,17 @@ def make_step(
     return functools.partial(torch_baseline.STEPS[step], search, train, valid)
 
 
+def _channels_last(module: nn.Module) -> None:
+    module.to(memory_format=torch.channels_last)  # type: ignore[no-matching-overload]
+
+
 def make_training(
     *, plan: dict, batch: int, drop_path: float, channels_last: bool
 ) -> Call:
     """One training step of a derived network."""
     model = torch_fixed.Derived(plan)
     if channels_last:
-        model = model.to(memory_format=torch.channels_last)
+        _channels_last(model)
     training = torch_fixed.Training(model, drop_path)
     images = _random((batch, 3, SIDE, SIDE), channels_last)
     labels = torch.arange(batch) % plan["classes"]
@@ -68,7 +72,7 @@ def make_op(
     """One operation on each of several edges that leave one source."""
     build = torch_baseline.OPS[name]
     ops = nn.ModuleList(build(channels, stride) for _ in range(edges))
-    ops = ops.to(memory_format=torch.channels_last)
+    _channels_last(ops)
     x = _random((batch, channels, SIDE, SIDE), True).requires_grad_()
     forward = lambda: [op(x) for op in ops]  # noqa: E731
     return _derivative(forward, [x, *ops.parameters()], order)
@@ -78,7 +82,7 @@ def make_cell(*, plan: dict, widths: list[int], batch: int, order: str) -> Call:
     """One mixed cell; differentiated in its inputs, weights and mixing weights."""
     cell_plan = torch_plan.cell_from_json(plan)
     cell = torch_baseline.Cell(cell_plan, *widths)
-    cell = cell.to(memory_format=torch.channels_last)
+    _channels_last(cell)
     inputs = [
         _random((batch, width, SIDE, SIDE), True).requires_grad_() for width in widths
     ]

@@ -5,7 +5,14 @@ from jdarts.derive import derive_genotype
 from jdarts.errors import RunError, UserError
 from jdarts.hypergradient import HypergradientConfig, make_hypergradient
 from jdarts.io import load_genotype
-from jdarts.methods import SearchBatches, SearchMethod, SearchState, build_method
+from jdarts.methods import (
+    METHODS,
+    SearchBatches,
+    SearchMethod,
+    SearchState,
+    build_method,
+    make_supernet,
+)
 from jdarts.methods.darts import DartsConfig
 from jdarts.nets.fixed import DropPath, FixedNetwork, Outputs, fixed_network
 from jdarts.nets.network import Network, supernet
@@ -13,6 +20,7 @@ from jdarts.spaces import SPACES, ZOO, Genotype, SearchSpace, get_space
 from jdarts.types import Arch, Batch
 
 __all__ = [
+    "METHODS",
     "SPACES",
     "Arch",
     "Batch",
@@ -37,5 +45,6 @@ __all__ = [
     "jit",
     "load_genotype",
     "make_hypergradient",
+    "make_supernet",
     "supernet",
 ]

@@ -15,6 +15,7 @@ from jdarts.io import read_json
 from jdarts.methods import get_method, name_of
 from jdarts.methods.darts import DartsConfig
 from jdarts.nets.network import COMPUTE_DTYPES
+from jdarts.nets.stems import STEMS
 from jdarts.spaces import SPACES, get_space
 
 __all__ = [
@@ -52,6 +53,9 @@ class SearchConfig:
     """Width of the first cells; it doubles at every reduction. >= 1."""
     layers: int = 8
     """Number of cells, >= 1."""
+    stem: str = "cifar"
+    """What comes before the first cell: cifar (one convolution) or imagenet (three,
+    which make images eight times smaller)."""
     epochs: int = 50
     """Passes over the images that train the weights, >= 1."""
     batch_size: int = 64
@@ -87,6 +91,8 @@ class SearchConfig:
           UserError: it names the field as on the command line.
         """
         check_space(self.space, "images")
+        if self.stem not in STEMS:
+            raise unknown_choice("--stem", self.stem, STEMS)
         check_run(self)
         settle_seeds(self, _SEED)
 

@@ -1,23 +1,41 @@
 """From mixing weights to a discrete architecture."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jax.typing import ArrayLike
 
 from jdarts.spaces import CellGenotype, CellSpec, Connection, Genotype, SearchSpace
 
-__all__ = ["derive_cell", "derive_genotype"]
+__all__ = [
+    "Rule",
+    "derive_above",
+    "derive_cell",
+    "derive_every_edge",
+    "derive_genotype",
+    "derive_pairs",
+]
 
 
-def derive_genotype(space: SearchSpace, mix: Mapping[str, ArrayLike]) -> Genotype:
+Rule = Callable[[CellSpec, ArrayLike], CellGenotype]
+"""From a cell type and its mixing weights, ``[edges, primitives]``, to the cell."""
+
+
+def derive_genotype(
+    space: SearchSpace, mix: Mapping[str, ArrayLike], rule: Rule | None = None
+) -> Genotype:
     """Keeps the strongest connections of every node.
 
     Args:
       space: the search space.
       mix: cell type to mixing weights, ``[edges, primitives]``.
+      rule: for one cell; by default `derive_cell`. In a recurrent cell every node reads
+        one state: there it is always that.
     """
-    cells = {kind: derive_cell(spec, mix[kind]) for kind, spec in space.cells.items()}
+    cells = {}
+    for kind, spec in space.cells.items():
+        own = derive_cell if spec.join == "mean" else rule or derive_cell
+        cells[kind] = own(spec, mix[kind])
     return Genotype(space=space.name, cells=cells)
 
 
@@ -50,4 +68,63 @@ def derive_cell(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
                 for source in order
             )
         )
-    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.output)
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.join)
+
+
+def derive_pairs(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
+    """The rule of GDAS: each node keeps its ``spec.keep`` strongest pairs of an edge
+    and a primitive, of which two may be of one edge (the authors' code).
+
+    `none` is left out; ties go to the lower source and to the earlier primitive.
+    """
+    weights, nodes = np.asarray(weights), []
+    columns = [i for i, name in enumerate(spec.primitives) if name != "none"]
+    for rows in spec.node_slices:
+        strengths = weights[rows][:, columns].ravel()
+        order = np.argsort(-strengths, kind="stable")[: spec.keep]
+        pairs = (divmod(int(place), len(columns)) for place in order)
+        nodes.append(
+            tuple(Connection(spec.primitives[columns[op]], edge) for edge, op in pairs)
+        )
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.join)
+
+
+def derive_every_edge(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
+    """The rule of SNAS: every edge keeps its strongest primitive; where that is `none`
+    there is no connection (ICLR 2019, section 2.1)."""
+    best, nodes = np.asarray(weights).argmax(axis=1), []
+    for rows in spec.node_slices:
+        names = [spec.primitives[column] for column in best[rows]]
+        edges = (Connection(name, source) for source, name in enumerate(names))
+        nodes.append(tuple(edge for edge in edges if edge.primitive != "none"))
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.join)
+
+
+def derive_above(threshold: float) -> Rule:
+    """The rule of Fair DARTS: of what `derive_cell` keeps, the connections whose weight
+    reaches a threshold (ECCV 2020, section 3.3); a node may have none.
+
+    Where none of a cell's reaches it, the strongest ones stay.
+
+    Args:
+      threshold: in (0, 1).
+    """
+
+    def rule(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
+        weights, nodes = np.asarray(weights), []
+        columns = [i for i, name in enumerate(spec.primitives) if name != "none"]
+        least = min(threshold, float(weights[:, columns].max()))
+        cell = derive_cell(spec, weights)
+        for rows, node in zip(spec.node_slices, cell.nodes, strict=True):
+            column = spec.primitives.index
+            nodes.append(
+                tuple(
+                    connection
+                    for connection in node
+                    if weights[rows.start + connection.source, column(connection[0])]
+                    >= least
+                )
+            )
+        return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.join)
+
+    return rule

@@ -14,10 +14,10 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jdarts.data import Segment
+from jdarts.nets.language import LanguageModel
 from jdarts.nets.network import Network
 from jdarts.nets.recurrent import Masks, Reading
-from jdarts.nets.recurrent_task import LanguageTask
-from jdarts.types import Arch, Batch, PyTree
+from jdarts.types import Arch, Batch, Now, PyTree
 
 __all__ = [
     "BilevelProblem",
@@ -25,15 +25,15 @@ __all__ = [
     "Networks",
     "Passage",
     "classification",
-    "language_model",
+    "next_token",
     "pose",
     "token_losses",
 ]
 
-Networks = Network | LanguageTask
+Networks = Network | LanguageModel
 """What `pose` knows to make a problem of."""
 
-Weights = Callable[[Arch], dict[str, jax.Array]]
+Weights = Callable[..., dict[str, jax.Array]]
 
 
 class Evaluation(NamedTuple):
@@ -55,26 +55,26 @@ class BilevelProblem(NamedTuple):
 
     Attributes:
       init: ``init(key, example) -> (w, model_state)``.
-      loss: ``loss(w, arch, batch) -> scalar`` with batch statistics: the train loss of
-        virtual steps.
-      valid_loss: ``valid_loss(w, arch, batch) -> (loss, carried)``: the same function
-        of another batch, and what it hands on to the next step.
-      train_loss: ``train_loss(w, model_state, arch, batch) -> (loss, (model_state,
-        accuracy))``: the loss of the real weight step, which alone may update the
-        running statistics.
+      loss: ``loss(w, arch, batch, now=None) -> scalar`` with batch statistics: the
+        train loss of virtual steps. `now` is the step at hand, for what is random;
+        without it nothing is.
+      valid_loss: ``valid_loss(w, arch, batch, now=None) -> (loss, carried)``: the same
+        function of another batch, and what it hands on to the next step.
+      train_loss: ``train_loss(w, model_state, arch, batch, now=None) -> (loss,
+        (model_state, accuracy))``: the loss of the real weight step, which alone may
+        update the running statistics.
       evaluate: ``evaluate(w, model_state, arch, batch, mask)`` with running statistics,
         over the examples where `mask` is 1: an `Evaluation`, for texts with the hidden
         state.
-      prepare: ``prepare(key, state, train, valid) -> (train, valid)``: what a step's
-        losses read besides the data: everything that is random in them, and what
-        earlier steps handed on. It is so the same in all passes of a step.
+      prepare: ``prepare(state, train, valid, now) -> (train, valid)``: gives batches
+        what earlier steps handed on.
       keep: ``keep(model_state, carried) -> model_state``.
       rate: of a step: what its learning rate is multiplied by.
     """
 
     init: Callable[[jax.Array, Any], tuple[PyTree, PyTree]]
-    loss: Callable[[PyTree, Arch, Any], jax.Array]
-    valid_loss: Callable[[PyTree, Arch, Any], tuple[jax.Array, PyTree]]
+    loss: Callable[..., jax.Array]
+    valid_loss: Callable[..., tuple[jax.Array, PyTree]]
     train_loss: Callable[..., tuple[jax.Array, tuple[PyTree, jax.Array]]]
     evaluate: Callable[..., Any]
     prepare: Callable[..., tuple[PyTree, PyTree]]
@@ -87,8 +87,8 @@ def pose(network: Networks, weights: Weights) -> BilevelProblem:
     """The problem that goes with that kind of network.
 
     Args:
-      network: a supernet of images, or a language model with its task.
-      weights: from architecture parameters to mixing weights.
+      network: a supernet of images, or a language model.
+      weights: from architecture parameters to mixing weights; see `Relaxation`.
     """
     raise TypeError(f"no problem for {type(network).__name__}")
 
@@ -99,24 +99,36 @@ def classification(network: Network, weights: Weights) -> BilevelProblem:
 
     Args:
       network: the supernet.
-      weights: from architecture parameters to mixing weights.
+      weights: from architecture parameters to mixing weights; see `Relaxation`.
     """
 
     def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
+    def logits_now(
+        w: PyTree, model_state: PyTree, arch: Arch, batch: Batch, now: Now | None
+    ) -> tuple[jax.Array, PyTree]:
+        mix_now, key = now, None
+        if now is not None:
+            mix_key, key = jax.random.split(now.key)
+            mix_now = now._replace(key=mix_key)
+        mix = weights(arch, mix_now)
+        return network.apply(w, model_state, mix, batch.images, True, key)
+
     def train_loss(
-        w: PyTree, model_state: PyTree, arch: Arch, batch: Batch
+        w: PyTree,
+        model_state: PyTree,
+        arch: Arch,
+        batch: Batch,
+        now: Now | None = None,
     ) -> tuple[jax.Array, tuple[PyTree, jax.Array]]:
-        logits, model_state = network.apply(
-            w, model_state, weights(arch), batch.images, True
-        )
+        logits, model_state = logits_now(w, model_state, arch, batch, now)
         correct = jnp.argmax(logits, axis=-1) == batch.labels
         loss = cross_entropy(logits, batch.labels).mean()
         return loss, (model_state, correct.mean(dtype=loss.dtype))
 
-    def loss(w: PyTree, arch: Arch, batch: Batch) -> jax.Array:
-        logits, _ = network.apply(w, None, weights(arch), batch.images, True)
+    def loss(w: PyTree, arch: Arch, batch: Batch, now: Now | None = None) -> jax.Array:
+        logits, _ = logits_now(w, None, arch, batch, now)
         return cross_entropy(logits, batch.labels).mean()
 
     def evaluate(
@@ -130,10 +142,10 @@ def classification(network: Network, weights: Weights) -> BilevelProblem:
     return BilevelProblem(
         init=network.init,
         loss=loss,
-        valid_loss=lambda w, arch, batch: (loss(w, arch, batch), ()),
+        valid_loss=lambda w, arch, batch, now=None: (loss(w, arch, batch, now), ()),
         train_loss=train_loss,
         evaluate=evaluate,
-        prepare=lambda key, state, train, valid: (train, valid),
+        prepare=lambda state, train, valid, now: (train, valid),
         keep=lambda model_state, carried: model_state,
         rate=lambda step: 1.0,
     )
@@ -145,12 +157,12 @@ class Passage(NamedTuple):
     Attributes:
       segment: the text.
       hidden: the state before it, ``[batch, unit]``.
-      masks: what is dropped.
+      number: int32, in its step: passages of one step drop other units.
     """
 
     segment: Segment
     hidden: jax.Array
-    masks: Masks
+    number: jax.Array
 
 
 def token_losses(reading: Reading, segment: Segment) -> tuple[jax.Array, jax.Array]:
@@ -164,18 +176,20 @@ def token_losses(reading: Reading, segment: Segment) -> tuple[jax.Array, jax.Arr
 
 
 @pose.register
-def language_model(network: LanguageTask, weights: Weights) -> BilevelProblem:
-    """Next-token prediction with a recurrent cell (Liu et al., 'DARTS', section 3.1.2).
+def next_token(network: LanguageModel, weights: Weights) -> BilevelProblem:
+    """Language modelling with a recurrent cell (Liu et al., 'DARTS', section 3.1.2).
 
     The model state holds the running statistics and two hidden states: that of the
     training text after the last real weight step, and that of the validation text as
     the last architecture step saw it, at its virtual weights. Both are constants.
+    Dropout is drawn once for all passes of an architecture step, and once for the
+    weight step.
 
     Args:
       network: the search network, and how it is trained.
-      weights: from architecture parameters to mixing weights.
+      weights: from architecture parameters to mixing weights; see `Relaxation`.
     """
-    net, task = network.network, network
+    net = network.network
 
     def init(key: jax.Array, example: Segment) -> tuple[PyTree, PyTree]:
         w, statistics = net.init(key, jnp.result_type(float))
@@ -185,18 +199,18 @@ def language_model(network: LanguageTask, weights: Weights) -> BilevelProblem:
         return w, {"statistics": statistics, **states}
 
     def read(
-        w: PyTree, statistics: PyTree, arch: Arch, passage: Passage, train: bool
+        w: PyTree, statistics: PyTree, arch: Arch, passage: Passage, now: Now | None
     ) -> tuple[Reading, PyTree]:
-        segment = passage.segment
-        return net.apply(
-            w,
-            statistics,
-            weights(arch),
-            segment.tokens,
-            segment.length,
-            passage.hidden,
-            passage.masks,
-            train,
+        """In training; without a step nothing is dropped."""
+        masks = Masks()
+        if now is not None:
+            mix_key, drop_key = jax.random.split(now.key)
+            now = now._replace(key=mix_key)
+            drop_key = jax.random.fold_in(drop_key, passage.number)
+            masks = net.masks(drop_key, *passage.hidden.shape[:1], passage.hidden.dtype)
+        mix, (tokens, _, length, _) = weights(arch, now), passage.segment
+        return network.apply(
+            w, statistics, mix, tokens, length, passage.hidden, masks, True
         )
 
     def mean_loss(reading: Reading, segment: Segment) -> jax.Array:
@@ -204,63 +218,71 @@ def language_model(network: LanguageTask, weights: Weights) -> BilevelProblem:
         return (losses * counts).sum() / (counts.sum() * losses.shape[1])
 
     def valid_loss(
-        w: PyTree, arch: Arch, passage: Passage
+        w: PyTree, arch: Arch, passage: Passage, now: Now | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        reading, _ = read(w, None, arch, passage, True)
+        reading, _ = read(w, None, arch, passage, now)
         return mean_loss(reading, passage.segment), reading.hidden
 
+    def loss(
+        w: PyTree, arch: Arch, passage: Passage, now: Now | None = None
+    ) -> jax.Array:
+        return valid_loss(w, arch, passage, now)[0]
+
     def train_loss(
-        w: PyTree, model_state: PyTree, arch: Arch, passage: Passage
+        w: PyTree,
+        model_state: PyTree,
+        arch: Arch,
+        passage: Passage,
+        now: Now | None = None,
     ) -> tuple[jax.Array, tuple[PyTree, jax.Array]]:
         segment = passage.segment
-        reading, statistics = read(w, model_state["statistics"], arch, passage, True)
+        reading, statistics = read(w, model_state["statistics"], arch, passage, now)
         loss = mean_loss(reading, segment)
         _, counts = token_losses(reading, segment)
         correct = jnp.argmax(reading.logits, axis=-1) == segment.targets
         accuracy = (correct * counts).sum() / (counts.sum() * correct.shape[1])
-        loss = loss + task.penalty(reading, segment.length)
+        loss = loss + network.penalty(reading, segment.length)
         after = {"statistics": statistics, "train": reading.hidden}
         return loss, (model_state | after, accuracy)
 
     def evaluate(
         w: PyTree, model_state: PyTree, arch: Arch, passage: Passage, mask: jax.Array
     ) -> tuple[Evaluation, jax.Array]:
-        reading, _ = read(w, model_state["statistics"], arch, passage, False)
+        (tokens, targets, length, _), mix = passage.segment, weights(arch)
+        statistics, hidden = model_state["statistics"], passage.hidden
+        reading, _ = network.apply(
+            w, statistics, mix, tokens, length, hidden, Masks(), False
+        )
         losses, counts = token_losses(reading, passage.segment)
         mask = mask * counts
-        correct = jnp.argmax(reading.logits, axis=-1) == passage.segment.targets
+        correct = jnp.argmax(reading.logits, axis=-1) == targets
         sums = (losses * mask).sum(), (correct * mask).sum(), mask.sum()
         return Evaluation(*sums), reading.hidden
 
     def prepare(
-        key: jax.Array, state: Any, train: Segment, valid: Segment
+        state: Any, train: Segment, valid: Segment, now: Now
     ) -> tuple[Passage, Passage]:
         """The k-th virtual step goes on where the segments before it end, read with the
         step's first weights."""
-        key = jax.random.fold_in(key, state.step)
-        steps, _, batch = train.tokens.shape
-        keys = jax.random.split(key, steps + 1)
-        dtype = state.model_state["train"].dtype
+        steps = train.tokens.shape[0]
         passages, hidden = [], state.model_state["train"]
         for k in range(steps):
             segment = jax.tree.map(lambda x, k=k: x[k], train)
-            hidden = hidden * ~segment.fresh
-            masks = net.masks(keys[k], batch, dtype)
-            passages.append(Passage(segment, hidden, masks))
+            passages.append(Passage(segment, hidden * ~segment.fresh, jnp.int32(k)))
             if k + 1 < steps:
-                reading, _ = read(state.w, None, state.arch, passages[k], True)
+                reading, _ = read(state.w, None, state.arch, passages[k], now)
                 hidden = lax.stop_gradient(reading.hidden)
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *passages)
         before = state.model_state["valid"] * ~valid.fresh
-        return stacked, Passage(valid, before, net.masks(keys[-1], batch, dtype))
+        return stacked, Passage(valid, before, jnp.int32(steps))
 
     return BilevelProblem(
         init=init,
-        loss=lambda w, arch, passage: valid_loss(w, arch, passage)[0],
+        loss=loss,
         valid_loss=valid_loss,
         train_loss=train_loss,
         evaluate=evaluate,
         prepare=prepare,
         keep=lambda model_state, hidden: model_state | {"valid": hidden},
-        rate=task.rate,
+        rate=network.rate,
     )

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-__all__ = ["Arch", "Batch", "Metrics", "PyTree"]
+__all__ = ["Arch", "Batch", "Metrics", "Now", "PyTree"]
 
 PyTree = Any
 Metrics = dict[str, jax.Array]
@@ -27,3 +27,15 @@ class Batch(NamedTuple):
 
     images: jax.Array
     labels: jax.Array
+
+
+class Now(NamedTuple):
+    """The step at hand, for what is random in it or changes as a search goes on.
+
+    Attributes:
+      key: of this use in this step alone.
+      step: number of steps done before it, int32.
+    """
+
+    key: jax.Array
+    step: jax.Array

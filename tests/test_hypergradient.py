@@ -19,6 +19,7 @@ from jdarts.hypergradient import (
     finite_difference,
     first_order,
     make_hypergradient,
+    neumann,
     unrolled_forward,
     unrolled_reverse,
 )
@@ -153,6 +154,21 @@ def test_quotient_is_exact_where_the_inner_loss_is_quadratic(name, radius):
     assert_close(take(finite_difference(radius), name), exact, 1e-10)
 
 
+@pytest.mark.parametrize("terms", [1, 2, 5, 400])
+def test_neumann(terms):
+    """``0.2 a + B' sum_{j < terms} scale (I - scale A)^j (w - c)``, at last exact."""
+    scale = 0.2
+    value, gradient = take(neumann(terms, scale))
+    off = W - C - OUTER_SHIFT
+    powers = [np.linalg.matrix_power(np.eye(N) - scale * A, j) for j in range(terms)]
+    expected = 0.2 * ARCH + B.T @ (scale * sum(powers)) @ off
+    assert_close(value, 0.5 * off @ off + 0.1 * ARCH @ ARCH, 1e-13)
+    assert_close(gradient["a"], expected, 1e-12)
+    implicit = 0.2 * ARCH + B.T @ np.linalg.solve(A, off)
+    error = np.abs(gradient["a"] - implicit).max()
+    assert (error < 1e-10) == (terms == 400)
+
+
 def test_inner_steps_matter():
     """Tests above could pass if steps and batches were ignored."""
     gradients = [take(unrolled_reverse(k), steps=k)[1]["a"] for k in (1, 2, 3)]
@@ -193,6 +209,7 @@ CONFIGS = {
     "forward": HypergradientConfig("unrolled", steps=1, mode="forward"),
     "reverse": HypergradientConfig("unrolled", steps=1, mode="reverse"),
     "finite_difference": HypergradientConfig("finite_difference", radius=0.5),
+    "neumann": HypergradientConfig("neumann", terms=1, scale=LR),
 }
 
 
@@ -205,6 +222,8 @@ def test_configured(name):
     rule = make_hypergradient(CONFIGS[name])
     _, gradient = take(rule)
     expected = 0.2 * ARCH if name == "first_order" else closed_form(1)[1]
+    if name == "neumann":  # one term: the unrolled step's, but at the old weights
+        expected = 0.2 * ARCH + LR * B.T @ (W - C - OUTER_SHIFT)
     assert_close(gradient["a"], expected, 1e-10)
 
 
@@ -229,6 +248,9 @@ def test_virtual_steps():
         ({"name": "unrolled", "mode": "revers"}, "did you mean 'reverse'"),
         ({"name": "finite_difference", "radius": 0.0}, "radius: 0.0"),
         ({"name": "finite_difference", "radius": float("nan")}, "radius: nan"),
+        ({"name": "neumann", "terms": 0}, "terms: 0"),
+        ({"name": "neumann", "scale": -1.0}, "scale: -1.0"),
+        ({"name": "neumann", "steps": 2}, "steps: has no effect"),
         ({"name": "unroled"}, "did you mean 'unrolled'"),
     ],
 )

@@ -21,7 +21,7 @@ ORDER = [
     {"problem"},
     {"nets"},
     {"ops"},
-    {"hypergradient"},
+    {"hypergradient", "curvature"},
     {"relaxation", "derive"},
     {"data", "io", "sharding"},
     {"spaces"},

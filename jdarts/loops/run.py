@@ -6,7 +6,7 @@ each seed's own is a list here, with one entry or more.
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import jax
 import numpy as np
@@ -21,10 +21,12 @@ from jdarts.types import PyTree
 
 __all__ = ["Run"]
 
+R = TypeVar("R", bound=Record)  # the kind of record of a subclass
+
 _CHUNK_SECONDS = 2.0  # between two reports; a signal waits as long, or for one step
 
 
-class Run:
+class Run(Generic[R]):
     """One run: what its steps share. Subclasses fill in what is marked so.
 
     Attributes:
@@ -44,7 +46,7 @@ class Run:
     """
 
     task = ""
-    program_names = ("", "")
+    program_names: tuple[str, str] = ("", "")
     shown: dict[str, str] = {}  # noqa: RUF012 (never changed)
     advice = ""
 
@@ -53,7 +55,7 @@ class Run:
         config: Any,
         start: Any,
         folder: RunFolder,
-        records: Sequence[Record],
+        records: Sequence[R],
         say: Callable[[str], None],
     ) -> None:
         self.config, self.start, self.folder, self.say = config, start, folder, say

@@ -44,14 +44,13 @@ class SearchResult:
     stopped: int = 0
 
 
-class _Search(Run):
+class _Search(Run[SeedRecord]):
     """The run of a search."""
 
     task = "search"
-    program_names = ("search step", "validation")
+    program_names: tuple[str, str] = ("search step", "validation")
     shown = {"train_loss": "train", "valid_loss": "valid"}  # noqa: RUF012
     advice = "--method.weights.lr, --method.arch.lr"
-    records: list[SeedRecord]
 
     def functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         return programs(self.config, self.start)

@@ -19,8 +19,8 @@ from jdarts.data import (
 from jdarts.errors import UserError
 from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
 from jdarts.loops.seeds import SeedAxis, seed_axis
-from jdarts.methods import SearchMethod, SearchState, build_method
-from jdarts.nets.network import COMPUTE_DTYPES, supernet
+from jdarts.methods import SearchMethod, SearchState, build_method, make_supernet
+from jdarts.nets.network import COMPUTE_DTYPES
 from jdarts.spaces import get_space
 
 __all__ = ["Setup", "programs", "setup"]
@@ -82,10 +82,12 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     _check_steps(config, per_epoch)
     loaded = time.perf_counter()
     space = get_space(config.space)
-    network = supernet(
+    network = make_supernet(
+        config.method,
         space,
         channels=config.channels,
         layers=config.layers,
+        stem=config.stem,
         classes=images.num_classes,
         remat=config.remat,
         dtype=COMPUTE_DTYPES[config.compute_dtype],

@@ -19,14 +19,13 @@ from jdarts.types import PyTree
 __all__ = ["TrainSetup", "evaluate_checkpoint", "run_training", "train_setup"]
 
 
-class _Training(Run):
+class _Training(Run[TrainRecord]):
     """The run of a training."""
 
     task = "train"
-    program_names = ("training step", "evaluation")
+    program_names: tuple[str, str] = ("training step", "evaluation")
     shown = {"train_loss": "loss", "train_accuracy": "accuracy"}  # noqa: RUF012
     advice = "--optimizer.lr"
-    records: list[TrainRecord]
 
     def functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         return train_programs(self.config, self.start)

@@ -4,8 +4,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jdarts.errors import UserError, unknown_choice
-from jdarts.methods import darts
+from jdarts.hypergradient import HYPERGRADIENTS
+from jdarts.methods import darts, dr_nas, fair_darts, gdas, nasp, pc_darts, snas
 from jdarts.methods.base import SearchBatches, SearchMethod, SearchState
+from jdarts.nets.network import Network, supernet
+from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
+from jdarts.spaces import SearchSpace
 
 __all__ = [
     "METHODS",
@@ -15,6 +19,8 @@ __all__ = [
     "SearchState",
     "build_method",
     "get_method",
+    "make_supernet",
+    "method_table",
     "name_of",
 ]
 
@@ -27,14 +33,18 @@ class MethodRow(NamedTuple):
       build: ``build(config, space, network, epochs=, steps_per_epoch=)``.
       relaxation: for the table of methods: how alpha becomes mixing weights.
       mixer: which ops of an edge are computed.
+      projection: what the architecture is projected onto after its step.
       reference: the paper.
+      partial: ``partial(config)``: which channels go through the ops.
     """
 
     config: type
     build: Callable[..., SearchMethod]
     relaxation: str
     mixer: str
+    projection: str
     reference: str
+    partial: Callable[[Any], PartialChannels] = lambda config: ALL_CHANNELS
 
 
 METHODS: dict[str, MethodRow] = {
@@ -43,7 +53,58 @@ METHODS: dict[str, MethodRow] = {
         build=darts.build,
         relaxation="softmax",
         mixer="all ops",
+        projection="-",
         reference="Liu, Simonyan, Yang, ICLR 2019",
+    ),
+    "pc_darts": MethodRow(
+        config=pc_darts.PcDartsConfig,
+        build=pc_darts.build,
+        relaxation="softmax x edge softmax",
+        mixer="all ops on 1/K of the channels",
+        projection="-",
+        reference="Xu et al., ICLR 2020",
+        partial=pc_darts.partial_channels,
+    ),
+    "nasp": MethodRow(
+        config=nasp.NaspConfig,
+        build=nasp.build,
+        relaxation="discrete 0/1",
+        mixer="single op for weights, all ops for alpha",
+        projection="proximal, box [0, 1]",
+        reference="Yao, Xu, Tu, Zhu, AAAI 2020",
+    ),
+    "gdas": MethodRow(
+        config=gdas.GdasConfig,
+        build=gdas.build,
+        relaxation="Gumbel, straight through",
+        mixer="single op",
+        projection="-",
+        reference="Dong, Yang, CVPR 2019",
+    ),
+    "snas": MethodRow(
+        config=snas.SnasConfig,
+        build=snas.build,
+        relaxation="concrete (Gumbel softmax)",
+        mixer="all ops",
+        projection="-",
+        reference="Xie, Zheng, Liu, Lin, ICLR 2019",
+    ),
+    "dr_nas": MethodRow(
+        config=dr_nas.DrNasConfig,
+        build=dr_nas.build,
+        relaxation="Dirichlet sample",
+        mixer="all ops on 1/K of the channels",
+        projection="-",
+        reference="Chen et al., ICLR 2021",
+        partial=dr_nas.partial_channels,
+    ),
+    "fair_darts": MethodRow(
+        config=fair_darts.FairDartsConfig,
+        build=fair_darts.build,
+        relaxation="sigmoid",
+        mixer="all ops",
+        projection="-",
+        reference="Chu, Zhou, Zhang, Li, ECCV 2020",
     ),
 }
 
@@ -75,3 +136,36 @@ def name_of(config: Any) -> str:
 def build_method(config: Any, *args: Any, **kwargs: Any) -> SearchMethod:
     """Builds the method whose configuration this is; see `MethodRow.build`."""
     return METHODS[name_of(config)].build(config, *args, **kwargs)
+
+
+def make_supernet(config: Any, space: SearchSpace, **options: Any) -> Network:
+    """The supernet that a method searches in.
+
+    Args:
+      config: the method's configuration.
+      space: the search space.
+      **options: those of `supernet`.
+    """
+    partial = METHODS[name_of(config)].partial(config)
+    return supernet(space, partial=partial, **options)
+
+
+def method_table() -> str:
+    """The table of methods in Markdown, as in the README."""
+    head = "`--method`", "relaxation", "mixer", "hypergradient", "projection"
+    rows = [(*head, "reference"), ("---",) * (len(head) + 1)]
+    for name, row in METHODS.items():
+        default = row.config().hypergradient.name
+        others = [f"`{other}`" for other in HYPERGRADIENTS if other != default]
+        hypergradient = ", ".join([f"**`{default}`**", *others])
+        rows.append(
+            (
+                f"`{name}`",
+                row.relaxation,
+                row.mixer,
+                hypergradient,
+                row.projection,
+                row.reference,
+            )
+        )
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)

@@ -1,18 +1,20 @@
 """What a search method is, and the alternating step that bilevel methods share."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from jdarts import tree
 from jdarts.hypergradient import Hypergradient
 from jdarts.problem import BilevelProblem
 from jdarts.relaxation import Relaxation
 from jdarts.spaces import Genotype, SearchSpace
-from jdarts.types import Arch, Metrics, PyTree
+from jdarts.types import Arch, Metrics, Now, PyTree
 
 __all__ = [
     "SearchBatches",
@@ -131,6 +133,8 @@ def alternating_step(
     training: Training,
     *,
     simultaneous: bool = False,
+    warmup_steps: int = 0,
+    penalty: Callable[[Arch], jax.Array] | None = None,
 ) -> Callable[[jax.Array, SearchState, SearchBatches], tuple[SearchState, Metrics]]:
     """First the architecture, then the weights at the new architecture.
 
@@ -142,19 +146,27 @@ def alternating_step(
       hypergradient: of the validation loss.
       training: the optimisers.
       simultaneous: take the weights' gradient at the old architecture instead. It is
-        then that of the first virtual step, which XLA computes once for both.
+        then that of the first virtual step, and XLA shares their forward pass.
+      warmup_steps: so many steps, at the start, leave the architecture as it is.
+      penalty: a function of the architecture that the validation loss gets added.
     """
 
     def virtual_step(w: PyTree, opt: PyTree, gradient: PyTree) -> tuple[PyTree, PyTree]:
         updates, opt = training.virtual.update(gradient, opt, w)
         return optax.apply_updates(w, updates), opt
 
+    def valid_loss(
+        w: PyTree, arch: Arch, batch: PyTree, now: Now
+    ) -> tuple[jax.Array, PyTree]:
+        loss, carried = problem.valid_loss(w, arch, batch, now)
+        return loss if penalty is None else loss + penalty(arch), carried
+
     def arch_step(
-        state: SearchState, batches: SearchBatches
+        state: SearchState, batches: SearchBatches, now: Now
     ) -> tuple[Arch, tuple[PyTree, ...], PyTree, dict[str, Any]]:
         (loss, carried), gradient = hypergradient(
-            problem.loss,
-            problem.valid_loss,
+            functools.partial(problem.loss, now=now),  # one draw for all its passes
+            functools.partial(valid_loss, now=now),
             virtual_step,
             state.w,
             state.w_opt,
@@ -173,15 +185,31 @@ def alternating_step(
         info = {"valid_loss": loss, "arch_gradient_norm": tree.norm(gradient)}
         return arch, opt, carried, info
 
+    def no_arch_step(
+        state: SearchState, batches: SearchBatches, now: Now
+    ) -> tuple[Arch, tuple[PyTree, ...], PyTree, dict[str, Any]]:
+        loss, carried = valid_loss(state.w, state.arch, batches.valid, now)
+        info = {"valid_loss": loss, "arch_gradient_norm": jnp.zeros_like(loss)}
+        return state.arch, state.arch_opt, carried, info
+
     def step(
         key: jax.Array, state: SearchState, batches: SearchBatches
     ) -> tuple[SearchState, Metrics]:
-        batches = SearchBatches(*problem.prepare(key, state, *batches))
-        arch, arch_opt, carried, info = arch_step(state, batches)
+        arch_key, w_key = jax.random.split(jax.random.fold_in(key, state.step))
+        now = Now(arch_key, state.step)
+        batches = SearchBatches(*problem.prepare(state, *batches, now))
+        if warmup_steps:
+            arch, arch_opt, carried, info = lax.cond(
+                state.step < warmup_steps, no_arch_step, arch_step, state, batches, now
+            )
+        else:
+            arch, arch_opt, carried, info = arch_step(state, batches, now)
+        # Where both updates are of one gradient, of one draw as well.
+        now = now if simultaneous else Now(w_key, state.step)
         first = jax.tree.map(lambda x: x[0], batches.train)
         (loss, (model_state, accuracy)), gradient = jax.value_and_grad(
             problem.train_loss, has_aux=True
-        )(state.w, state.model_state, state.arch if simultaneous else arch, first)
+        )(state.w, state.model_state, state.arch if simultaneous else arch, first, now)
         updates, w_opt = training.weights.update(gradient, state.w_opt, state.w)
         info |= {
             "train_loss": loss,

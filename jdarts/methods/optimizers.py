@@ -17,8 +17,10 @@ __all__ = [
     "ArchOptimizer",
     "WeightOptimizer",
     "arch_transformation",
+    "check_value",
     "clip_by_norm",
     "cosine_by_epoch",
+    "linear_by_epoch",
     "weight_transformation",
 ]
 
@@ -37,6 +39,8 @@ class WeightOptimizer:
     """Added to the gradient (after clipping), >= 0."""
     clip: float = 5.0
     """Largest gradient norm over all weights, > 0."""
+    nesterov: bool = False
+    """Nesterov's momentum."""
 
     def check(self, where: str) -> None:
         """Raises a UserError for a value out of range; `where` is the field's name."""
@@ -45,6 +49,11 @@ class WeightOptimizer:
         _check(where, "momentum", self.momentum, 0 <= self.momentum < 1, "0 to 1")
         _check(where, "weight_decay", self.weight_decay, self.weight_decay >= 0, ">= 0")
         _check(where, "clip", self.clip, self.clip > 0, "more than 0")
+        if self.nesterov and self.momentum == 0:
+            raise UserError(
+                f"{where}.nesterov: has no effect with {where}.momentum 0; expected a "
+                "momentum of more than 0"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,19 +68,27 @@ class ArchOptimizer:
     """Decay of the second moment, in [0, 1)."""
     weight_decay: float = 1e-3
     """Added to the gradient before Adam sees it, >= 0."""
+    clip: float | None = None
+    """Largest gradient norm over alpha, and over beta, > 0; not given: any."""
 
     def check(self, where: str) -> None:
         """Raises a UserError for a value out of range; `where` is the field's name."""
         _check(where, "lr", self.lr, self.lr > 0, "more than 0")
         _check(where, "b1", self.b1, 0 <= self.b1 < 1, "0 to 1")
         _check(where, "b2", self.b2, 0 <= self.b2 < 1, "0 to 1")
+        if self.clip is not None:
+            _check(where, "clip", self.clip, self.clip > 0, "more than 0")
         _check(where, "weight_decay", self.weight_decay, self.weight_decay >= 0, ">= 0")
 
 
-def _check(where: str, name: str, value: float, valid: bool, expected: str) -> None:
+def check_value(flag: str, value: float, valid: bool, expected: str) -> None:
+    """Raises a UserError, naming the flag, for a value that is not valid or finite."""
     if not (valid and math.isfinite(value)):
-        flag = name.replace("_", "-")
-        raise UserError(f"{where}.{flag}: {value}; expected {expected}")
+        raise UserError(f"{flag}: {value}; expected {expected}")
+
+
+def _check(where: str, name: str, value: float, valid: bool, expected: str) -> None:
+    check_value(f"{where}.{name.replace('_', '-')}", value, valid, expected)
 
 
 def cosine_by_epoch(
@@ -89,6 +106,25 @@ def cosine_by_epoch(
         epoch = jnp.minimum(jnp.asarray(step) // steps_per_epoch, epochs)
         share = 0.5 * (1 + jnp.cos(math.pi * epoch / epochs))
         return config.lr_min + (config.lr - config.lr_min) * share
+
+    return schedule
+
+
+def linear_by_epoch(
+    first: float, last: float, epochs: int, steps_per_epoch: int
+) -> optax.Schedule:
+    """From `first` in the first epoch to `last` in the last one, constant in each.
+
+    Args:
+      first: the first value.
+      last: the last value.
+      epochs: length of the search, >= 1.
+      steps_per_epoch: steps in one epoch, >= 1.
+    """
+
+    def schedule(step: ArrayLike) -> jax.Array:
+        epoch = jnp.minimum(jnp.asarray(step) // steps_per_epoch, epochs - 1)
+        return first + (last - first) * epoch / max(epochs - 1, 1)
 
     return schedule
 
@@ -122,14 +158,16 @@ def weight_transformation(
     return optax.chain(
         clip_by_norm(config.clip) if clip else optax.identity(),
         optax.add_decayed_weights(config.weight_decay),
-        optax.trace(decay=config.momentum),
+        optax.trace(decay=config.momentum, nesterov=config.nesterov),
         optax.scale_by_learning_rate(schedule),
     )
 
 
 def arch_transformation(config: ArchOptimizer) -> optax.GradientTransformation:
-    """Weight decay added to the gradient, then Adam."""
+    """Clipping, weight decay added to the gradient, then Adam."""
+    clip = [] if config.clip is None else [clip_by_norm(config.clip)]
     return optax.chain(
+        *clip,
         optax.add_decayed_weights(config.weight_decay),
         optax.adam(config.lr, b1=config.b1, b2=config.b2, eps=1e-8),
     )

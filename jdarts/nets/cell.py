@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jdarts.nets.partial import ALL_CHANNELS, PartialChannels, halve
+from jdarts.nets.single import SingleSource
 from jdarts.ops import Separable, SeparableOps, get_op
 from jdarts.ops.conv import FactorizedReduce, ReLUConvBN
 from jdarts.ops.fence import fence
@@ -106,18 +108,25 @@ class MixedCell(nn.Module):
       reduce_first: whether input 0 is twice as large as input 1, because the cell
         before the previous one was followed by a reduction.
       train: whether normalisers use the batch's statistics.
+      partial: which channels go through the ops.
+      single: whether each edge computes one op only; see `SingleSource`.
     """
 
     spec: CellSpec
     channels: int
     reduce_first: bool
     train: bool
+    partial: PartialChannels = ALL_CHANNELS
+    single: bool = False
 
     @nn.compact
     def __call__(
-        self, inputs: tuple[Array, Array], weights: Float[Array, "edge primitive"]
+        self,
+        inputs: tuple[Array, Array],
+        weights: Float[Array, "edge primitive"],
+        key: Array | None = None,
     ) -> Float[Array, "batch height width channels"]:
-        spec, train = self.spec, self.train
+        spec, train, partial = self.spec, self.train, self.partial
         if self.reduce_first:
             adapter = FactorizedReduce(1, self.channels, name="input_0")
             first = adapter(inputs[0], train=train)[0]
@@ -125,19 +134,36 @@ class MixedCell(nn.Module):
             first = ReLUConvBN(self.channels, name="input_0")(inputs[0], train=train)
         second = ReLUConvBN(self.channels, name="input_1")(inputs[1], train=train)
         values = [fence(first), fence(second)]
+        order = partial.order(key, self.channels)
         arriving: dict[int, list[Array]] = {node: [] for node in spec.concat}
+        passed: dict[int, list[Array]] = {node: [] for node in spec.concat}
         by_source = sorted(range(len(spec.edges)), key=lambda e: spec.edges[e][0])
         weights, start = weights[jnp.array(by_source)], 0
         for source in range(spec.inputs + spec.nodes - 1):
             rows = [e for e in by_source if spec.edges[e][0] == source]
-            stride = spec.stride if source < spec.inputs else 1
-            mixed = MixedSource(spec.primitives, stride, name=f"source_{source}")
             own = weights[start : start + len(rows)]
             start += len(rows)
-            out = mixed(values[source], own, train=train)
+            ahead, rest = partial.split(values[source], order)
+            out = self._edges(source, ahead, own)
             parts = lax.split(out, [1] * len(rows))  # transposed: one concatenation
             for row, value in zip(rows, parts, strict=True):
                 arriving[spec.edges[row][1]].append(value[0])
-            if source + 1 in arriving:  # every edge into that node has been computed
-                values.append(fence(functools.reduce(jnp.add, arriving[source + 1])))
+            if rest is not None:
+                rest = halve(rest) if self._stride(source) == 2 else rest
+                for row, total in zip(rows, own.sum(axis=1), strict=True):
+                    passed[spec.edges[row][1]].append(total.astype(rest.dtype) * rest)
+            target = source + 1
+            if target in arriving:  # every edge into that node has been computed
+                value = partial.join(arriving[target], passed[target], order)
+                values.append(fence(value))
         return jnp.concatenate([values[node] for node in spec.concat], axis=-1)
+
+    def _edges(self, source: int, x: Array, weights: Array) -> Array:
+        """The values that the edges leaving a source bring."""
+        kind = SingleSource if self.single else MixedSource
+        stride = self._stride(source)
+        mixed = kind(self.spec.primitives, stride, name=f"source_{source}")
+        return mixed(x, weights, train=self.train)
+
+    def _stride(self, source: int) -> int:
+        return self.spec.stride if source < self.spec.inputs else 1

@@ -12,13 +12,23 @@ import jax.numpy as jnp
 from jdarts.nets.fixed import CellPlan, fixed_network, plan_cells
 from jdarts.nets.fixed_cell import Connection, FixedCell
 from jdarts.nets.heads import AuxiliaryHead, Head
+from jdarts.nets.recurrent_cell import ACTIVATIONS
 from jdarts.nets.stems import STEMS
+from jdarts.ops import make_op
 from jdarts.ops.count import kept_bytes, multiply_adds
 from jdarts.ops.init import draw
 from jdarts.spaces import CellGenotype, Genotype
 from jdarts.types import PyTree
 
-__all__ = ["Cost", "NetworkShape", "Part", "auxiliary_head", "network_cost", "parts"]
+__all__ = [
+    "Cost",
+    "NetworkShape",
+    "Part",
+    "auxiliary_head",
+    "network_cost",
+    "parts",
+    "weights_of_op",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +194,25 @@ def network_cost(genotype: Genotype, shape: NetworkShape) -> list[Cost]:
             cost = cost.plus(_connection_cost(name, stride, (*size, plan.channels)))
         costs.append(cost)
     return [*costs, _head_cost(shape, placed[-1].output)]
+
+
+@functools.cache
+def weights_of_op(name: str, channels: int) -> int:
+    """Weights that an edge of a search network has for an op of stride 1.
+
+    Args:
+      name: a row of OPS, or of ACTIVATIONS: those have none of their own.
+      channels: width of the edge.
+    """
+    if name in ACTIVATIONS:
+        return 0
+    op = make_op(name, edges=1, channels=channels)
+    if op is None:
+        return 0
+    x = jax.ShapeDtypeStruct((1, 8, 8, channels), jnp.float32)
+    init = functools.partial(op.init, train=True)
+    made = jax.eval_shape(init, jax.random.key(0), x)
+    return sum(leaf.size for leaf in jax.tree.leaves(made.get("params", {})))
 
 
 @functools.cache

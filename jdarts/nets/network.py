@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jdarts.errors import UserError
+from jdarts.errors import UserError, unknown_choice
 from jdarts.nets.cell import MixedCell
-from jdarts.nets.stems import ConvBN
+from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
+from jdarts.nets.stems import STEMS, ConvBN
 from jdarts.ops.init import draw, uniform_fan_in
 from jdarts.spaces import SearchSpace
 from jdarts.types import PyTree
@@ -33,16 +34,24 @@ class Network(NamedTuple):
     Attributes:
       init: ``init(key, images) -> (w, model_state)``; only the shape and dtype of
         `images` matter. `w` holds the weights, `model_state` the running statistics.
-      apply: ``apply(w, model_state, mix, images, train) -> (logits, model_state)``.
+      apply: ``apply(w, model_state, mix, images, train, key=None) -> (logits,
+        model_state)``.
         `mix` maps a cell type to the mixing weights of its edges, ``[edges,
         primitives]``; `images` are ``[batch, height, width, channels]``; `logits`
         ``[batch, classes]``. In training, normalisers use the batch's statistics and
         the returned model state holds the updated running ones (None keeps none); in
-        evaluation they use `model_state`, which is returned unchanged.
+        evaluation they use `model_state`, which is returned unchanged. The key is for
+        what is random in a network; without it nothing is.
+      apply_single: the same for mixing weights of which at most one of each edge,
+        `none` apart, is positive: it alone is computed. Under `jax.vmap` over mixing
+        weights all are.
+      partial: which channels go through the ops.
     """
 
     init: Callable[[jax.Array, jax.Array], tuple[PyTree, PyTree]]
     apply: Callable[..., tuple[jax.Array, PyTree]]
+    apply_single: Callable[..., tuple[jax.Array, PyTree]]
+    partial: PartialChannels = ALL_CHANNELS
 
 
 class _Supernet(nn.Module):
@@ -51,24 +60,36 @@ class _Supernet(nn.Module):
     layers: int
     classes: int
     remat: bool
+    partial: PartialChannels
+    stem: str = "cifar"
+    single: bool = False
 
     @nn.compact
     def __call__(
         self,
         x: Float[Array, "batch height width channel"],
         mix: dict[str, Float[Array, "edge primitive"]],
+        key: Array | None = None,
         *,
         train: bool,
     ) -> Float[Array, "batch class"]:
         channels = self.channels
         cell_type = nn.remat(MixedCell) if self.remat else MixedCell
-        x = ConvBN(self.space.stem_multiplier * channels, name="stem")(x, train=train)
-        inputs, reduce_first = (x, x), False
+        inputs, reduce_first = self._stem(x, train)
         for i, kind in enumerate(self.space.layout(self.layers)):
             spec = self.space.cells[kind]
             channels *= spec.stride
-            cell = cell_type(spec, channels, reduce_first, train, name=f"cell_{i}")
-            inputs = inputs[1], cell(inputs, mix[kind])
+            cell = cell_type(
+                spec,
+                channels,
+                reduce_first,
+                train,
+                self.partial,
+                self.single,
+                name=f"cell_{i}",
+            )
+            own_key = None if key is None else jax.random.fold_in(key, i)
+            inputs = inputs[1], cell(inputs, mix[kind], own_key)
             reduce_first = spec.stride == 2
         x = inputs[1]
         init, dtype = uniform_fan_in(x.shape[-1]), x.dtype
@@ -76,15 +97,28 @@ class _Supernet(nn.Module):
         b = self.param("head_bias", init, (self.classes,), dtype)
         return x.mean((1, 2), dtype=w.dtype) @ w + b
 
+    def _stem(self, x: Array, train: bool) -> tuple[tuple[Array, Array], bool]:
+        """Both inputs of the first cell; whether the first is twice as large."""
+        width = self.space.stem_multiplier * self.channels
+        if self.stem == "cifar":
+            x = ConvBN(width, name="stem")(x, train=train)
+            return (x, x), False
+        row = STEMS[self.stem]
+        return row.build(width, name="stem")(x, train=train), row.reduces
 
-def _check_size(size: tuple[int, ...], space: SearchSpace, layers: int) -> None:
-    """Raises a UserError unless every reduction can halve the images."""
+
+def _check_size(
+    size: tuple[int, ...], space: SearchSpace, layers: int, stem: str
+) -> None:
+    """Raises a UserError unless the stem and every reduction can halve the images."""
     strides = [space.cells[kind].stride for kind in space.layout(layers)]
-    unit = math.prod(strides)
+    unit = math.prod(strides) * STEMS[stem].stride
     if any(side % unit for side in size):
+        before = f"{stem} stem and " if STEMS[stem].stride > 1 else ""
         raise UserError(
-            f"images: {size[0]} x {size[1]} pixels; the network's {strides.count(2)} "
-            f"reductions expect a height and a width that {unit} divides"
+            f"images: {size[0]} x {size[1]} pixels; the network's {before}"
+            f"{strides.count(2)} reductions expect a height and a width that {unit} "
+            "divides"
         )
 
 
@@ -107,6 +141,8 @@ def supernet(
     classes: int,
     remat: bool = False,
     dtype: DTypeLike | None = None,
+    partial: PartialChannels = ALL_CHANNELS,
+    stem: str = "cifar",
 ) -> Network:
     """The search network of a space: all ops on all edges.
 
@@ -121,6 +157,8 @@ def supernet(
         ``jnp.bfloat16``. Weights, running statistics and gradients keep the type that
         `init` gave them; statistics of a batch, the head and the logits too, in float32
         at least. None: that type everywhere.
+      partial: which channels go through the ops; by default all.
+      stem: a row of STEMS; imagenet makes images eight times smaller.
 
     Raises:
       UserError: if a size is out of range.
@@ -132,20 +170,29 @@ def supernet(
     ):
         if value < least:
             raise UserError(f"--{name}: {value}; expected at least {least}")
-    module = _Supernet(space, channels, layers, classes, remat)
+    if stem not in STEMS:
+        raise unknown_choice("--stem", stem, STEMS)
+    partial.check(channels)
+    module = _Supernet(space, channels, layers, classes, remat, partial, stem)
     mix_shape = {
         kind: jax.ShapeDtypeStruct((len(s.edges), len(s.primitives)), jnp.float32)
         for kind, s in space.cells.items()
     }
 
     def init(key: jax.Array, images: jax.Array) -> tuple[PyTree, PyTree]:
-        _check_size(images.shape[1:3], space, layers)
+        _check_size(images.shape[1:3], space, layers, stem)
         init = functools.partial(module.init, train=False)
         boxed = jax.eval_shape(init, key, images, mix_shape)
         return draw(key, boxed["params"]), draw(key, boxed["batch_stats"])
 
-    def apply(
-        w: PyTree, model_state: PyTree, mix: PyTree, images: jax.Array, train: bool
+    def run(
+        module: _Supernet,
+        w: PyTree,
+        model_state: PyTree,
+        mix: PyTree,
+        images: jax.Array,
+        train: bool,
+        key: jax.Array | None = None,
     ) -> tuple[jax.Array, PyTree]:
         if dtype is not None:
             w, images = narrow(w, dtype), images.astype(dtype)
@@ -156,8 +203,10 @@ def supernet(
         # With `mutable` the result is always a pair.
         logits: Any
         logits, updated = module.apply(
-            variables, images, mix, train=train, mutable=keep
+            variables, images, mix, key, train=train, mutable=keep
         )
         return logits, updated["batch_stats"] if keep else model_state
 
-    return Network(init, apply)
+    apply = functools.partial(run, module)
+    apply_single = functools.partial(run, module.clone(single=True))
+    return Network(init, apply, apply_single, partial)

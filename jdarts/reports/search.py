@@ -148,7 +148,7 @@ def _seed_table(seeds: list[Seed]) -> str:
     rows = []
     for seed in seeds:
         last = seed.epochs[-1]
-        whole = seed.genotype and total_cost(seed.genotype)
+        whole = None if seed.genotype is None else total_cost(seed.genotype)
         cost = ("", "")
         if whole is not None:
             millions = [count / 1e6 for count in whole]

@@ -2,9 +2,10 @@
 
 from jdarts.errors import unknown_choice
 from jdarts.spaces.base import CellSpec, SearchSpace
-from jdarts.spaces.darts_cnn import DARTS_CNN
+from jdarts.spaces.darts_cnn import DARTS_CNN, DARTS_CNN_7
 from jdarts.spaces.darts_rnn import DARTS_RNN
 from jdarts.spaces.genotype import CellGenotype, Connection, Genotype
+from jdarts.spaces.nasp_cnn import NASP_CNN
 from jdarts.spaces.toy import TOY, TOY_RNN
 from jdarts.spaces.zoo import ZOO, zoo_genotype
 
@@ -22,7 +23,8 @@ __all__ = [
 ]
 
 SPACES: dict[str, SearchSpace] = {
-    space.name: space for space in (DARTS_CNN, DARTS_RNN, TOY, TOY_RNN)
+    space.name: space
+    for space in (DARTS_CNN, DARTS_CNN_7, NASP_CNN, DARTS_RNN, TOY, TOY_RNN)
 }
 
 

@@ -21,7 +21,7 @@ class CellSpec:
       inputs: number of input nodes.
       keep: connections kept at each node when a genotype is derived.
       stride: of the edges that leave an input node: 2 in a reduction cell.
-      output: how the intermediate nodes become the cell's output.
+      join: how the intermediate nodes become the cell's output.
     """
 
     primitives: tuple[str, ...]
@@ -29,7 +29,7 @@ class CellSpec:
     inputs: int = 2
     keep: int = 2
     stride: Literal[1, 2] = 1
-    output: Literal["concat", "mean"] = "concat"
+    join: Literal["concat", "mean"] = "concat"
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:

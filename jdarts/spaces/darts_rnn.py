@@ -12,7 +12,7 @@ DARTS_RNN = SearchSpace(
             nodes=8,
             inputs=1,
             keep=1,
-            output="mean",
+            join="mean",
         )
     },
     task="text",

@@ -38,7 +38,7 @@ def _random_cell(spec: CellSpec, rng: np.random.Generator) -> CellGenotype:
                 for source, primitive in zip(sorted(sources), chosen, strict=True)
             )
         )
-    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.output)
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.join)
 
 
 def network_of(genotype: Genotype) -> Hashable:

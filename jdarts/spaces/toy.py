@@ -23,7 +23,7 @@ TOY_RNN = SearchSpace(
             nodes=2,
             inputs=1,
             keep=1,
-            output="mean",
+            join="mean",
         )
     },
     task="text",

@@ -2,6 +2,9 @@
 
 import dataclasses
 import functools
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +15,14 @@ from helpers import assert_close, shapes
 from jdarts.compile import jit
 from jdarts.errors import UserError
 from jdarts.hypergradient import HypergradientConfig
-from jdarts.methods import METHODS, SearchBatches, build_method, get_method
+from jdarts.methods import (
+    METHODS,
+    SearchBatches,
+    build_method,
+    get_method,
+    make_supernet,
+    method_table,
+)
 from jdarts.methods.darts import DartsConfig
 from jdarts.nets.network import supernet
 from jdarts.spaces import get_space
@@ -49,9 +59,10 @@ def batches(step, count):
 @functools.cache
 def build(name):
     """(method, compiled step, list that grows by one at each trace)."""
-    network = supernet(SPACE, channels=4, layers=3, classes=CLASSES)
     config = METHODS[name].config()
-    method = build_method(config, SPACE, network, epochs=2, steps_per_epoch=20)
+    network = make_supernet(config, SPACE, channels=4, layers=3, classes=CLASSES)
+    # After a warm-up of 0.3 of the epochs the architecture moves, too.
+    method = build_method(config, SPACE, network, epochs=10, steps_per_epoch=4)
     traces = []
 
     def step(key, state, batches):
@@ -81,8 +92,8 @@ def test_search(name):
     assert len(traces) == 1, "the step was traced again"
     assert state.step == 20
     assert np.mean(history[-5:]) < 0.8 * np.mean(history[:5])
-    for kind in SPACE.cells:
-        assert not np.array_equal(state.arch.alpha[kind], first.arch.alpha[kind])
+    for new, old in zip(*map(jax.tree.leaves, (state.arch, first.arch)), strict=True):
+        assert not np.array_equal(new, old)
     genotype = method.discretize(state.arch)
     assert genotype.space == SPACE.name and set(genotype.cells) == set(SPACE.cells)
     # The running statistics have followed: evaluation works as well.
@@ -135,7 +146,22 @@ def test_row(name):
     assert (
         dataclasses.is_dataclass(row.config) and row.config.__dataclass_params__.frozen
     )
-    assert row.relaxation and row.mixer and row.reference
+    assert row.relaxation and row.mixer and row.projection and row.reference
+
+
+def test_table_of_methods():
+    """The README holds the table that the code prints."""
+    table = subprocess.run(
+        [sys.executable, "-m", "jdarts.methods"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    readme = Path(__file__).resolve().parents[2] / "README.md"
+    assert table in readme.read_text()
+    assert table.strip() == method_table()
+    for name, row in METHODS.items():
+        assert f"| `{name}` | {row.relaxation} |" in table
 
 
 def test_unknown_method():
@@ -182,7 +208,7 @@ def test_simultaneous_steps():
         found[simultaneous] = (*step(KEY, old, data), step.cost_analysis())
     (after, _, work), (both, metrics, less_work) = found[False], found[True]
     assert_close(both.arch, after.arch, 1e-5)
-    assert less_work["bytes accessed"] < 0.9 * work["bytes accessed"]
+    assert less_work["bytes accessed"] < 0.95 * work["bytes accessed"]
 
     def loss(w):
         image, label = (x[0] for x in data.train)

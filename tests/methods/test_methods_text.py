@@ -12,17 +12,20 @@ from helpers import assert_close, directional_difference, shapes
 from jdarts import tree
 from jdarts.compile import jit
 from jdarts.data import Lengths, columns, segment_at
+from jdarts.errors import UserError
 from jdarts.hypergradient import HypergradientConfig, make_hypergradient
 from jdarts.methods import METHODS, SearchBatches, build_method
 from jdarts.methods.darts import DartsConfig
-from jdarts.nets.recurrent import Dropout, Masks, mixed_recurrent
-from jdarts.nets.recurrent_task import LanguageTask
+from jdarts.nets.language import language_model
+from jdarts.nets.recurrent import Dropout, Masks, check_recurrent, mixed_recurrent
 from jdarts.problem import Passage, pose
 from jdarts.relaxation import softmax
 from jdarts.spaces import TOY_RNN
+from jdarts.types import Now
 
 KEY = jax.random.key(0)
 V, H, B, T = 6, 8, 10, 7
+RATE = 5.0
 LENGTHS = Lengths(T, halved=0.3, least=2)
 # A text that repeats itself: 0 1 2 3 4 5 0 1 2 ...
 TEXT = jnp.asarray(columns(np.arange(610) % V, B, 2, "text"), jnp.int32)
@@ -32,12 +35,12 @@ TEXT = jnp.asarray(columns(np.arange(610) % V, B, 2, "text"), jnp.int32)
 def task(dropout=0.1):
     rates = Dropout(dropout, dropout, dropout, dropout, dropout)
     network = mixed_recurrent(TOY_RNN, vocabulary=V, units=H, dropout=rates)
-    return LanguageTask(network, LENGTHS.rate, slowness=1e-3)
+    return language_model(network, LENGTHS.rate, slowness=1e-3)
 
 
 def weights(config):
     """The settings of texts: a high learning rate, clipping."""
-    settings = {"lr": 5.0, "lr_min": 5.0, "momentum": 0.0, "clip": 0.25}
+    settings = {"lr": RATE, "lr_min": RATE, "momentum": 0.0, "clip": 0.25}
     return dataclasses.replace(
         config, weights=dataclasses.replace(config.weights, **settings)
     )
@@ -71,7 +74,7 @@ def start(method):
     return method.init(KEY, jax.tree.map(lambda x: x, batches(0, 1).valid))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["darts", "nasp", "gdas"])
 def test_search(name):
     """Steps of several lengths, compiled once: the loss falls, the rate follows."""
     method, step, traces = build(name)
@@ -81,7 +84,7 @@ def test_search(name):
         state, metrics = step(KEY, state, batches(i, method.train_batches))
         assert shapes(state) == form
         assert all(jnp.isfinite(v) and jnp.shape(v) == () for v in metrics.values())
-        assert_close(metrics["lr"], 5.0 * int(LENGTHS.at(i)) / T, 1e-6)
+        assert_close(metrics["lr"], RATE * int(LENGTHS.at(i)) / T, 1e-6)
         seen.add(int(LENGTHS.at(i)))
         history.append(float(metrics["train_loss"]))
     assert len(traces) == 1 and len(seen) > 1
@@ -92,17 +95,45 @@ def test_search(name):
         state.arch.alpha["recurrent"], first.arch.alpha["recurrent"]
     )
     cell = method.discretize(state.arch).cells["recurrent"]
-    assert (cell.inputs, cell.output, cell.concat) == (1, "mean", (1, 2))
-    passage = Passage(batches(5, 1).valid, state.model_state["valid"], Masks())
+    assert (cell.inputs, cell.join, cell.concat) == (1, "mean", (1, 2))
+    passage = Passage(batches(5, 1).valid, state.model_state["valid"], jnp.int32(0))
     found, hidden = jit(method.evaluate)(state, passage, jnp.ones((T, B)))
     assert found.count == B * int(LENGTHS.at(8)) and jnp.isfinite(found.loss)
     assert hidden.shape == (B, H)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_steps_repeat(name):
+ALL = [n for n, row in METHODS.items() if row.partial(row.config()).k == 1]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_method_steps(name):
+    """By its shapes alone: the state keeps its form."""
+    method = build(name)[0]
+    state = jax.eval_shape(lambda: start(method))
+    data = batches(0, method.train_batches)
+    after, _ = jax.eval_shape(method.step, KEY, state, data)
+    assert shapes(after) == shapes(state)
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if n not in ALL])
+def test_partial_channels_are_refused(name):
+    with pytest.raises(UserError, match="but the method expects"):
+        build(name)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_genotypes_make_networks(name):
+    """Whatever a method's rule: every node reads one state."""
+    method = build(name)[0]
+    random = np.random.default_rng(0)
+    arch = start(method).arch
+    arch = jax.tree.map(lambda a: a + random.uniform(size=a.shape), arch)
+    check_recurrent(method.discretize(arch))
+
+
+def test_steps_repeat():
     """Also what is dropped: it follows from the key and the step's number."""
-    method, step, _ = build(name)
+    method, step, _ = build("darts")
     data = batches(0, method.train_batches)
     once, metrics = step(KEY, start(method), data)
     again, same = step(KEY, start(method), data)
@@ -125,7 +156,7 @@ def posed(dropout=0.1):
 
 def test_masks_are_fixed_within_a_step(x64):
     """The exact hypergradient is the slope of the loss after the virtual step, which it
-    could not be if anything was drawn anew. Masks differ from step to step."""
+    could not be if anything was drawn anew. Other steps draw other masks."""
     problem, w, model_state, arch = posed()
     w, model_state, arch = jax.tree.map(
         lambda x: x.astype(jnp.float64), (w, model_state, arch)
@@ -135,11 +166,14 @@ def test_masks_are_fixed_within_a_step(x64):
         step = jnp.int32(3)
 
     State.w, State.arch, State.model_state = w, arch, model_state
-    train, valid = problem.prepare(KEY, State, *batches(3, 1))
-    State.step = jnp.int32(4)
-    later, _ = problem.prepare(KEY, State, *batches(3, 1))
-    assert not np.array_equal(later.masks.hidden, train.masks.hidden)
+    now = Now(KEY, State.step)
+    train, valid = problem.prepare(State, *batches(3, 1), now)
     first = jax.tree.map(lambda x: x[0], train)
+    loss, valid_loss = (
+        functools.partial(f, now=now) for f in (problem.loss, problem.valid_loss)
+    )
+    other = problem.loss(w, arch, first, Now(jax.random.key(1), State.step))
+    assert abs(other - loss(w, arch, first)) > 1e-3
 
     def step(w, opt, gradient):
         return tree.add_scaled(w, -2.0, gradient), opt
@@ -147,15 +181,15 @@ def test_masks_are_fixed_within_a_step(x64):
     rule = make_hypergradient(HypergradientConfig("unrolled"))
     (_, hidden), gradient = jit(
         lambda arch: rule(
-            *(problem.loss, problem.valid_loss, step, w, (), arch, train, valid),
+            *(loss, valid_loss, step, w, (), arch, train, valid),
             has_aux=True,
         )
     )(arch)
 
     @jit
     def after(arch):
-        virtual, _ = step(w, (), jax.grad(problem.loss)(w, arch, first))
-        return problem.valid_loss(virtual, arch, valid)
+        virtual, _ = step(w, (), jax.grad(loss)(w, arch, first))
+        return valid_loss(virtual, arch, valid)
 
     assert_close(hidden, after(arch)[1], 1e-10)  # what the validation text hands on
     random = np.random.default_rng(0)
@@ -173,7 +207,7 @@ def test_hidden_states_go_on():
 
     State.w, State.arch = w, arch
     State.model_state = model_state | {"train": model_state["train"] + 0.5}
-    train, valid = problem.prepare(KEY, State, *batches(1, 3))
+    train, valid = problem.prepare(State, *batches(1, 3), None)
     assert_close(train.hidden[0], jnp.full((B, H), 0.5), 0.0)
     net, mix = task(0.0).network, softmax().weights(arch)
     for k in range(2):  # virtual step k + 1 goes on where segment k ends
@@ -190,7 +224,7 @@ def test_hidden_states_go_on():
     kept = problem.keep(after, jnp.ones((B, H)))
     assert_close(kept, after | {"valid": jnp.ones((B, H))}, 0.0)
     State.model_state = kept
-    train, valid = problem.prepare(KEY, State, *batches(0, 1))  # fresh
+    train, valid = problem.prepare(State, *batches(0, 1), None)  # fresh
     assert not np.any(train.hidden) and not np.any(valid.hidden)
 
 

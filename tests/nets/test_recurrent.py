@@ -10,6 +10,7 @@ from helpers import assert_close
 
 from jdarts import tree
 from jdarts.errors import UserError
+from jdarts.nets.language import language_model
 from jdarts.nets.recurrent import (
     Dropout,
     Masks,
@@ -18,7 +19,6 @@ from jdarts.nets.recurrent import (
     fixed_recurrent,
     mixed_recurrent,
 )
-from jdarts.nets.recurrent_task import LanguageTask
 from jdarts.spaces import (
     DARTS_RNN,
     TOY_RNN,
@@ -225,7 +225,7 @@ def test_bad_rates(rate):
 def test_penalties():
     states = jax.random.normal(KEY, (T, B, H))
     reading = Reading(states, states, 2 * states, states[0])
-    task = LanguageTask(toy(), lambda step: 1.0, activation=0.5, slowness=0.25)
+    task = language_model(toy(), lambda step: 1.0, activation=0.5, slowness=0.25)
     found = task.penalty(reading, jnp.int32(4))
     s = np.asarray(states[:4])
     expected = 0.5 * np.mean(4 * s**2) + 0.25 * np.mean((s[1:] - s[:-1]) ** 2)
@@ -238,7 +238,7 @@ def test_penalties():
 
 def cell(*connections, **options):
     nodes = tuple((Connection(*c),) for c in connections)
-    made = {"inputs": 1, "output": "mean", "concat": (1,)} | options
+    made = {"inputs": 1, "join": "mean", "concat": (1,)} | options
     return Genotype("darts_rnn", {"recurrent": CellGenotype(nodes, **made)})
 
 
@@ -249,7 +249,7 @@ def cell(*connections, **options):
         (cell(("tan", 0)), "unknown 'tan'; did you mean 'tanh'"),
         (cell(("tanh", 1)), "reads node 1, expected 0 to 0"),
         (cell(("tanh", 0), concat=(2,)), "concat names node 2"),
-        (cell(("tanh", 0), output="concat"), "output concat; expected"),
+        (cell(("tanh", 0), join="concat"), "join concat; expected"),
         (
             Genotype("x", {"recurrent": CellGenotype(((),), (1,), 1, "mean")}),
             "node 1 has 0 connections",

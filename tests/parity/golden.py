@@ -21,21 +21,22 @@ import pytest
 from helpers import assert_close
 
 from jdarts.nets.network import Network, supernet
+from jdarts.nets.partial import PartialChannels
 from jdarts.ops import OPS
 from jdarts.problem import classification
-from jdarts.relaxation import softmax
-from jdarts.spaces import DARTS_CNN, SearchSpace
+from jdarts.relaxation import edge_softmax, softmax
+from jdarts.spaces import DARTS_CNN, NASP_CNN, CellSpec, SearchSpace, get_space
 from jdarts.types import Arch, Batch
 
 _DEFAULT = Path(__file__).resolve().parents[3] / "shared" / "golden"
 FOLDER = Path(os.environ.get("JDARTS_GOLDEN", _DEFAULT))
 
 
-def cases(pattern):
-    """A parametrisation over the files of that pattern; skipped if there are none."""
-    paths = sorted(FOLDER.glob(pattern))
+def cases(*patterns):
+    """A parametrisation over the files of those patterns; skipped if there are none."""
+    paths = sorted(path for pattern in patterns for path in FOLDER.glob(pattern))
     if not paths:
-        reason = f"no golden file {pattern} in {FOLDER}; set JDARTS_GOLDEN"
+        reason = f"no golden file {patterns} in {FOLDER}; set JDARTS_GOLDEN"
         missing = pytest.param(None, marks=pytest.mark.skip(reason=reason))
         return pytest.mark.parametrize("path", [missing], ids=["absent"])
     return pytest.mark.parametrize("path", paths, ids=[p.name for p in paths])
@@ -158,12 +159,20 @@ class Place:
     layout: _Layout
 
 
-def locate(name: str, space: SearchSpace | None = None) -> Place:
+def our_name(op: str) -> str:
+    """A primitive's name in the OPS table."""
+    op = op.replace(" ", "_")
+    return (
+        op.replace("sep_", "sep_conv_") if op[:5] in ("sep_3", "sep_5", "sep_7") else op
+    )
+
+
+def locate(name: str, cells: tuple[CellSpec, ...] = ()) -> Place:
     """The one place that knows both sides' names.
 
     Args:
       name: as in the files' index; a single part ("dw1") for an op on its own.
-      space: gives the numbering of edges; not needed for an op on its own.
+      cells: the type of each cell; not needed for an op on its own.
     """
     match name.split("."):
         case ["stem", "conv"]:
@@ -186,7 +195,8 @@ def locate(name: str, space: SearchSpace | None = None) -> Place:
             number = cell.removeprefix("cell")
             return Place((f"cell_{number}", f"input_{pre[-1]}", leaf), 0, layout)
         case [cell, edge, op, part]:
-            spec = next(iter(space.cells.values()))
+            spec, op = cells[int(cell.removeprefix("cell"))], our_name(op)
+            part = "dense" if op in ("conv_1x1", "conv_3x3") else part
             edge = int(edge.removeprefix("edge"))
             source = spec.edges[edge][0]
             leaving = [e for e, (s, _) in enumerate(spec.edges) if s == source]
@@ -214,11 +224,11 @@ def _leaf(tree, path):
     return tree
 
 
-def to_tree(tensors, template, space=None):
+def to_tree(tensors, template, cells=()):
     """Our tree, every entry of it filled by exactly one tensor of the file."""
     tree = jax.tree.map(lambda t: np.full(t.shape, np.nan), template)
     for name, value in tensors.items():
-        place = locate(name, space)
+        place = locate(name, cells)
         leaf = _leaf(tree, place.path)
         row = ... if place.row is None else place.row
         assert np.isnan(leaf[row]).all(), f"{name}: {place.path} is filled twice"
@@ -230,11 +240,11 @@ def to_tree(tensors, template, space=None):
     return jax.tree.map(jnp.asarray, tree)
 
 
-def from_tree(tree, names, space=None):
+def from_tree(tree, names, cells=()):
     """The named tensors of our tree, in the files' layout."""
     tensors = {}
     for name in names:
-        place = locate(name, space)
+        place = locate(name, cells)
         leaf = np.asarray(_leaf(tree, place.path))
         row = leaf if place.row is None else leaf[place.row]
         tensors[name] = np.ascontiguousarray(place.layout.theirs(row))
@@ -261,13 +271,21 @@ def _together_jvp(primals, tangents):
 
 
 @functools.cache
-def network(channels: int, layers: int, classes: int) -> Network:
+def network(
+    space: str, channels: int, layers: int, classes: int, k: int = 1
+) -> Network:
     """The supernet, compiled by itself; returns activations in place of model state.
 
     Whoever differentiates it, in whichever argument, meets the same compiled parts, so
     that all tests on nets of one size together compile it once per order and mode.
     """
-    net = supernet(SPACE, channels=channels, layers=layers, classes=classes)
+    net = supernet(
+        get_space(space),
+        channels=channels,
+        layers=layers,
+        classes=classes,
+        partial=PartialChannels(k),
+    )
 
     @functools.partial(jax.jit, static_argnums=3)
     def run(w, mix, x, train):
@@ -283,21 +301,42 @@ def network(channels: int, layers: int, classes: int) -> Network:
             logits, _ = net.apply(w, None, mix, x, train)
         return logits, seen
 
-    def apply(w, model_state, mix, x, train):
+    def apply(w, model_state, mix, x, train, key=None):
         assert model_state is None
         return run(*_together(w, mix), x, train)
 
-    return Network(net.init, apply)
+    single = jax.jit(net.apply_single, static_argnums=4)
+    return net._replace(apply=apply, apply_single=single)
+
+
+def file_space(file: GoldenFile) -> SearchSpace:
+    """The space of a search network."""
+    space = SPACE if "primitives" in file.meta else NASP_CNN
+    for kind, spec in space.cells.items():
+        names = file.meta.get("primitives") or file.meta[f"primitives_{kind}"]
+        assert tuple(map(our_name, names)) == spec.primitives
+    return space
+
+
+def file_cells(file: GoldenFile) -> tuple[CellSpec, ...]:
+    """The type of each cell of a search network."""
+    space = file_space(file)
+    return tuple(space.cells[kind] for kind in space.layout(file.meta["layers"]))
 
 
 def file_network(file: GoldenFile) -> Network:
-    meta = file.meta
-    assert tuple(meta["primitives"]) == SPACE.cells["normal"].primitives
-    return network(meta["C"], meta["layers"], meta["classes"])
+    meta, space = file.meta, file_space(file)
+    sizes = meta["C"], meta["layers"], meta["classes"]
+    return network(space.name, *sizes, meta.get("k", 1))
+
+
+def file_relaxation(file: GoldenFile):
+    """Of DARTS, or of PC-DARTS."""
+    return edge_softmax(SPACE) if "beta_normal" in file else relaxation
 
 
 def file_problem(file: GoldenFile):
-    return classification(file_network(file), relaxation.weights)
+    return classification(file_network(file), file_relaxation(file).weights)
 
 
 def weights(file: GoldenFile, name: str = "w"):
@@ -305,20 +344,32 @@ def weights(file: GoldenFile, name: str = "w"):
     x = next(file[k] for k in ("x", "x_train") if k in file)
     image = images(x.reshape(-1, *x.shape[-3:])[:1])
     template, _ = jax.eval_shape(file_network(file).init, jax.random.key(0), image)
-    return to_tree(file.unpack(name), template, SPACE)
+    return to_tree(file.unpack(name), template, file_cells(file))
 
 
 def check_packed(file: GoldenFile, tree, name: str, tolerance: float):
     """Checks a tree against a packed vector, relative to the vector's largest entry."""
     expected = file.unpack(name)
-    found = from_tree(tree, expected, SPACE)
+    found = from_tree(tree, expected, file_cells(file))
     flat = [np.concatenate([t[n].ravel() for n in expected]) for t in (found, expected)]
     check(file, *flat, tolerance, name)
 
 
 def arch(file: GoldenFile) -> Arch:
     alpha = {kind: jnp.asarray(file[f"alpha_{kind}"]) for kind in SPACE.cells}
-    return Arch(alpha=alpha, beta={})
+    if "beta_normal" not in file:
+        return Arch(alpha=alpha, beta={})
+    beta = {kind: jnp.asarray(file[f"beta_{kind}"]) for kind in SPACE.cells}
+    return Arch(alpha=alpha, beta=beta)
+
+
+def arch_names(arch: Arch):
+    """The files' name of each array of an architecture: ``alpha_normal``, ..."""
+    return {
+        f"{name}_{k}": a
+        for name, part in arch._asdict().items()
+        for k, a in part.items()
+    }
 
 
 def batch(file: GoldenFile, which: str = "") -> Batch:

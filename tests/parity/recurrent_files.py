@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdarts.data import Segment
-from jdarts.nets.recurrent import Dropout, Masks, fixed_recurrent, mixed_recurrent
-from jdarts.nets.recurrent_task import LanguageTask
-from jdarts.problem import Passage, language_model
+from jdarts.nets.language import language_model
+from jdarts.nets.recurrent import Dropout, fixed_recurrent, mixed_recurrent
+from jdarts.problem import Passage, next_token
 from jdarts.relaxation import softmax
 from jdarts.spaces import DARTS_RNN, CellGenotype, Connection, Genotype
 from jdarts.types import Arch
@@ -53,7 +53,7 @@ def search_network(vocabulary, units):
 
 def derived_network(meta):
     nodes = tuple((Connection(*c),) for c in meta["recurrent"])
-    cell = CellGenotype(nodes, tuple(meta["concat"]), inputs=1, output="mean")
+    cell = CellGenotype(nodes, tuple(meta["concat"]), inputs=1, join="mean")
     genotype = Genotype("darts_rnn", {"recurrent": cell})
     return fixed_recurrent(
         genotype, vocabulary=meta["ntokens"], units=meta["nhid"], dropout=NOTHING
@@ -61,9 +61,12 @@ def derived_network(meta):
 
 
 def problem(file, slowness=0.0):
-    network = search_network(file.meta["ntokens"], file.meta["nhid"])
-    task = LanguageTask(network, rate=lambda step: 1.0, slowness=slowness)
-    return language_model(task, relaxation.weights)
+    return problem_of(search_network(file.meta["ntokens"], file.meta["nhid"]), slowness)
+
+
+def problem_of(network, slowness=0.0):
+    model = language_model(network, lambda step: 1.0, slowness=slowness)
+    return next_token(model, relaxation.weights)
 
 
 def passage(file, which=""):
@@ -71,7 +74,8 @@ def passage(file, which=""):
         jnp.asarray(file[f"{name}{which}"], jnp.int32) for name in ("tokens", "targets")
     )
     segment = Segment(tokens, targets, jnp.int32(len(tokens)), jnp.asarray(False))
-    return Passage(segment, jnp.asarray(file[f"hidden_in{which}"][0]), Masks())
+    hidden = jnp.asarray(file[f"hidden_in{which}"][0])
+    return Passage(segment, hidden, jnp.int32(0))
 
 
 def arch(file):

@@ -4,28 +4,31 @@ import jax
 import numpy as np
 import pytest
 from golden import (
-    SPACE,
     arch,
+    arch_names,
     batch,
     cases,
     check,
     check_packed,
     file_network,
     file_problem,
+    file_relaxation,
     images,
     load,
-    relaxation,
     weights,
 )
 
 from jdarts import tree
 from jdarts.nets.network import supernet
+from jdarts.nets.partial import PartialChannels
+from jdarts.spaces import get_space
 
 FILES = "02_darts_search_*.npz"
+PARTIAL = "06_pcdarts_search*.npz"
 OUTPUTS, GRADIENTS = 1e-10, 1e-9
 
 
-@cases(FILES)
+@cases(FILES, PARTIAL)
 def test_logits_loss_and_gradients(path):
     file = load(path)
     w, a, b = weights(file), arch(file), batch(file)
@@ -34,7 +37,7 @@ def test_logits_loss_and_gradients(path):
     logits, _, seen = jax.vjp(
         lambda *args: network.apply(args[0], None, args[1], b.images, True),
         w,
-        relaxation.weights(a),
+        file_relaxation(file).weights(a),
         has_aux=True,
     )
     check(file, logits, file["logits"], OUTPUTS, "logits")
@@ -42,12 +45,15 @@ def test_logits_loss_and_gradients(path):
         if name.startswith("act."):
             ours = name.removeprefix("act.").replace("cell", "cell_")
             check(file, seen[ours], images(file[name]), OUTPUTS, name)
+        if name.startswith("act_sum."):
+            ours = name.removeprefix("act_sum.").replace("cell", "cell_")
+            check(file, seen[ours].sum((1, 2)), file[name], OUTPUTS, name)
     loss, (gw, ga) = jax.value_and_grad(problem.loss, argnums=(0, 1))(w, a, b)
     check(file, loss, file["loss"], OUTPUTS, "loss")
     check_packed(file, gw, "g", GRADIENTS)
     check(file, tree.norm(gw), file["gw_total_norm"], GRADIENTS, "gradient norm")
-    for kind in SPACE.cells:
-        check(file, ga.alpha[kind], file[f"galpha_{kind}"], GRADIENTS, kind)
+    for name, gradient in arch_names(ga).items():
+        check(file, gradient, file[f"g{name}"], GRADIENTS, name)
 
 
 @cases(FILES)
@@ -60,10 +66,29 @@ def test_normalised_images(path):
     np.testing.assert_array_equal(x.astype(np.float32), images(file["x"]))
 
 
-@pytest.mark.parametrize(("classes", "count"), [(10, 1_930_618), (100, 1_953_748)])
-def test_number_of_weights(classes, count):
-    """Liu et al.'s search network: 16 channels, 8 cells (measured on their code)."""
-    network = supernet(SPACE, channels=16, layers=8, classes=classes)
-    image = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+@pytest.mark.parametrize(
+    ("space", "k", "stem", "classes", "count"),
+    [
+        ("darts_cnn", 1, "cifar", 10, 1_930_618),
+        ("darts_cnn", 1, "cifar", 100, 1_953_748),
+        ("darts_cnn", 4, "cifar", 10, 299_578),
+        ("darts_cnn", 4, "cifar", 100, 322_708),
+        ("darts_cnn", 2, "imagenet", 1000, 956_512),
+        ("darts_cnn_7", 1, "cifar", 10, 1_930_618),
+        ("nasp_cnn", 1, "cifar", 10, 4_151_354),
+        ("nasp_cnn", 1, "cifar", 100, 4_174_484),
+    ],
+)
+def test_number_of_weights(space, k, stem, classes, count):
+    """Of the original networks with 16 channels and 8 cells."""
+    network = supernet(
+        get_space(space),
+        channels=16,
+        layers=8,
+        classes=classes,
+        partial=PartialChannels(k),
+        stem=stem,
+    )
+    image = jax.ShapeDtypeStruct((1, 224, 224, 3), np.float32)
     w, _ = jax.eval_shape(network.init, jax.random.key(0), image)
     assert tree.size(w) == count

@@ -15,6 +15,7 @@ from golden import (
     cases,
     check,
     check_packed,
+    file_cells,
     file_network,
     from_tree,
     load,
@@ -143,7 +144,7 @@ def test_steps(path, tag):
     momentum = find_state(state.w_opt, optax.TraceState).trace
     for name, tensors in (("w_end_norms", state.w), ("buf_end_norms", momentum)):
         expected = file.norms(f"{tag}.{name}")
-        found = from_tree(tensors, expected, SPACE)
+        found = from_tree(tensors, expected, file_cells(file))
         found = {n: np.linalg.norm(t) for n, t in found.items()}
         for n in expected:
             check(file, found[n], expected[n], LOSSES, f"{tag} {name} {n}")

@@ -39,7 +39,7 @@ def test_valid(space):
         assert Genotype.from_json(genotype.to_json()) == genotype
         for kind, spec in space.cells.items():
             cell = genotype.cells[kind]
-            assert cell.concat == spec.concat and cell.output == spec.output
+            assert cell.concat == spec.concat and cell.join == spec.join
             assert len(cell.nodes) == spec.nodes
             for node in cell.nodes:
                 sources = [c.source for c in node]

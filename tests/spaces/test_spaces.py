@@ -136,11 +136,11 @@ def test_missing_and_unreadable_files(tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"output": "sum"}, "output is 'sum'"), ({"inputs": 2}, "2 inputs, expected 1")],
+    [({"join": "sum"}, "join is 'sum'"), ({"inputs": 2}, "2 inputs, expected 1")],
 )
 def test_corrupt_recurrent_genotype(change, message):
     data = genotype("darts_rnn", 0).to_json()
-    assert data["cells"]["recurrent"]["output"] == "mean"
+    assert data["cells"]["recurrent"]["join"] == "mean"
     data["cells"]["recurrent"] |= change
     with pytest.raises(UserError, match=message):
         Genotype.from_json(data, "here.json")

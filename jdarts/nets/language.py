@@ -7,26 +7,35 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
 from jdarts.nets.recurrent import Reading, RecurrentNetwork
 
-__all__ = ["LanguageTask"]
+__all__ = ["LanguageModel", "language_model"]
 
 
-class LanguageTask(NamedTuple):
-    """A network and how it is trained on segments.
+class LanguageModel(NamedTuple):
+    """A recurrent network and how it is trained on segments.
 
     Attributes:
-      network: the language model.
+      network: the network.
       rate: of a step: what its learning rate is multiplied by, as segments differ in
         length.
       activation: alpha of the penalty, >= 0.
       slowness: beta of the penalty, >= 0.
+      apply: that of the network.
+      apply_single: the same for mixing weights of which each edge has one alone. All
+        ops are computed all the same: the products with the matrices, which are the
+        work, serve them all.
+      partial: which units go through the ops: all of them.
     """
 
     network: RecurrentNetwork
     rate: Callable[[ArrayLike], ArrayLike]
-    activation: float = 0.0
-    slowness: float = 0.0
+    activation: float
+    slowness: float
+    apply: Callable[..., tuple[Reading, object]]
+    apply_single: Callable[..., tuple[Reading, object]]
+    partial: PartialChannels = ALL_CHANNELS
 
     def penalty(self, reading: Reading, length: jax.Array) -> jax.Array:
         """``alpha mean(d_t^2) + beta mean((h_t - h_{t-1})^2)`` over the first `length`
@@ -42,6 +51,18 @@ class LanguageTask(NamedTuple):
             squares = jnp.square(jnp.diff(reading.states, axis=0)).mean((1, 2))
             total += self.slowness * _mean(squares, length - 1)
         return total
+
+
+def language_model(
+    network: RecurrentNetwork,
+    rate: Callable[[ArrayLike], ArrayLike],
+    *,
+    activation: float = 0.0,
+    slowness: float = 0.0,
+) -> LanguageModel:
+    """A network with what its training adds; see `LanguageModel`."""
+    apply = network.apply
+    return LanguageModel(network, rate, activation, slowness, apply, apply)
 
 
 def _mean(values: jax.Array, count: jax.Array) -> jax.Array:

@@ -14,6 +14,7 @@ from recurrent_files import (
     packed,
     passage,
     problem,
+    problem_of,
     relaxation,
     search_network,
     to_tree,
@@ -23,8 +24,6 @@ from jdarts import tree
 from jdarts.hypergradient import unrolled_forward
 from jdarts.methods.optimizers import clip_by_norm
 from jdarts.nets.recurrent import Masks
-from jdarts.nets.recurrent_task import LanguageTask
-from jdarts.problem import language_model
 
 SEARCH = "09_rnn_search*.npz"
 DERIVED = "09_rnn_derived_*.npz"
@@ -103,7 +102,7 @@ def test_derived_cell(path):
     where = passage(file)
 
     def loss(w):
-        found, _ = network.apply(w, (), {}, *where.segment[::2], *where[1:], True)
+        found, _ = read(network, w, (), {}, where, True)
         logp = jax.nn.log_softmax(found.logits)
         chosen = jnp.take_along_axis(logp, where.segment.targets[..., None], -1)
         return -chosen.mean(), (logp, found)
@@ -122,8 +121,7 @@ def test_derived_cell(path):
 @functools.cache
 def programs(vocabulary, units):
     """Compiled once for all files of a size."""
-    task = LanguageTask(search_network(vocabulary, units), rate=lambda step: 1.0)
-    loss = language_model(task, relaxation.weights).loss
+    loss = problem_of(search_network(vocabulary, units)).loss
 
     @jax.jit
     def product(w, arch, passage, v):

@@ -1,0 +1,56 @@
+"""DrNAS: mixing weights drawn from Dirichlet distributions, on partial channels."""
+
+import dataclasses
+from typing import Any
+
+from jdarts.hypergradient import HypergradientConfig
+from jdarts.methods.base import SearchMethod
+from jdarts.methods.bilevel import BilevelConfig, build_bilevel
+from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer, check_value
+from jdarts.nets.network import Network
+from jdarts.nets.partial import PartialChannels
+from jdarts.relaxation import dirichlet
+from jdarts.spaces import SearchSpace
+
+__all__ = ["DrNasConfig", "build", "partial_channels"]
+
+
+@dataclasses.dataclass(frozen=True)
+class DrNasConfig(BilevelConfig):
+    """Chen et al., 'DrNAS', ICLR 2021; defaults as in the authors' code for CIFAR-10,
+    but for its second stage, which has fewer ops."""
+
+    hypergradient: HypergradientConfig = HypergradientConfig("first_order")
+    """How the architecture's gradient is taken."""
+    weights: WeightOptimizer = WeightOptimizer(lr=0.1, lr_min=0.0)
+    """The optimiser of the weights."""
+    arch: ArchOptimizer = ArchOptimizer(lr=6e-4)
+    """The optimiser of the architecture."""
+    warmup: float = 0.4
+    """Share of the epochs, at the start, that train the weights alone; in [0, 1)."""
+    k: int = 4
+    """K: one K-th of the channels goes through the ops, which K has to divide; >= 1."""
+    init_scale: float = 1e-3
+    """Standard deviation of alpha at the start, >= 0."""
+
+
+def partial_channels(config: DrNasConfig) -> PartialChannels:
+    """Which channels go through the ops."""
+    return PartialChannels(config.k)
+
+
+def build(
+    config: DrNasConfig, space: SearchSpace, network: Network, **length: Any
+) -> SearchMethod:
+    """DrNAS on a supernet; arguments and errors as of `jdarts.methods.darts.build`."""
+    check_value(
+        "--method.init-scale", config.init_scale, config.init_scale >= 0, ">= 0"
+    )
+    return build_bilevel(
+        config,
+        space,
+        network,
+        dirichlet(config.init_scale),
+        partial=partial_channels(config),
+        **length,
+    )

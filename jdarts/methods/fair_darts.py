@@ -1,0 +1,66 @@
+"""Fair DARTS: ops do not compete, and are pushed to 0 or 1."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jdarts.derive import derive_above, derive_genotype
+from jdarts.hypergradient import HypergradientConfig
+from jdarts.methods.base import SearchMethod
+from jdarts.methods.bilevel import BilevelConfig, build_bilevel
+from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer, check_value
+from jdarts.nets.network import Network
+from jdarts.relaxation import sigmoid
+from jdarts.spaces import SearchSpace
+from jdarts.types import Arch
+
+__all__ = ["FairDartsConfig", "build"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FairDartsConfig(BilevelConfig):
+    """Chu, Zhou, Zhang, Li, 'Fair DARTS', ECCV 2020; the authors' code's defaults."""
+
+    hypergradient: HypergradientConfig = HypergradientConfig("first_order")
+    """How the architecture's gradient is taken."""
+    weights: WeightOptimizer = WeightOptimizer(lr=0.005)
+    """The optimiser of the weights."""
+    arch: ArchOptimizer = ArchOptimizer(lr=3e-3, b1=0.9)
+    """The optimiser of the architecture."""
+    zero_one: float = 10.0
+    """Times the loss that pushes mixing weights to 0 or 1, >= 0."""
+    threshold: float = 0.85
+    """Mixing weight that a connection of the genotype needs, in (0, 1)."""
+
+
+def build(
+    config: FairDartsConfig, space: SearchSpace, network: Network, **length: Any
+) -> SearchMethod:
+    """Fair DARTS on a supernet; arguments, errors: as of `jdarts.methods.darts.build`.
+
+    The architecture's loss gets ``- zero_one mean (weight - 0.5)^2`` (equation 5).
+    """
+    check_value("--method.zero-one", config.zero_one, config.zero_one >= 0, ">= 0")
+    valid = 0 < config.threshold < 1
+    check_value("--method.threshold", config.threshold, valid, "more than 0, below 1")
+    relaxation = sigmoid()
+
+    def penalty(arch: Arch) -> jax.Array:
+        weights = jnp.concatenate(
+            [mix.ravel() for mix in relaxation.weights(arch).values()]
+        )
+        return -config.zero_one * jnp.square(weights - 0.5).mean()
+
+    return build_bilevel(
+        config,
+        space,
+        network,
+        relaxation,
+        penalty=penalty if config.zero_one else None,
+        discretize=lambda arch: derive_genotype(
+            space, relaxation.weights(arch), derive_above(config.threshold)
+        ),
+        **length,
+    )

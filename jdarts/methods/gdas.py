@@ -1,0 +1,65 @@
+"""GDAS: one op an edge, drawn by its probability."""
+
+import dataclasses
+
+from jdarts.derive import derive_genotype, derive_pairs
+from jdarts.hypergradient import HypergradientConfig
+from jdarts.methods.base import SearchMethod
+from jdarts.methods.bilevel import BilevelConfig, build_bilevel, single_op
+from jdarts.methods.optimizers import WeightOptimizer, check_value, linear_by_epoch
+from jdarts.nets.network import Network
+from jdarts.relaxation import gumbel
+from jdarts.spaces import SearchSpace
+
+__all__ = ["GdasConfig", "build"]
+
+
+@dataclasses.dataclass(frozen=True)
+class GdasConfig(BilevelConfig):
+    """Dong, Yang, 'GDAS', CVPR 2019; defaults as in the authors' code."""
+
+    hypergradient: HypergradientConfig = HypergradientConfig("first_order")
+    """How the architecture's gradient is taken."""
+    weights: WeightOptimizer = WeightOptimizer(weight_decay=5e-4, nesterov=True)
+    """The optimiser of the weights."""
+    tau: float = 10.0
+    """Temperature of the first epoch, > 0."""
+    tau_min: float = 0.1
+    """Temperature of the last epoch, in (0, tau]; linear between."""
+    init_scale: float = 1e-3
+    """Standard deviation of alpha at the start, >= 0."""
+
+
+def build(
+    config: GdasConfig,
+    space: SearchSpace,
+    network: Network,
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+) -> SearchMethod:
+    """GDAS on a supernet; arguments and errors as of `jdarts.methods.darts.build`.
+
+    Both steps compute one op an edge, of a draw of their own. As in DARTS the
+    architecture's step comes first (in the authors' code the weights').
+    """
+    check_value(
+        "--method.init-scale", config.init_scale, config.init_scale >= 0, ">= 0"
+    )
+    check_value("--method.tau", config.tau, config.tau > 0, "more than 0")
+    low = 0 < config.tau_min <= config.tau
+    check_value("--method.tau-min", config.tau_min, low, "more than 0, at most tau")
+    tau = linear_by_epoch(config.tau, config.tau_min, epochs, steps_per_epoch)
+    relaxation = gumbel(tau, config.init_scale)
+    return build_bilevel(
+        config,
+        space,
+        network,
+        relaxation,
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch,
+        mixer=single_op,
+        discretize=lambda arch: derive_genotype(
+            space, relaxation.expected(arch), derive_pairs
+        ),
+    )

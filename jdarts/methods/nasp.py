@@ -1,0 +1,91 @@
+"""NASP: architectures stay discrete, by proximal steps."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jdarts.derive import derive_genotype
+from jdarts.errors import unknown_choice
+from jdarts.hypergradient import HypergradientConfig
+from jdarts.methods.base import SearchMethod
+from jdarts.methods.bilevel import BilevelConfig, build_bilevel, single_op_for_w
+from jdarts.methods.optimizers import check_value
+from jdarts.nets.cost import weights_of_op
+from jdarts.nets.network import Network
+from jdarts.relaxation import discrete
+from jdarts.spaces import Genotype, SearchSpace
+from jdarts.types import Arch
+
+__all__ = ["NaspConfig", "build", "burden"]
+
+# By name: what ranks the edges and ops of the final genotype. The paper's proximal step
+# ranks by alpha itself, the last lines of the authors' code by its softmax.
+_RANKINGS = {
+    "softmax": lambda alpha: jax.nn.softmax(alpha, axis=-1),
+    "alpha": lambda alpha: alpha,
+}
+_WIDTH = 12  # where the authors counted the weights of ops
+
+
+@dataclasses.dataclass(frozen=True)
+class NaspConfig(BilevelConfig):
+    """Yao, Xu, Tu, Zhu, 'NASP', AAAI 2020; defaults as published for CIFAR-10."""
+
+    hypergradient: HypergradientConfig = HypergradientConfig("first_order")
+    """How the architecture's gradient is taken."""
+    eta: float = 0.0
+    """Complexity regulariser: times the share of weights of the ops in use, >= 0."""
+    rank: str = "softmax"
+    """What the final genotype's edges are chosen by: softmax (of alpha: the authors'
+    code) or alpha (as in every proximal step). They can disagree."""
+    start: float = 0.5
+    """Every alpha at the start, in [0, 1]."""
+
+
+def burden(space: SearchSpace) -> dict[str, jax.Array]:
+    """Each primitive's number of weights relative to their sum, by cell type.
+
+    At 12 channels and stride 1; reduction cells are free, both as in the authors' code.
+    """
+    found = {}
+    for kind, spec in space.cells.items():
+        counts = [weights_of_op(name, _WIDTH) for name in spec.primitives]
+        free = spec.stride == 2 or not any(counts)
+        found[kind] = jnp.array(counts) * (0.0 if free else 1 / sum(counts))
+    return found
+
+
+def build(
+    config: NaspConfig, space: SearchSpace, network: Network, **length: Any
+) -> SearchMethod:
+    """NASP on a supernet; arguments and errors as of `jdarts.methods.darts.build`.
+
+    The weight step computes the selected ops, the architecture step all of them.
+    """
+    check_value("--method.eta", config.eta, config.eta >= 0, ">= 0")
+    check_value("--method.start", config.start, 0 <= config.start <= 1, "0 to 1")
+    if config.rank not in _RANKINGS:
+        raise unknown_choice("--method.rank", config.rank, _RANKINGS)
+    relaxation, shares = discrete(space, config.start), burden(space)
+
+    def penalty(arch: Arch) -> jax.Array:
+        mix = relaxation.weights(arch)
+        terms = [jnp.sum(mix[kind] ** 2 * shares[kind]) for kind in shares]
+        return config.eta * jnp.stack(terms).sum()
+
+    def discretize(arch: Arch) -> Genotype:
+        ranks = jax.tree.map(_RANKINGS[config.rank], arch.alpha)
+        return derive_genotype(space, ranks)
+
+    return build_bilevel(
+        config,
+        space,
+        network,
+        relaxation,
+        mixer=single_op_for_w,
+        penalty=penalty if config.eta else None,
+        discretize=discretize,
+        **length,
+    )
