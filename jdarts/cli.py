@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import jax
 import tyro
 
-from jdarts.config import SearchConfig, config_names, load_config
+from jdarts.config import AnySearchConfig, config_names, load_config
 from jdarts.errors import RunError, UserError, unknown_choice
 from jdarts.methods import METHODS, get_method
 
@@ -42,13 +42,13 @@ class SearchCommand(NamedTuple):
       run_dir: the run folder.
     """
 
-    config: SearchConfig
+    config: AnySearchConfig
     run_dir: Path
 
 
 @dataclasses.dataclass(frozen=True)
 class _Arguments:
-    config: Annotated[SearchConfig, tyro.conf.arg(name="")]
+    config: Annotated[Any, tyro.conf.arg(name="")]
     run_dir: Path | None = None
     """Folder of the run; the same command on the same folder goes on where it ended."""
 
@@ -65,7 +65,7 @@ def parse_search(arguments: list[str]) -> SearchCommand:
     config = load_config(rest.pop(0) if named else _DEFAULT)
     rest, method = _take(rest, "--method")
     if method is not None and not isinstance(config.method, get_method(method).config):
-        config = dataclasses.replace(config, method=get_method(method).config())
+        config = config.with_method(get_method(method).config())
     _refuse_unknown(rest, config)
     config = without_overridden_seeds(rest, config)
     with one_line_errors():
@@ -147,7 +147,7 @@ def config_flags(config: Any, prefix: str = "") -> Iterator[str]:
                 yield f"--{prefix}no-{name}"
 
 
-def _refuse_unknown(arguments: list[str], config: SearchConfig) -> None:
+def _refuse_unknown(arguments: list[str], config: AnySearchConfig) -> None:
     refuse_other(arguments, {*config_flags(config), "--run-dir", "--method"})
 
 

@@ -6,9 +6,8 @@ import numpy as np
 
 from jdarts.cli import parse_search, run_command, use_huge_pages
 from jdarts.compile import enable_cache
-from jdarts.config import SearchConfig, to_json
+from jdarts.config import AnySearchConfig, to_json
 from jdarts.io import RunFolder, cell_svg, cell_text, write_atomic
-from jdarts.loops.record import skip_counts
 from jdarts.loops.search import SearchResult, run_search, setup
 from jdarts.reports import write_report
 from jdarts.spaces.random import network_of
@@ -44,7 +43,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _write_results(config: SearchConfig, result: SearchResult) -> str:
+def _write_results(config: AnySearchConfig, result: SearchResult) -> str:
     """Writes a seed's summary and drawings; returns the summary."""
     text = summary(config.with_seed(result.seed), result)
     write_atomic(result.folder.summary, text)
@@ -54,26 +53,23 @@ def _write_results(config: SearchConfig, result: SearchResult) -> str:
     return text
 
 
-def summary(config: SearchConfig, result: SearchResult) -> str:
+def summary(config: AnySearchConfig, result: SearchResult) -> str:
     """The result of one seed in words."""
     lines = [f"search '{config.name}': {result.steps} steps, seed {config.seed}"]
-    if result.accuracy is not None:
-        lines.append(
-            f"supernet accuracy on the validation half: {100 * result.accuracy:.2f} % "
-            f"(always the most frequent class: {100 * result.majority:.2f} %)"
-        )
+    if result.measured:
+        lines.append(result.measures.sentence(result.measured))
     for kind, cell in result.genotype.cells.items():
         lines += ["", f"{kind} cell", cell_text(cell)]
     return "\n".join(lines) + "\n"
 
 
-def population_summary(config: SearchConfig, results: list[SearchResult]) -> str:
+def population_summary(config: AnySearchConfig, results: list[SearchResult]) -> str:
     """The results of several seeds in words: a table, with mean and deviation."""
-    heads = ["accuracy", *results[0].genotype.cells]
+    measures, first = results[0].measures, results[0].measured
+    heads = list(measures.columns(first))
     figures = np.array(
-        [[r.accuracy, *skip_counts(r.genotype).values()] for r in results], float
+        [list(measures.columns(r.measured).values()) for r in results], float
     )
-    figures[:, 0] *= 100
     rows = [(str(r.seed), row) for r, row in zip(results, figures, strict=True)]
     rows += [("mean", figures.mean(axis=0)), ("std", figures.std(axis=0, ddof=1))]
     width = max(len(name) for name, _ in rows)
@@ -81,9 +77,7 @@ def population_summary(config: SearchConfig, results: list[SearchResult]) -> str
     lines = [
         f"search '{config.name}': {results[0].steps} steps, {len(results)} seeds, "
         f"{distinct} distinct genotypes",
-        "supernet accuracy on the validation half in % (always the most frequent "
-        f"class: {100 * results[0].majority:.2f} %)",
-        "and number of skip connections in each cell (std: of a sample)",
+        measures.heading(first),
         "",
         "  ".join(["seed".rjust(width), *heads]),
     ]

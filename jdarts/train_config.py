@@ -4,8 +4,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from jdarts.config import (
+from jdarts.config_fields import (
     RECIPE,
+    check_cells,
     check_least,
     check_run,
     load_file,
@@ -99,6 +100,7 @@ class TrainConfig:
           UserError: it names the field as on the command line.
         """
         check_run(self)
+        check_cells(self)
         check_least("evaluate_every", self.evaluate_every, 1)
         settle_seeds(self, _SEED)
         self.optimizer.check_training("--optimizer", self.epochs)

@@ -16,6 +16,8 @@ ORDER = [
     {"loops"},
     {"train_config"},
     {"config"},
+    {"text_config"},
+    {"config_fields"},
     {"training"},
     {"methods"},
     {"problem"},

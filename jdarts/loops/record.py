@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jdarts.io import GenotypeLog, MetricsLog, RunFolder
+from jdarts.loops.measures import Measures
 from jdarts.problem import Evaluation
 from jdarts.spaces import Genotype
 from jdarts.types import Arch
@@ -79,29 +80,40 @@ class SeedRecord(Record):
     """The metrics, architecture and genotypes of the search of one seed.
 
     Attributes:
-      majority: accuracy of always answering the validation half's most frequent class.
       genotypes: the genotypes.
-      accuracy: of the supernet when it was measured last, in [0, 1].
+      measured: the newest row of an epoch; empty before there is one.
     """
 
-    def __init__(self, seed: int, folder: RunFolder, majority: float) -> None:
+    def __init__(
+        self,
+        seed: int,
+        folder: RunFolder,
+        measures: Measures,
+        baselines: dict[str, float],
+    ) -> None:
         """Opens the files, which may or may not exist.
+
+        Args:
+          seed: the seed.
+          folder: its folder.
+          measures: what is measured of the supernet.
+          baselines: what every epoch's row has besides, as its `majority_accuracy`.
 
         Raises:
           UserError: if they are there and not usable.
         """
         super().__init__(seed, folder, ("train_loss", "train_accuracy", "valid_loss"))
-        self.majority = majority
+        self._measures, self._baselines = measures, baselines
         self.genotypes = GenotypeLog(folder.genotype)
-        self.accuracy: float | None = None
+        self.measured: dict[str, float] = {}
         self._arch = MetricsLog(folder.arch)
 
     def meta(self) -> dict[str, Any]:
-        return super().meta() | {"accuracy": self.accuracy}
+        return super().meta() | {"measured": self.measured}
 
     def restore(self, meta: dict[str, Any]) -> None:
         super().restore(meta)
-        self.accuracy = meta["accuracy"]
+        self.measured = meta["measured"]
 
     def rewind(self, step: int) -> None:
         super().rewind(step)
@@ -134,18 +146,14 @@ class SeedRecord(Record):
         Returns:
           The row of metrics.
         """
-        row, count = self.epoch_means(whole), float(found.count)
-        self.accuracy = float(found.correct) / count
-        row |= {
-            "supernet_loss": float(found.loss) / count,
-            "supernet_accuracy": self.accuracy,
-            "majority_accuracy": self.majority,
-        }
+        row = self.epoch_means(whole)
+        row |= self._measures.row(row, found) | self._baselines
         row |= {f"skips_{kind}": n for kind, n in skip_counts(genotype).items()}
         kind = "epoch" if whole else "stop"
         self.metrics.append({"kind": kind, "step": step, "epoch": epoch, **row})
         self._arch.append({"kind": kind, "step": step, "epoch": epoch, **arch})
         self.genotypes.record(epoch, genotype)
+        self.measured = row
         return row
 
 
@@ -172,8 +180,10 @@ def _shortest(array: Any) -> list[Any]:
 
 
 def skip_counts(genotype: Genotype) -> dict[str, int]:
-    """The number of skip connections in each cell type: many of them are a warning."""
+    """The number of skip connections in each cell type: many of them are a warning.
+    Recurrent cells, which have none, are left out."""
     return {
         kind: sum(c.primitive == "skip_connect" for c in cell.connections)
         for kind, cell in genotype.cells.items()
+        if cell.join == "concat"
     }

@@ -37,7 +37,7 @@ class Run(Generic[R]):
       config: the configuration; `steps`, `epochs`, `batch_size`, `log_every` and
         `checkpoint_minutes` are read here.
       start: what it starts from: `state`, `key`, `data`, `steps_per_epoch`,
-        `valid_count`, `seeds` and `seconds` are read here.
+        `evaluations`, `seeds` and `seconds` are read here.
       folder: the run's folder.
       records: one a seed.
       say: prints one line.
@@ -296,8 +296,8 @@ class Run(Generic[R]):
         say(f"epoch {epoch}/{self.config.epochs}: {self.means}{line}")
 
     def evaluate(self) -> list[Any]:
-        """Each seed's sums over the images to evaluate on, a few batches at a time."""
-        total = -(-self.start.valid_count // self.config.batch_size)
+        """Each seed's sums over the data to evaluate on, a few batches at a time."""
+        total = self.start.evaluations
         sums = None
         for start in range(0, total, MAX_STEPS):
             count = min(MAX_STEPS, total - start)
@@ -306,7 +306,7 @@ class Run(Generic[R]):
             )
             part = jax.device_get(part)
             sums = part if sums is None else jax.tree.map(np.add, sums, part)
-        assert sums is not None  # there are images
+        assert sums is not None  # there are data
         return self.start.seeds.each(sums)
 
 

@@ -7,17 +7,39 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
-from jdarts.config import SearchConfig, to_json
+from jdarts.config import AnySearchConfig, to_json
 from jdarts.io import RunFolder
+from jdarts.loops.measures import Measures
 from jdarts.loops.record import SeedRecord, plain_arch
 from jdarts.loops.run import Run
-from jdarts.loops.setup import Setup, programs, setup
-from jdarts.spaces import Genotype
+from jdarts.loops.setup import Setup
+from jdarts.loops.setup import setup as image_setup
+from jdarts.loops.text_setup import TextSetup, text_setup
+from jdarts.spaces import Genotype, get_space
 from jdarts.types import Arch, PyTree
 
-__all__ = ["SearchResult", "Setup", "run_search", "setup"]
+__all__ = ["AnySetup", "SearchResult", "Setup", "run_search", "setup"]
+
+AnySetup = Setup | TextSetup
+
+# What a space is for to what a search in it starts from.
+_SETUPS: dict[str, Callable[..., Any]] = {"images": image_setup, "text": text_setup}
+
+
+def setup(config: AnySearchConfig, devices: list[jax.Device] | None = None) -> AnySetup:
+    """Loads the data, builds the method and its start, and places them on the devices.
+
+    Args:
+      config: the configuration.
+      devices: where to search; by default on all devices.
+
+    Raises:
+      UserError: if the data are missing or wrong, or the parts do not fit each other.
+    """
+    return _SETUPS[get_space(config.space).task](config, devices)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +50,8 @@ class SearchResult:
       seed: the seed.
       folder: where its results are.
       genotype: the derived architecture.
-      accuracy: of the supernet on the validation half, in [0, 1].
-      majority: accuracy of always answering that half's most frequent class.
+      measured: the metrics of its last epoch; empty if none has ended.
+      measures: how to put them into words.
       steps: steps done.
       stopped: exit status of the signal that stopped the search before its end; 0 if
         it came to its end.
@@ -38,8 +60,8 @@ class SearchResult:
     seed: int
     folder: RunFolder
     genotype: Genotype
-    accuracy: float | None
-    majority: float
+    measured: dict[str, float]
+    measures: Measures
     steps: int
     stopped: int = 0
 
@@ -53,7 +75,7 @@ class _Search(Run[SeedRecord]):
     advice = "--method.weights.lr, --method.arch.lr"
 
     def functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
-        return programs(self.config, self.start)
+        return self.start.programs(self.config)
 
     def weights(self) -> PyTree:
         return self.state.w, self.state.arch
@@ -70,11 +92,7 @@ class _Search(Run[SeedRecord]):
                 )
             ]
         means = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
-        return (
-            f"train loss {means['epoch_train_loss']:.4f}, "
-            f"valid loss {means['epoch_valid_loss']:.4f}, "
-            f"supernet accuracy {100 * means['supernet_accuracy']:.2f} %"
-        )
+        return self.start.measures.line(means)
 
     def discretize(self) -> list[Genotype]:
         return [self.start.method.discretize(arch) for arch in self._archs()]
@@ -88,8 +106,8 @@ class _Search(Run[SeedRecord]):
 
 
 def run_search(
-    config: SearchConfig,
-    start: Setup,
+    config: AnySearchConfig,
+    start: AnySetup,
     folder: RunFolder,
     say: Callable[[str], None] = lambda line: print(line, flush=True),
 ) -> list[SearchResult]:
@@ -121,8 +139,8 @@ def run_search(
                 seed=record.seed,
                 folder=record.folder,
                 genotype=genotype,
-                accuracy=record.accuracy,
-                majority=record.majority,
+                measured=record.measured,
+                measures=start.measures,
                 steps=search.step,
                 stopped=stop.exit_status,
             )
@@ -130,7 +148,9 @@ def run_search(
     return results
 
 
-def _records(config: SearchConfig, start: Setup, folder: RunFolder) -> list[SeedRecord]:
+def _records(
+    config: AnySearchConfig, start: AnySetup, folder: RunFolder
+) -> list[SeedRecord]:
     """One a seed: in the run's folder, or of several in a folder each."""
     folders = [folder]
     if config.seeds is not None:
@@ -138,11 +158,5 @@ def _records(config: SearchConfig, start: Setup, folder: RunFolder) -> list[Seed
             folder.part(f"seed_{seed}", to_json(config.with_seed(seed)))
             for seed in config.seeds
         ]
-    return list(map(SeedRecord, config.all_seeds, folders, _majorities(start)))
-
-
-def _majorities(start: Setup) -> list[float]:
-    """Each seed's baseline."""
-    halves = start.seeds.each(start.data.valid)
-    labels = [start.images.train_labels[half] for half in halves]
-    return [float(np.bincount(own).max() / len(own)) for own in labels]
+    own = zip(config.all_seeds, folders, start.baselines, strict=True)
+    return [SeedRecord(seed, f, start.measures, known) for seed, f, known in own]

@@ -18,6 +18,7 @@ from jdarts.data import (
 )
 from jdarts.errors import UserError
 from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
+from jdarts.loops.measures import IMAGES, Measures
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.methods import SearchMethod, SearchState, build_method, make_supernet
 from jdarts.nets.network import COMPUTE_DTYPES
@@ -43,7 +44,10 @@ class Setup(NamedTuple):
       key: the run's key, on the devices.
       steps_per_epoch: steps in one epoch.
       valid_count: images that train the architecture.
+      evaluations: batches of an evaluation.
       seeds: where the seeds are; it holds the mesh.
+      measures: what is measured.
+      baselines: what an epoch's row of each seed says besides.
       seconds: what it took: ``data``, and ``init`` of the networks.
     """
 
@@ -54,13 +58,22 @@ class Setup(NamedTuple):
     key: jax.Array
     steps_per_epoch: int
     valid_count: int
+    evaluations: int
     seeds: SeedAxis
+    measures: Measures
+    baselines: list[dict[str, float]]
     seconds: dict[str, float]
 
     @property
     def mesh(self) -> jax.sharding.Mesh:
         """The devices."""
         return self.seeds.mesh
+
+    def programs(
+        self, config: SearchConfig
+    ) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """The two functions to compile; see `programs`."""
+        return programs(config, self)
 
 
 def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setup:
@@ -107,7 +120,26 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         )
     seconds = {"data": loaded - begin, "init": time.perf_counter() - loaded}
     count = valid.shape[-1]
-    return Setup(method, images, data, state, key, per_epoch, count, axis, seconds)
+    labels = [images.train_labels[half] for _, half in halves]
+    return Setup(
+        method=method,
+        images=images,
+        data=data,
+        state=state,
+        key=key,
+        steps_per_epoch=per_epoch,
+        valid_count=count,
+        evaluations=-(-count // config.batch_size),
+        seeds=axis,
+        measures=IMAGES,
+        baselines=[{"majority_accuracy": _majority(own)} for own in labels],
+        seconds=seconds,
+    )
+
+
+def _majority(labels: np.ndarray) -> float:
+    """The accuracy of always answering the most frequent class."""
+    return float(np.bincount(labels).max() / len(labels))
 
 
 def programs(

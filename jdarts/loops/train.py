@@ -118,7 +118,7 @@ def evaluate_checkpoint(
     if restored is None:
         raise UserError(f"{folder}: holds no checkpoint; expected one of a training")
     _, evaluation = train_programs(config, start)
-    seeds, total = start.seeds, -(-start.valid_count // config.batch_size)
+    seeds, total = start.seeds, start.evaluations
     run = compile.jit(evaluation, out_shardings=seeds.own)
     number = lambda n: jax.device_put(np.int32(n), seeds.shared)  # noqa: E731
     found = run(restored.state, start.data, number(0), number(total))

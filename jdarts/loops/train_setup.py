@@ -50,6 +50,7 @@ class TrainSetup(NamedTuple):
       key: the run's key, on the devices.
       steps_per_epoch: steps in one epoch.
       valid_count: images that are evaluated on.
+      evaluations: batches of an evaluation.
       parameters: weights of one network, without the auxiliary classifier.
       seeds: where the seeds are; it holds the mesh.
       seconds: what it took: ``data``, and ``init`` of the networks.
@@ -63,6 +64,7 @@ class TrainSetup(NamedTuple):
     key: jax.Array
     steps_per_epoch: int
     valid_count: int
+    evaluations: int
     parameters: int
     seeds: SeedAxis
     seconds: dict[str, float]
@@ -113,6 +115,7 @@ def train_setup(
         key,
         per_epoch,
         held.shape[-1],
+        -(-held.shape[-1] // config.batch_size),
         _parameters(state) // len(config.all_seeds),
         axis,
         seconds,

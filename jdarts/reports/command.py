@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from jdarts.config import SearchConfig, config_names, load_config
+from jdarts.config import AnySearchConfig, config_names, load_config
 from jdarts.methods import get_method, name_of
 from jdarts.spaces import ZOO, Genotype
 from jdarts.train_config import TrainConfig, load_recipe, recipe_names
@@ -13,13 +13,14 @@ from jdarts.train_config import TrainConfig, load_recipe, recipe_names
 __all__ = ["search_command", "train_command"]
 
 
-def search_command(config: SearchConfig) -> str:
+def search_command(config: AnySearchConfig) -> str:
     """``python -m jdarts.search CONFIG --field value ...``, as short as it can be.
 
     Args:
       config: the configuration of the run.
     """
     named = {name: load_config(name) for name in config_names()}
+    named = {n: base for n, base in named.items() if type(base) is type(config)}
     rest = min((_search(name, base, config) for name, base in named.items()), key=len)
     return shlex.join(["python", "-m", "jdarts.search", *rest])
 
@@ -40,12 +41,12 @@ def train_command(config: TrainConfig, genotype: Genotype, path: Path) -> str:
     return shlex.join(["python", "-m", "jdarts.train", what, *rest])
 
 
-def _search(name: str, base: SearchConfig, config: SearchConfig) -> list[str]:
+def _search(name: str, base: AnySearchConfig, config: AnySearchConfig) -> list[str]:
     """A configuration's name, and what turns it into another one."""
     method = name_of(config.method)
     if method == name_of(base.method):
         return [name, *_fields(base, config)]
-    base = dataclasses.replace(base, method=get_method(method).config())
+    base = base.with_method(get_method(method).config())
     return [name, "--method", method, *_fields(base, config)]
 
 

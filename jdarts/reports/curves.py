@@ -40,6 +40,19 @@ def search_curves(seeds: Sequence[Seed]) -> str:
         ),
         _chart(
             seeds,
+            "Perplexities",
+            "Of training segments before their step, of the supernet on the validation "
+            "text, and what counting words and pairs of words achieves there.",
+            "perplexity",
+            [
+                ("training", "train_perplexity", "s0"),
+                ("supernet, validation", "supernet_perplexity", "s1"),
+                ("unigrams", "unigram_perplexity", "base d1"),
+                ("bigrams", "bigram_perplexity", "base d2"),
+            ],
+        ),
+        _chart(
+            seeds,
             "Accuracies",
             "Of training batches before their step, and of the supernet on the "
             "validation half.",

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from jdarts.config import SearchConfig, from_json
+from jdarts.config import AnySearchConfig, from_json
 from jdarts.errors import UserError
 from jdarts.io import GenotypeLog, read_json, read_metrics
 from jdarts.io.run_folder import PART_FILE
@@ -120,7 +120,7 @@ class SearchRun(_Run):
       comparisons: those in its folder, likewise.
     """
 
-    config: SearchConfig
+    config: AnySearchConfig
     trainings: list[TrainRun]
     comparisons: list[ComparisonRun]
 
@@ -196,7 +196,7 @@ def _common(path: Path, seeds: list[Seed]) -> dict[str, Any]:
     return {"path": path, "seeds": seeds, "timing": _rows(timing), "cost": cost}
 
 
-def _seeds(path: Path, config: SearchConfig | TrainConfig) -> list[Seed]:
+def _seeds(path: Path, config: AnySearchConfig | TrainConfig) -> list[Seed]:
     if config.seeds is None:
         folders = [path]
     else:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jdarts.config import SearchConfig, to_json
+from jdarts.config import to_json
 from jdarts.reports import html
 from jdarts.reports.architecture import drawings, parameters
 from jdarts.reports.command import search_command
@@ -13,7 +13,7 @@ from jdarts.reports.comparison import comparison
 from jdarts.reports.costs import counted, measured, total_cost
 from jdarts.reports.curves import percent, search_curves
 from jdarts.reports.page import Section, page
-from jdarts.reports.run import SearchRun, Seed
+from jdarts.reports.run import Row, SearchRun, Seed
 from jdarts.reports.settings import configuration, reproduce
 from jdarts.reports.times import timing, timing_facts
 from jdarts.reports.train import retrainings
@@ -40,8 +40,7 @@ def search_report(run: SearchRun) -> str:
 
 def _lead(run: SearchRun) -> str:
     config = run.config
-    what = f"{config.space}, {config.layers} cells of {config.channels} channels, "
-    what += f"on {config.data.name}"
+    what = config.described
     if len(run.seeds) > 1:
         what += f"; {len(run.seeds)} seeds at once"
     if run.finished:
@@ -54,7 +53,9 @@ def _lead(run: SearchRun) -> str:
 def _facts(run: SearchRun) -> str:
     entries = []
     ended = [seed.epochs[-1] for seed in run.begun]
-    if ended:
+    if ended and "supernet_perplexity" in ended[0]:
+        entries.append(_perplexity(ended))
+    elif ended:
         accuracies = np.array([row["supernet_accuracy"] for row in ended])
         mean, deviation = mean_deviation(accuracies)
         note = "on the validation half"
@@ -64,10 +65,23 @@ def _facts(run: SearchRun) -> str:
             chance = np.mean([row["majority_accuracy"] for row in ended])
             note += f"; always the most frequent class: {percent(float(chance))}"
         entries.append(("Supernet accuracy", percent(mean), note))
+    if ended:
         steps = min(row["step"] for row in ended)
         epochs = f"{run.epochs} of {run.config.epochs}"
         entries.append(("Epochs", epochs, f"{steps} steps"))
     return html.facts([*entries, *timing_facts(run.timing)])
+
+
+def _perplexity(ended: list[Row]) -> tuple[str, str, str]:
+    found = np.array([row["supernet_perplexity"] for row in ended])
+    mean, deviation = mean_deviation(found)
+    note = "on the validation text"
+    if deviation is not None:
+        note = f"mean of {len(ended)} seeds, deviation {deviation:.2f}"
+    counted = (
+        f"{n}s: {ended[0][f'{n}_perplexity']:.2f}" for n in ("unigram", "bigram")
+    )
+    return "Supernet perplexity", f"{mean:.2f}", f"{note}; {', '.join(counted)}"
 
 
 def _sections(run: SearchRun) -> Iterator[Section]:
@@ -97,7 +111,7 @@ def _sections(run: SearchRun) -> Iterator[Section]:
     if run.timing:
         yield Section("time", "Time", timing(run.timing))
     defaults = dataclasses.replace(
-        SearchConfig(), method=type(run.config.method)(), seed=None
+        type(run.config)().with_method(type(run.config.method)()), seed=None
     )
     yield Section(
         "configuration",
@@ -145,7 +159,7 @@ def _seed(run: SearchRun, seed: Seed) -> str:
 
 def _seed_table(seeds: list[Seed]) -> str:
     kinds = [n.removeprefix("skips_") for n in seeds[0].epochs[-1] if "skips_" in n]
-    rows = []
+    rows, text = [], "supernet_perplexity" in seeds[0].epochs[-1]
     for seed in seeds:
         last = seed.epochs[-1]
         whole = None if seed.genotype is None else total_cost(seed.genotype)
@@ -156,6 +170,7 @@ def _seed_table(seeds: list[Seed]) -> str:
         rows.append(
             (
                 f'<a href="#seed-{seed.seed}">{seed.seed}</a>',
+                *([f"{last['supernet_perplexity']:.2f}"] if text else []),
                 f"{100 * last['supernet_accuracy']:.2f}",
                 f"{last['supernet_loss']:.4f}",
                 f"{last['epoch_train_loss']:.4f}",
@@ -169,6 +184,7 @@ def _seed_table(seeds: list[Seed]) -> str:
         "channels for CIFAR-10",
         [
             "Seed",
+            *(["Perplexity"] if text else []),
             "Accuracy in %",
             "Loss",
             "Training loss",

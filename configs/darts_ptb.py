@@ -1,0 +1,15 @@
+"""DARTS on the Penn Treebank: the published search for a recurrent cell, exact second
+order.
+
+Reproduces: Liu, Simonyan, Yang, 'DARTS', ICLR 2019, section 3.1.2 (0.5 GPU days there,
+with a finite difference whose dropout masks were drawn anew in each pass).
+Command: python -m jdarts.search darts_ptb --data.dir DIR
+First order: add --method.hypergradient.name first_order --method.no-clip-virtual
+"""
+
+from jdarts.data import TextConfig
+from jdarts.text_config import TextSearchConfig
+
+
+def get_config() -> TextSearchConfig:
+    return TextSearchConfig(name="darts_ptb", data=TextConfig(name="ptb"))

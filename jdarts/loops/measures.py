@@ -1,0 +1,111 @@
+"""What is measured of a supernet, and how it is told: by the kind of data."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from jdarts.problem import Evaluation
+
+__all__ = ["IMAGES", "TEXT", "Measures"]
+
+Row = dict[str, float]
+
+
+class Measures(NamedTuple):
+    """How to put sums into words.
+
+    Attributes:
+      row: ``row(means, found)``: what an epoch's row of metrics gets, from the means of
+        its steps and the sums over the validation data.
+      line: the line that is printed of an epoch, from its row.
+      sentence: the result of a seed in words, from its last row.
+      heading: of a table of several seeds, from a last row.
+      columns: heads and figures of that table, from a last row.
+    """
+
+    row: Callable[[Row, Evaluation], Row]
+    line: Callable[[Row], str]
+    sentence: Callable[[Row], str]
+    heading: Callable[[Row], str]
+    columns: Callable[[Row], Row]
+
+
+def _image_row(means: Row, found: Evaluation) -> Row:
+    del means
+    count = float(found.count)
+    return {
+        "supernet_loss": float(found.loss) / count,
+        "supernet_accuracy": float(found.correct) / count,
+    }
+
+
+def _losses(row: Row) -> str:
+    return (
+        f"train loss {row['epoch_train_loss']:.4f}, "
+        f"valid loss {row['epoch_valid_loss']:.4f}"
+    )
+
+
+IMAGES = Measures(
+    row=_image_row,
+    line=lambda row: (
+        f"{_losses(row)}, supernet accuracy {100 * row['supernet_accuracy']:.2f} %"
+    ),
+    sentence=lambda row: (
+        "supernet accuracy on the validation half: "
+        f"{100 * row['supernet_accuracy']:.2f} % (always the most frequent class: "
+        f"{100 * row['majority_accuracy']:.2f} %)"
+    ),
+    heading=lambda row: (
+        "supernet accuracy on the validation half in % (always the most frequent "
+        f"class: {100 * row['majority_accuracy']:.2f} %)\n"
+        "and number of skip connections in each cell (std: of a sample)"
+    ),
+    columns=lambda row: (
+        {"accuracy": 100 * row["supernet_accuracy"]}
+        | {
+            n.removeprefix("skips_"): x
+            for n, x in row.items()
+            if n.startswith("skips_")
+        }
+    ),
+)
+
+
+def _text_row(means: Row, found: Evaluation) -> Row:
+    row = _image_row(means, found)
+    return row | {
+        "supernet_perplexity": _perplexity(row["supernet_loss"]),
+        "train_perplexity": _perplexity(means["epoch_train_loss"]),
+    }
+
+
+def _perplexity(loss: float) -> float:
+    """Finite, so that it can be written down."""
+    return math.exp(min(loss, 700.0)) if loss == loss else np.finfo(float).max
+
+
+def _counted(row: Row) -> str:
+    return (
+        f"unigrams: {row['unigram_perplexity']:.2f}, bigrams: "
+        f"{row['bigram_perplexity']:.2f}"
+    )
+
+
+TEXT = Measures(
+    row=_text_row,
+    line=lambda row: (
+        f"{_losses(row)}, supernet perplexity {row['supernet_perplexity']:.2f}"
+    ),
+    sentence=lambda row: (
+        "supernet perplexity on the validation text: "
+        f"{row['supernet_perplexity']:.2f} ({_counted(row)})"
+    ),
+    heading=lambda row: (
+        f"supernet perplexity on the validation text ({_counted(row)}; std: of a "
+        "sample)"
+    ),
+    columns=lambda row: {"perplexity": row["supernet_perplexity"]},
+)

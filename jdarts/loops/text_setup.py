@@ -1,0 +1,204 @@
+"""Everything that a search on a text starts from, placed on the devices."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdarts.data import Segment, Text, baselines, columns, load_text
+from jdarts.errors import UserError
+from jdarts.loops.measures import TEXT, Measures
+from jdarts.loops.seeds import SeedAxis, seed_axis
+from jdarts.loops.text_chunk import TextData, make_text_chunk, make_text_evaluation
+from jdarts.methods import SearchMethod, SearchState, build_method
+from jdarts.nets.language import language_model
+from jdarts.nets.recurrent import mixed_recurrent
+from jdarts.spaces import get_space
+from jdarts.text_config import TextSearchConfig
+
+__all__ = ["TextSetup", "held_part", "text_baselines", "text_setup"]
+
+_OWN_DATA = TextData(False, False, False)  # all seeds read the same; see `SeedAxis.map`
+
+
+class TextSetup(NamedTuple):
+    """A search on a text, ready to be compiled.
+
+    With several seeds `state` and `key` have a leading axis of seeds.
+
+    Attributes:
+      method: the search method.
+      text: the text.
+      data: its parts, on the devices.
+      rows: of the held part, without what fills it up.
+      state: the start of the search, on the devices; the search donates it.
+      key: the run's key, on the devices.
+      steps_per_epoch: steps in one epoch.
+      evaluations: batches of an evaluation: everything at once.
+      seeds: where the seeds are; it holds the mesh.
+      measures: what is measured.
+      baselines: what an epoch's row of each seed says besides.
+      seconds: what it took: ``data``, and ``init`` of the networks.
+    """
+
+    method: SearchMethod
+    text: Text
+    data: TextData
+    rows: int
+    state: SearchState
+    key: jax.Array
+    steps_per_epoch: int
+    evaluations: int
+    seeds: SeedAxis
+    measures: Measures
+    baselines: list[dict[str, float]]
+    seconds: dict[str, float]
+
+    def programs(
+        self, config: TextSearchConfig
+    ) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """The two functions to compile: of all seeds, where there are several."""
+        axis = self.seeds
+        chunk = make_text_chunk(
+            self.method,
+            config.lengths,
+            axis.batch_mesh,
+            steps_per_epoch=self.steps_per_epoch,
+        )
+        evaluation = make_text_evaluation(self.method, config.length, self.rows)
+        return (
+            axis.map(chunk, (True, True, _OWN_DATA, False)),
+            axis.map(evaluation, (True, _OWN_DATA, False, False)),
+        )
+
+
+def text_setup(
+    config: TextSearchConfig, devices: list[jax.Device] | None = None
+) -> TextSetup:
+    """Loads the text, builds the method and its start, and places them on the devices.
+
+    Args:
+      config: the configuration.
+      devices: where to search; by default on all devices.
+
+    Raises:
+      UserError: if the text is missing, wrong or too short, or the parts do not fit
+        each other.
+    """
+    axis = seed_axis(len(config.all_seeds), config.batch_size, devices)
+    begin = time.perf_counter()
+    text = load_text(config.data)
+    where = str(config.data.dir or config.data.name)
+    train, valid = (
+        columns(
+            text.parts[part],
+            config.batch_size,
+            config.lengths.longest + 2,
+            f"{where}, {part} part",
+        )
+        for part in ("train", "valid")
+    )
+    held, rows = held_part(
+        text.valid, config.evaluation_batch, config.length, f"{where}, valid part"
+    )
+    per_epoch = config.lengths.per_epoch(len(train))
+    _check_steps(config, per_epoch)
+    loaded = time.perf_counter()
+    space = get_space(config.space)
+    network = mixed_recurrent(
+        space,
+        vocabulary=len(text.vocabulary),
+        units=config.units,
+        dropout=config.dropout,
+    )
+    model = language_model(
+        network,
+        config.lengths.rate,
+        activation=config.activation,
+        slowness=config.slowness,
+    )
+    method = build_method(
+        config.method, space, model, epochs=config.epochs, steps_per_epoch=per_epoch
+    )
+    if method.train_batches > per_epoch:
+        raise UserError(
+            f"--method.hypergradient.steps: {method.train_batches} virtual steps, but "
+            f"an epoch has {per_epoch} segments; expected at most {per_epoch}"
+        )
+    state, key = _start(config, method, axis)
+    data = TextData(*jax.device_put((train, valid, held), axis.shared))
+    seconds = {"data": loaded - begin, "init": time.perf_counter() - loaded}
+    return TextSetup(
+        method=method,
+        text=text,
+        data=data,
+        rows=rows,
+        state=state,
+        key=key,
+        steps_per_epoch=per_epoch,
+        evaluations=1,
+        seeds=axis,
+        measures=TEXT,
+        baselines=[text_baselines(text, text.valid)] * len(config.all_seeds),
+        seconds=seconds,
+    )
+
+
+def held_part(
+    tokens: np.ndarray, batch_size: int, length: int, what: str
+) -> tuple[np.ndarray, int]:
+    """A part of the text in columns, filled up with zeros to whole segments.
+
+    Args:
+      tokens: the part.
+      batch_size: number of columns.
+      length: time steps of a segment.
+      what: the part, for the error.
+
+    Returns:
+      The columns, and the number of rows that are text.
+
+    Raises:
+      UserError: if the text is too short for two rows.
+    """
+    held = columns(tokens, batch_size, 2, what)
+    rows = len(held)
+    missing = -(rows - 1) % length
+    return np.concatenate([held, np.zeros((missing, batch_size), np.int32)]), rows
+
+
+def text_baselines(text: Text, held: np.ndarray) -> dict[str, float]:
+    """What counting achieves on a part of the text, as an epoch's row has it."""
+    found = baselines(text.train, held, len(text.vocabulary))
+    return {
+        "majority_accuracy": found.majority,
+        "unigram_perplexity": found.unigram,
+        "bigram_perplexity": found.bigram,
+    }
+
+
+def _start(
+    config: TextSearchConfig, method: SearchMethod, axis: SeedAxis
+) -> tuple[SearchState, jax.Array]:
+    """The first state and the run's key."""
+    tokens = jnp.zeros((config.lengths.longest, config.batch_size), jnp.int32)
+    example = Segment(tokens, tokens, jnp.int32(1), jnp.asarray(True))
+    states, keys = [], []
+    for seed in config.all_seeds:  # one by one: each gets the bits of a run of its own
+        init_key, key = jax.random.split(jax.random.key(seed))
+        states.append(method.init(init_key, example))
+        keys.append(jax.random.key_data(key))
+    state, data = jax.device_put((axis.stack(states), axis.stack(keys)), axis.own)
+    return state, jax.random.wrap_key_data(data)
+
+
+def _check_steps(config: TextSearchConfig, per_epoch: int) -> None:
+    total = config.epochs * per_epoch
+    if config.steps is not None and config.steps > total:
+        raise UserError(
+            f"--steps: {config.steps} is more than the {total} steps of "
+            f"{config.epochs} epochs; expected at most {total}"
+        )

@@ -1,0 +1,210 @@
+"""The search command on texts: results, resuming, seeds, and what can be wrong."""
+
+import json
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_close
+
+from jdarts import compile
+from jdarts.cli import parse_search, run_command
+from jdarts.data import TextConfig, load_text
+from jdarts.io import Checkpoints, load_genotype, read_metrics
+from jdarts.loops.search import setup
+from jdarts.nets.recurrent import Masks
+from jdarts.search import main
+
+BASE = (
+    "rnn_demo --space toy_rnn --units 6 --length 6 --batch-size 4 --evaluation-batch 3 "
+    "--data.name file --data.level word --epochs 2 --log-every 1 "
+    "--method.hypergradient.name first_order --method.no-clip-virtual"
+).split()
+PER_EPOCH = 12
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch):
+    """These runs must not write the user's compilation cache."""
+    monkeypatch.setattr("jdarts.search.enable_cache", lambda: None)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """A text of which each next word is a function of the last one or two."""
+    file = tmp_path_factory.mktemp("text") / "text.txt"
+    line = "one two three one three two four\n"
+    file.write_text(line * 40)
+    return file
+
+
+@pytest.fixture(scope="module")
+def search(text):
+    """``search(folder, *arguments)``; programs of BASE are compiled only once."""
+    compiled, original = {}, compile.compile_timed
+
+    def once(fun, *args, **options):
+        if fun.__name__ not in compiled:
+            compiled[fun.__name__] = original(fun, *args, **options)
+        return compiled[fun.__name__]
+
+    def run(folder, *arguments, share=True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("jdarts.search.enable_cache", lambda: None)
+            if share:
+                patch.setattr(compile, "compile_timed", once)
+            given = [*BASE, "--data.dir", str(text), "--run-dir", str(folder)]
+            assert run_command(main, [*given, *arguments]) == 0
+        return folder
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def unbroken(search, tmp_path_factory):
+    return search(tmp_path_factory.mktemp("runs") / "unbroken")
+
+
+def test_metrics(unbroken):
+    rows = read_metrics(unbroken / "metrics.jsonl")
+    steps = [row for row in rows if row["kind"] == "step"]
+    assert [row["step"] for row in steps] == list(range(1, 2 * PER_EPOCH + 1))
+    epochs = [row for row in rows if row["kind"] == "epoch"]
+    assert [row["step"] for row in epochs] == [PER_EPOCH, 2 * PER_EPOCH]
+    for row in epochs:
+        assert_close(row["supernet_perplexity"], math.exp(row["supernet_loss"]), 1e-6)
+        assert_close(row["train_perplexity"], math.exp(row["epoch_train_loss"]), 1e-6)
+        assert row["bigram_perplexity"] < row["unigram_perplexity"] < 6
+        assert 0 <= row["supernet_accuracy"] <= 1 and "skips_recurrent" not in row
+
+
+def test_results(unbroken, capsys):
+    genotype = load_genotype(unbroken)
+    cell = genotype.cells["recurrent"]
+    assert genotype.space == "toy_rnn" and cell.join == "mean" and len(cell.nodes) == 2
+    last = read_metrics(unbroken / "metrics.jsonl")[-1]
+    text = (unbroken / "summary.txt").read_text()
+    assert (
+        f"supernet perplexity on the validation text: {last['supernet_perplexity']:.2f}"
+        f" (unigrams: {last['unigram_perplexity']:.2f}, bigrams: "
+    ) in text
+    assert re.search(r"recurrent cell\nnode 0 = \w+\(s_0\)\n", text)
+    assert "h_t" in (unbroken / "cell_recurrent.svg").read_text()
+    report = (unbroken / "report.html").read_text()
+    for part in ("Supernet perplexity", "Perplexities", "recurrent cell", "bigrams"):
+        assert part in report
+    assert "--space toy_rnn" in report and "python -m jdarts.search rnn_demo" in report
+
+
+def test_perplexity_word_by_word(unbroken, text):
+    """The saved supernet reads the validation text: no segments, plain logarithms."""
+    start = setup(parse_search([*BASE, "--data.dir", str(text)]).config)
+    with Checkpoints(unbroken / "checkpoints") as checkpoints:
+        state = checkpoints.restore(start.state).state
+    words = load_text(TextConfig("file", text)).valid
+    rows = len(words) // 3
+    table = words[: 3 * rows].reshape(3, rows).T
+    network = parse_network(start)
+    hidden, losses = jnp.zeros((3, 6)), []
+    run = jax.jit(network.apply, static_argnums=7)
+    for now, following in zip(table[:-1], table[1:], strict=True):
+        reading, _ = run(
+            state.w,
+            state.model_state["statistics"],
+            start.method.weights(state.arch),
+            jnp.asarray(now)[None],
+            1,
+            hidden,
+            Masks(),
+            False,
+        )
+        hidden = reading.hidden
+        logits = np.asarray(reading.logits[0], np.float64)
+        logp = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        losses += [-logp[i, word] for i, word in enumerate(following)]
+    row = read_metrics(unbroken / "metrics.jsonl")[-1]
+    assert_close(row["supernet_perplexity"], np.exp(np.mean(losses)), 1e-4)
+
+
+def parse_network(start):
+    from jdarts.nets.recurrent import Dropout, mixed_recurrent
+    from jdarts.spaces import TOY_RNN
+
+    return mixed_recurrent(
+        TOY_RNN, vocabulary=len(start.text.vocabulary), units=6, dropout=Dropout()
+    )
+
+
+def test_a_stopped_run_goes_on(search, unbroken, tmp_path):
+    """Inside an epoch, and between two; then it is the unbroken run, bit for bit."""
+    folder = tmp_path / "run"
+    for steps in ("5", str(PER_EPOCH), "20"):
+        search(folder, "--steps", steps)
+    search(folder, "--steps", str(2 * PER_EPOCH))
+    for name in ("genotype.json", "metrics.jsonl", "arch.jsonl", "summary.txt"):
+        assert (folder / name).read_bytes() == (unbroken / name).read_bytes(), name
+
+
+def test_seeds(search, unbroken, tmp_path):
+    """Each seed of several is a run of its own."""
+    folder = search(tmp_path / "run", "--seeds", "3", "5", share=False)
+    table = (folder / "summary.txt").read_text()
+    assert "perplexity" in table and "mean" in table
+    names = "supernet_loss", "epoch_valid_loss"
+    ours, other = (read_metrics(folder / f"seed_{s}" / "metrics.jsonl") for s in (3, 5))
+    single = read_metrics(unbroken / "metrics.jsonl")  # seed 3 is the default
+    for name in names:
+        assert_close(ours[-1][name], single[-1][name], 1e-3)
+        assert other[-1][name] != ours[-1][name]
+    for seed in (3, 5):
+        assert json.loads((folder / f"seed_{seed}" / "config.json").read_text())
+        load_genotype(folder / f"seed_{seed}")
+
+
+# --- bad input --------------------------------------------------------------------
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """``refused(arguments)``: the one line; nothing was written."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        assert run_command(main, list(arguments)) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.startswith("error: ") and err.count("\n") == 1, err
+        assert not list(tmp_path.glob("runs"))
+        return err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        ("rnn_demo --space darts_cnn", "--space: 'darts_cnn' is searched on images"),
+        ("smoke --space darts_rnn", "--space: 'darts_rnn' is searched on text"),
+        ("rnn_demo --space dart_rnn", "did you mean 'darts_rnn'"),
+        ("rnn_demo --channels 3", "unknown '--channels'"),
+        ("rnn_demo --units 0", "--units: 0"),
+        ("rnn_demo --length 1", "--length: 1"),
+        ("rnn_demo --halved 2", "--halved: 2.0"),
+        ("rnn_demo --dropout.hidden 1", "--dropout.hidden: 1.0"),
+        ("rnn_demo --slowness -1", "--slowness: -1.0"),
+        ("rnn_demo --data.name ptb", "--data.dir: not given"),
+        ("rnn_demo --batch-size 2000", "expected at least 2000 x 22 tokens"),
+        ("rnn_demo --evaluation-batch 20000", "expected at least 20000 x 2 tokens"),
+        ("rnn_demo --steps 9999999", "--steps: 9999999 is more than"),
+        ("rnn_demo --method pc_darts", "but the method expects"),
+    ],
+)
+def test_refused(refused, arguments, part):
+    assert part in refused(*arguments.split())
+
+
+def test_a_configuration_keeps_its_kind():
+    config = parse_search(["rnn_demo", "--method", "nasp"]).config
+    assert config.method.weights.lr == 20.0 and config.method.arch.lr == 3e-3
