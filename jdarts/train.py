@@ -11,41 +11,43 @@ from jdarts.loops.train import evaluate_checkpoint, run_training, train_setup
 from jdarts.loops.train_record import EpochScore, TrainResult, results_json
 from jdarts.nets.fixed import check_genotype
 from jdarts.reports import write_report
+from jdarts.text_training import MAY_DIFFER, say_stopped, train_text
 from jdarts.train_cli import TrainCommand, parse_train
-from jdarts.train_config import TrainConfig, recipe_to_json
+from jdarts.train_config import TrainConfig, for_images, recipe_to_json, task_of
 
 __all__ = ["main", "population_summary", "summary"]
-
-# What a run may change when it goes on: where the data lie, and when to stop.
-_MAY_DIFFER = ("steps", "data.dir", "checkpoint_minutes")
 
 
 def main(arguments: list[str]) -> int:
     """Runs the command; returns its exit status."""
     command = parse_train(arguments)
-    check_genotype(command.genotype)
     enable_cache()
+    return _TASKS[task_of(command.config)](command)
+
+
+def _train_images(command: TrainCommand) -> int:
+    check_genotype(command.genotype)
     if command.eval_only:
         return _evaluate(command)
-    config, genotype = command.config, command.genotype
+    config, genotype = for_images(command.config, "the recipe"), command.genotype
     start = train_setup(config, genotype)
     described = recipe_to_json(config, genotype)
-    with RunFolder.open(command.run_dir, described, _MAY_DIFFER) as folder:
+    with RunFolder.open(command.run_dir, described, MAY_DIFFER) as folder:
         results, stopped = run_training(config, start, folder)
         if stopped:
-            print(
-                "stopped by a signal, everything saved; the same command goes on from "
-                f"there ({folder.path})"
-            )
-            return stopped
+            return say_stopped(folder, stopped)
         text = write_results(config, folder, results)
         write_report(folder.path)
         print(f"\n{text}\nwritten to {folder.path}", flush=True)
     return 0
 
 
+# What a cell is for to how it is trained.
+_TASKS = {"images": _train_images, "text": train_text}
+
+
 def _evaluate(command: TrainCommand) -> int:
-    config = command.config
+    config = for_images(command.config, "the recipe")
     start = train_setup(config, command.genotype)
     with hold(command.checkpoints.parent):
         scores = evaluate_checkpoint(config, start, command.checkpoints)

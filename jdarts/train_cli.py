@@ -12,19 +12,24 @@ from jdarts.cli import (
     refuse_other,
     without_overridden_seeds,
 )
+from jdarts.config_fields import parse_fields
+from jdarts.data import TextConfig
 from jdarts.errors import UserError
 from jdarts.io import load_genotype, read_json
 from jdarts.spaces import ZOO, Genotype
+from jdarts.text_train_config import TextTrainConfig
 from jdarts.train_config import (
-    TrainConfig,
+    Recipe,
     load_recipe,
     recipe_from_json,
     recipe_names,
+    task_of,
 )
 
 __all__ = ["TrainCommand", "parse_train"]
 
-_DEFAULT = "train_digits"
+# For a genotype that comes without data.
+_DEFAULTS = {"images": "train_digits", "text": "train_topics"}
 
 
 class TrainCommand(NamedTuple):
@@ -38,7 +43,7 @@ class TrainCommand(NamedTuple):
       checkpoints: the folder of the checkpoints to evaluate.
     """
 
-    config: TrainConfig
+    config: Recipe
     genotype: Genotype
     run_dir: Path
     eval_only: bool
@@ -47,7 +52,7 @@ class TrainCommand(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Arguments:
-    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    config: Annotated[Any, tyro.conf.arg(name="")]
     run_dir: Path | None = None
     """Folder of the run; the same command on the same folder goes on where it ended."""
     allow_unfinished: bool = False
@@ -63,7 +68,7 @@ class _Given(NamedTuple):
     it, and the run folder if it is a training itself."""
 
     place: Path
-    recipe: TrainConfig | None = None
+    recipe: Recipe | None = None
     run_dir: Path | None = None
 
 
@@ -85,20 +90,31 @@ def parse_train(arguments: list[str]) -> TrainCommand:
         )
     given = _given(words[0], named=len(words) > 1) if words else _Given(Path("runs"))
     recipe = load_recipe(words[1]) if len(words) > 1 else given.recipe
-    parsed = _parse(rest, recipe or load_recipe(_DEFAULT))
+    genotype = None if asks_help else _genotype(words[0], "--allow-unfinished" in rest)
+    task = genotype.task if genotype else "images"
+    recipe = recipe or load_recipe(_DEFAULTS[task])
+    if genotype and task_of(recipe) != task:
+        kind = {"images": "convolutional", "text": "recurrent"}[task]
+        fitting = [n for n in recipe_names() if task_of(load_recipe(n)) == task]
+        raise UserError(
+            f"{words[0]}: {kind} cells, but recipe '{recipe.name}' is for "
+            f"{task_of(recipe)}; expected one of {', '.join(fitting)}"
+        )
+    parsed = _parse(rest, recipe)
+    assert genotype is not None  # --help does not come here
     if parsed.checkpoint is not None and not parsed.eval_only:
         raise UserError("--checkpoint: has no effect without --data.eval-only")
     run_dir = parsed.run_dir or given.run_dir or given.place / parsed.config.name
     return TrainCommand(
         config=parsed.config,
-        genotype=_genotype(words[0], parsed.allow_unfinished),
+        genotype=genotype,
         run_dir=run_dir,
         eval_only=parsed.eval_only,
         checkpoints=_checkpoints(parsed.checkpoint or run_dir),
     )
 
 
-def _parse(arguments: list[str], recipe: TrainConfig) -> _Arguments:
+def _parse(arguments: list[str], recipe: Recipe) -> _Arguments:
     own = {"--run-dir", "--allow-unfinished", "--no-allow-unfinished", "--checkpoint"}
     own |= {"--data.eval-only", "--data.no-eval-only"}
     refuse_other(arguments, {*config_flags(recipe), *own})
@@ -119,7 +135,8 @@ def _description() -> str:
         "search, a genotype.json, the folder of a training to go on with, or a name "
         f"of the zoo: {', '.join(ZOO)}. RECIPE: {', '.join(recipe_names())}, a .py "
         "file with get_config(), or the config.json of a training; not given: that of "
-        f"the search's data set, else {_DEFAULT}. Every field below overrides it."
+        f"the search's data set, else {' or '.join(_DEFAULTS.values())}. Every field "
+        "below overrides it."
     )
 
 
@@ -145,8 +162,9 @@ def _given(what: str, named: bool) -> _Given:
     return _Given(path, None if named else _recipe_of_search(path, data))
 
 
-def _recipe_of_search(path: Path, config: dict[str, Any]) -> TrainConfig:
-    """That of the search's data set, with the folder of its data."""
+def _recipe_of_search(path: Path, config: dict[str, Any]) -> Recipe:
+    """That of the search's data set, with the folder of its data; of a text with all
+    that says how it is read."""
     data = config.get("data")
     name = data.get("name", "digits") if isinstance(data, dict) else "digits"
     names = recipe_names()
@@ -156,6 +174,9 @@ def _recipe_of_search(path: Path, config: dict[str, Any]) -> TrainConfig:
             f"the second word: {', '.join(names)}, or a file"
         )
     recipe = load_recipe(f"train_{name}")
+    if isinstance(recipe, TextTrainConfig):
+        given = parse_fields(TextConfig, data, f"{path}: data")
+        return dataclasses.replace(recipe, data=given)
     folder = data.get("dir") if isinstance(data, dict) else None
     own = dataclasses.replace(recipe.data, dir=folder and Path(folder))
     return dataclasses.replace(recipe, data=own)

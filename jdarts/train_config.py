@@ -19,14 +19,19 @@ from jdarts.data import DataConfig
 from jdarts.errors import UserError, unknown_choice
 from jdarts.nets.stems import STEMS
 from jdarts.spaces import Genotype
+from jdarts.text_train_config import TextTrainConfig
 from jdarts.training import TrainOptimizer, TrainSettings
 
 __all__ = [
+    "RECIPES",
+    "Recipe",
     "TrainConfig",
+    "for_images",
     "load_recipe",
     "recipe_from_json",
     "recipe_names",
     "recipe_to_json",
+    "task_of",
 ]
 
 _SEED = 0
@@ -160,12 +165,22 @@ class TrainConfig:
         )
 
 
+Recipe = TrainConfig | TextTrainConfig
+"""The configuration of a training."""
+
+RECIPES: dict[str, type[TrainConfig] | type[TextTrainConfig]] = {
+    "images": TrainConfig,
+    "text": TextTrainConfig,
+}
+"""What a cell is for to the configuration of its training."""
+
+
 def recipe_names() -> dict[str, Path]:
     """The configurations of trainings that come with jdarts: name to file."""
     return {n: file for n, file in shipped().items() if n.startswith(RECIPE)}
 
 
-def load_recipe(which: str) -> TrainConfig:
+def load_recipe(which: str) -> Recipe:
     """Reads the configuration of a training.
 
     Args:
@@ -175,25 +190,24 @@ def load_recipe(which: str) -> TrainConfig:
     Raises:
       UserError: if there is none, or it is not a configuration.
     """
-    return load_file(
-        which, recipe_names(), TrainConfig, recipe_to_json, recipe_from_json
-    )
+    return load_file(which, recipe_names(), Recipe, recipe_to_json, recipe_from_json)
 
 
-def recipe_to_json(
-    config: TrainConfig, genotype: Genotype | None = None
-) -> dict[str, Any]:
+def recipe_to_json(config: Recipe, genotype: Genotype | None = None) -> dict[str, Any]:
     """Plain data for JSON, as a training's ``config.json``.
 
     Of ``"seed"`` and ``"seeds"`` only the one in use is there. The genotype, if given,
-    is its ``"genotype"``.
+    is its ``"genotype"``. ``"task"`` is there unless it is ``"images"``.
     """
     data = plain(config)
+    task = task_of(config)
+    if task != "images":
+        data = {"task": task, **data}
     del data["seeds" if config.seeds is None else "seed"]
     return data if genotype is None else {"genotype": genotype.to_json(), **data}
 
 
-def recipe_from_json(data: Any, source: str = "configuration") -> TrainConfig:
+def recipe_from_json(data: Any, source: str = "configuration") -> Recipe:
     """Reads what `recipe_to_json` wrote; fields that are missing have their defaults.
 
     Args:
@@ -205,5 +219,27 @@ def recipe_from_json(data: Any, source: str = "configuration") -> TrainConfig:
     """
     if not isinstance(data, dict):
         raise UserError(f"{source}: not a configuration; expected a JSON object")
-    rest = {name: value for name, value in data.items() if name != "genotype"}
-    return parse_fields(TrainConfig, rest, source)
+    rest = {n: value for n, value in data.items() if n not in ("genotype", "task")}
+    task = data.get("task", "images")
+    if task not in RECIPES:
+        raise unknown_choice(f"{source}: task", str(task), RECIPES)
+    return parse_fields(RECIPES[task], rest, source)
+
+
+def task_of(config: Recipe) -> str:
+    """What it trains on: a key of `RECIPES`."""
+    return next(task for task, kind in RECIPES.items() if kind is type(config))
+
+
+def for_images(config: Recipe, what: str) -> TrainConfig:
+    """The same, or a UserError if it is of the training of a recurrent cell.
+
+    Args:
+      config: the configuration.
+      what: where it is from, for the error.
+    """
+    if not isinstance(config, TrainConfig):
+        raise UserError(
+            f"{what}: trains recurrent cells on texts; expected a training on images"
+        )
+    return config

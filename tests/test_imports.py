@@ -11,10 +11,12 @@ ROOT = Path(__file__).resolve().parents[1] / "jdarts"
 ORDER = [
     {"__init__"},
     {"search", "train", "report", "cost", "compare", "export"},
+    {"text_training"},
     {"comparisons", "train_cli"},
     {"cli", "reports", "exports"},
     {"loops"},
     {"train_config"},
+    {"text_train_config"},
     {"config"},
     {"text_config"},
     {"config_fields"},

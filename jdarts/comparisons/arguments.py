@@ -10,7 +10,7 @@ from jdarts.cli import config_flags, one_line_errors, refuse_other
 from jdarts.comparisons.plan import MEASURES
 from jdarts.comparisons.searches import Search, read_searches
 from jdarts.errors import UserError, unknown_choice
-from jdarts.train_config import TrainConfig, load_recipe, recipe_names
+from jdarts.train_config import TrainConfig, for_images, load_recipe, recipe_names
 
 __all__ = ["CompareCommand", "CompareOptions", "parse_compare"]
 
@@ -157,7 +157,7 @@ def _recipe(searches: list[Search], which: str | None) -> TrainConfig:
             f"--recipe: not given, and '{data.name}' has none of its own; expected "
             f"one of {', '.join(names)}, or a file"
         )
-    recipe = load_recipe(which or own)
+    recipe = for_images(load_recipe(which or own), f"--recipe {which or own}")
     images = dataclasses.replace(
         recipe.data,
         name=data.name,

@@ -53,6 +53,10 @@ def read_searches(
     searches = []
     for path in paths:
         run = read_search(path)
+        if run.space.task != "images":
+            raise UserError(
+                f"{path}: a search on {run.space.task}; expected searches on images"
+            )
         searches += [_search(run, seed, allow_unfinished) for seed in run.seeds]
     seen: set[Path] = set()
     for search in searches:

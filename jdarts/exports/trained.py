@@ -18,7 +18,7 @@ from jdarts.loops.train import TrainSetup, train_setup
 from jdarts.loops.train_record import read_results
 from jdarts.nets.fixed import fixed_network
 from jdarts.spaces import Genotype
-from jdarts.train_config import TrainConfig, recipe_from_json
+from jdarts.train_config import TrainConfig, for_images, recipe_from_json
 from jdarts.types import PyTree
 
 __all__ = ["Trained", "load_trained"]
@@ -104,9 +104,9 @@ def _read(path: Path) -> tuple[TrainConfig, Genotype]:
             f"{path}: no training; expected the folder of one, as python -m "
             "jdarts.train makes it"
         )
+    config = for_images(recipe_from_json(data, str(file)), str(path))
     read_results(path)  # there are some: the training has come to its end
-    genotype = Genotype.from_json(data["genotype"], str(file))
-    return recipe_from_json(data, str(file)), genotype
+    return config, Genotype.from_json(data["genotype"], str(file))
 
 
 def _choose(path: Path, config: TrainConfig, seed: int | None) -> int:

@@ -1,7 +1,7 @@
 """A chunk of search steps on a text that lives on the device."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jdarts.loops.chunk import default_dtype, repeat
 from jdarts.methods import SearchBatches, SearchMethod, SearchState
 from jdarts.problem import Evaluation, Passage
 from jdarts.sharding import shard_batch
-from jdarts.types import Metrics
+from jdarts.types import Metrics, PyTree
 
 __all__ = ["TextData", "make_text_chunk", "make_text_evaluation"]
 
@@ -84,12 +84,17 @@ def make_text_chunk(
 
 
 def make_text_evaluation(
-    method: SearchMethod, length: int, rows: int
+    evaluate: Callable[..., tuple[Evaluation, jax.Array]],
+    *,
+    units: int,
+    length: int,
+    rows: int,
 ) -> Callable[..., Evaluation]:
-    """The supernet on the held part, from its beginning to its end.
+    """A network on the held part, from its beginning to its end.
 
     Args:
-      method: the search method.
+      evaluate: ``evaluate(state, passage, mask) -> (sums, hidden)``.
+      units: width of the hidden state.
       length: time steps of a segment.
       rows: of the held part, without the zeros.
 
@@ -99,7 +104,7 @@ def make_text_evaluation(
     """
 
     def evaluation(
-        state: SearchState, data: TextData, start: jax.Array, count: jax.Array
+        state: PyTree, data: Any, start: jax.Array, count: jax.Array
     ) -> Evaluation:
         del start, count
 
@@ -111,11 +116,10 @@ def make_text_evaluation(
             segment = segment_at(data.held, first, left, length)
             passage = Passage(segment, hidden, jnp.int32(0))
             mask = jnp.ones(segment.tokens.shape, default_dtype())
-            found, hidden = method.evaluate(state, passage, mask)
+            found, hidden = evaluate(state, passage, mask)
             return (jax.tree.map(jnp.add, sums, found), hidden), None
 
         zero = jnp.zeros((), default_dtype())
-        units = state.model_state["train"].shape[-1]
         hidden = jnp.zeros((data.held.shape[1], units), default_dtype())
         firsts = jnp.arange(0, rows - 1, length)
         (sums, _), _ = lax.scan(body, (Evaluation(zero, zero, zero), hidden), firsts)

@@ -68,7 +68,12 @@ class TextSetup(NamedTuple):
             axis.batch_mesh,
             steps_per_epoch=self.steps_per_epoch,
         )
-        evaluation = make_text_evaluation(self.method, config.length, self.rows)
+        evaluation = make_text_evaluation(
+            self.method.evaluate,
+            units=config.units,
+            length=config.length,
+            rows=self.rows,
+        )
         return (
             axis.map(chunk, (True, True, _OWN_DATA, False)),
             axis.map(evaluation, (True, _OWN_DATA, False, False)),

@@ -8,9 +8,14 @@ from jdarts.reports.drawings import DRAWINGS, write_drawings
 from jdarts.reports.run import ComparisonRun, TrainRun, read_run
 from jdarts.reports.search import search_report
 from jdarts.reports.tensorboard import write_tensorboard
+from jdarts.reports.text_train import text_train_report
 from jdarts.reports.train import train_report
+from jdarts.train_config import task_of
 
 __all__ = ["DRAWINGS", "write_drawings", "write_report", "write_tensorboard"]
+
+
+_TRAININGS = {"images": train_report, "text": text_train_report}
 
 
 def write_report(path: Path) -> Path:
@@ -32,7 +37,7 @@ def write_report(path: Path) -> Path:
     if isinstance(run, ComparisonRun):
         text = comparison_report(run)
     elif isinstance(run, TrainRun):
-        text = train_report(run)
+        text = _TRAININGS[task_of(run.config)](run)
     else:
         text = search_report(run)
     write_atomic(file, text)

@@ -8,7 +8,7 @@ from typing import Any
 from jdarts.config import AnySearchConfig, config_names, load_config
 from jdarts.methods import get_method, name_of
 from jdarts.spaces import ZOO, Genotype
-from jdarts.train_config import TrainConfig, load_recipe, recipe_names
+from jdarts.train_config import Recipe, load_recipe, recipe_names
 
 __all__ = ["search_command", "train_command"]
 
@@ -25,7 +25,7 @@ def search_command(config: AnySearchConfig) -> str:
     return shlex.join(["python", "-m", "jdarts.search", *rest])
 
 
-def train_command(config: TrainConfig, genotype: Genotype, path: Path) -> str:
+def train_command(config: Recipe, genotype: Genotype, path: Path) -> str:
     """``python -m jdarts.train GENOTYPE RECIPE --field value ...``, likewise.
 
     Args:
@@ -35,6 +35,7 @@ def train_command(config: TrainConfig, genotype: Genotype, path: Path) -> str:
     """
     names = [name for name, published in ZOO.items() if published == genotype]
     named = {name: load_recipe(name) for name in recipe_names()}
+    named = {n: base for n, base in named.items() if type(base) is type(config)}
     recipes = ([name, *_fields(base, config)] for name, base in named.items())
     what = names[0] if names else str(path)
     rest = min(recipes, key=len)

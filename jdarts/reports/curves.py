@@ -7,7 +7,7 @@ from jdarts.reports import html
 from jdarts.reports.run import Seed
 from jdarts.reports.svg import Line, line_chart, short
 
-__all__ = ["percent", "search_curves", "train_curves"]
+__all__ = ["percent", "search_curves", "text_train_curves", "train_curves"]
 
 _MOST_STEPS = 400  # in a chart; of more some are left out
 
@@ -114,6 +114,28 @@ def train_curves(seeds: Sequence[Seed], part: str) -> str:
                 (words, f"{part}_accuracy", "s1"),
             ],
             factor=100.0,
+        ),
+        _gradients(seeds),
+        _rates(seeds),
+    ]
+    return html.grid(chart for chart in charts if chart)
+
+
+def text_train_curves(seeds: Sequence[Seed]) -> str:
+    """The charts of the training of a recurrent cell; seeds as for `search_curves`."""
+    charts = [
+        _chart(
+            seeds,
+            "Perplexities",
+            "Of training segments with dropout before their step, on the validation "
+            "text, and what counting words and pairs of words achieves there.",
+            "perplexity",
+            [
+                ("training", "train_perplexity", "s0"),
+                ("validation", "valid_perplexity", "s1"),
+                ("unigrams", "unigram_perplexity", "base d1"),
+                ("bigrams", "bigram_perplexity", "base d2"),
+            ],
         ),
         _gradients(seeds),
         _rates(seeds),

@@ -8,9 +8,10 @@ from jdarts.config import AnySearchConfig, from_json
 from jdarts.errors import UserError
 from jdarts.io import GenotypeLog, read_json, read_metrics
 from jdarts.io.run_folder import PART_FILE
-from jdarts.loops.train_record import TrainResult, read_results
+from jdarts.loops.text_train import read_text_results
+from jdarts.loops.train_record import read_results
 from jdarts.spaces import Genotype, SearchSpace, get_space
-from jdarts.train_config import TrainConfig, recipe_from_json
+from jdarts.train_config import Recipe, recipe_from_json, task_of
 
 __all__ = [
     "ComparisonRun",
@@ -87,12 +88,13 @@ class TrainRun(_Run):
     """A training.
 
     Attributes:
-      config: its configuration.
-      results: what it came to, one a seed; none before its end.
+      config: its configuration, a `Recipe`.
+      results: what it came to, one a seed, a `TrainResult` or a `TextResult`; none
+        before its end.
     """
 
-    config: TrainConfig
-    results: list[TrainResult]
+    config: Any
+    results: list[Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +137,10 @@ class SearchRun(_Run):
         return all(seed.final is not None for seed in self.seeds)
 
 
+# What a training is on to what reads its results.
+_RESULTS = {"images": read_results, "text": read_text_results}
+
+
 def read_run(path: Path) -> SearchRun | TrainRun | ComparisonRun:
     """Reads the folder of a run, or of one seed of several.
 
@@ -149,7 +155,8 @@ def read_run(path: Path) -> SearchRun | TrainRun | ComparisonRun:
         return ComparisonRun(path, data, _json(path / "compare.json"))
     if "genotype" in data:
         config = recipe_from_json(data, str(path / "config.json"))
-        results = read_results(path) if (path / "result.json").exists() else []
+        read = _RESULTS[task_of(config)]
+        results = read(path) if (path / "result.json").exists() else []
         common = _common(path, _seeds(path, config))
         return TrainRun(**common, config=config, results=results)
     run = read_search(path)
@@ -196,7 +203,7 @@ def _common(path: Path, seeds: list[Seed]) -> dict[str, Any]:
     return {"path": path, "seeds": seeds, "timing": _rows(timing), "cost": cost}
 
 
-def _seeds(path: Path, config: AnySearchConfig | TrainConfig) -> list[Seed]:
+def _seeds(path: Path, config: AnySearchConfig | Recipe) -> list[Seed]:
     if config.seeds is None:
         folders = [path]
     else:

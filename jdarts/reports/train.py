@@ -12,9 +12,10 @@ from jdarts.reports.curves import percent, train_curves
 from jdarts.reports.page import Section, page
 from jdarts.reports.run import TrainRun
 from jdarts.reports.settings import configuration, reproduce
+from jdarts.reports.text_train import text_results
 from jdarts.reports.times import timing, timing_facts
 from jdarts.statistics import mean_deviation
-from jdarts.train_config import TrainConfig, recipe_to_json
+from jdarts.train_config import TrainConfig, recipe_to_json, task_of
 
 __all__ = ["retrainings", "train_report"]
 
@@ -111,7 +112,11 @@ def retrainings(runs: Sequence[TrainRun]) -> str:
       runs: at least one; those without a result are only counted.
     """
     finished = [run for run in runs if run.results]
-    text = _results(finished) if finished else ""
+    tables = {"images": _results, "text": text_results}
+    text = ""
+    for task, table in tables.items():
+        own = [run for run in finished if task_of(run.config) == task]
+        text += table(own) if own else ""
     if len(finished) < len(runs):
         text += html.paragraph(
             f"{len(runs) - len(finished)} of {len(runs)} trainings have not come to "

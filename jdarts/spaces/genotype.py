@@ -94,6 +94,12 @@ class Genotype:
     space: str
     cells: dict[str, CellGenotype]
 
+    @property
+    def task(self) -> str:
+        """What its networks are for: ``"text"`` (recurrent cells) or ``"images"``."""
+        recurrent = any(cell.join == "mean" for cell in self.cells.values())
+        return "text" if recurrent else "images"
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``json.dumps``; `from_json` reads it back unchanged."""
         return {

@@ -1,0 +1,359 @@
+"""How the training of a recurrent cell proceeds, what it writes down, its result.
+
+``result.json`` in the folder of a training of one seed (and in each ``seed_N``)::
+
+    {
+      "kind": "train",
+      "task": "text",
+      "name": "train_ptb",               the run's name
+      "seed": 0,
+      "genotype": {...},                 as `Genotype.to_json`
+      "parameters": 22960000,
+      "text": "ptb",
+      "steps": 100000,
+      "last": {"epoch": 150, "perplexity": 60.0},       on the validation text
+      "best": {"epoch": 140, "perplexity": 59.0},
+      "averaged_from": 100,              the epoch after which averaging began, or null
+      "test": {"perplexity": 58.0, "tokens": 82429},    of the best epoch's weights
+      "baselines": {"valid": {...}, "test": {...}}      perplexities of counting
+    }
+
+In the folder of a training of several seeds it is ``{"kind": "train", "task": "text",
+"name": ..., "runs": [RESULT, ...]}``.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jdarts import compile
+from jdarts.errors import UserError
+from jdarts.io import Checkpoints, GenotypeLog, RunFolder, read_json
+from jdarts.loops.record import Record
+from jdarts.loops.run import Run, abstract
+from jdarts.loops.text_train_setup import TextTrainSetup
+from jdarts.problem import Evaluation
+from jdarts.spaces import Genotype
+from jdarts.text_train_config import TextTrainConfig
+from jdarts.train_config import recipe_to_json
+from jdarts.training.text_step import TextTrainState
+from jdarts.types import PyTree
+
+__all__ = [
+    "TextResult",
+    "read_text_results",
+    "run_text_training",
+    "test_checkpoint",
+    "text_results_json",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class TextResult:
+    """How the training of a seed ended; see the module for the fields' meaning."""
+
+    name: str
+    seed: int
+    genotype: Genotype
+    parameters: int
+    text: str
+    steps: int
+    last: dict[str, float]
+    best: dict[str, float]
+    averaged_from: int | None
+    test: dict[str, float]
+    baselines: dict[str, dict[str, float]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as in ``result.json``."""
+        data = {"kind": "train", "task": "text", **dataclasses.asdict(self)}
+        return data | {"genotype": self.genotype.to_json()}
+
+    @classmethod
+    def from_json(cls, data: Any, source: str) -> "TextResult":
+        """Reads what `to_json` wrote.
+
+        Raises:
+          UserError: if it is not that.
+        """
+        try:
+            own = {k: v for k, v in data.items() if k not in ("kind", "task")}
+            own["genotype"] = Genotype.from_json(own["genotype"], source)
+            return cls(**own)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{source}: not the result of a training on a text "
+                f"({type(error).__name__}: {error}); expected what jdarts.train wrote"
+            ) from None
+
+
+def text_results_json(name: str, results: list[TextResult]) -> dict[str, Any]:
+    """Plain data of one seed or several, as in ``result.json``."""
+    if len(results) == 1:
+        return results[0].to_json()
+    runs = [result.to_json() for result in results]
+    return {"kind": "train", "task": "text", "name": name, "runs": runs}
+
+
+def read_text_results(folder: Path) -> list[TextResult]:
+    """The results of a finished training, one a seed.
+
+    Raises:
+      UserError: if the file is damaged.
+    """
+    file = folder / "result.json"
+    data = read_json(file)
+    rows = data.get("runs", [data]) if isinstance(data, dict) else [data]
+    return [TextResult.from_json(row, str(file)) for row in rows]
+
+
+class _Record(Record):
+    """The metrics of the training of one seed.
+
+    Attributes:
+      losses: on the validation text, of every whole epoch.
+      averaged_from: the epoch after which averaging began.
+      last: the newest score.
+      best: the epoch with the lowest loss; None before the first whole one.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        folder: RunFolder,
+        baselines: dict[str, float],
+        patience: int,
+    ) -> None:
+        super().__init__(seed, folder, ("train_loss", "train_accuracy"))
+        self._baselines, self._patience = baselines, patience
+        self.losses: list[float] = []
+        self.averaged_from: int | None = None
+        self.last: dict[str, float] = {}
+        self.best: dict[str, float] | None = None
+
+    def meta(self) -> dict[str, Any]:
+        names = "losses", "averaged_from", "last", "best"
+        return super().meta() | {name: getattr(self, name) for name in names}
+
+    def restore(self, meta: dict[str, Any]) -> None:
+        super().restore(meta)
+        self.losses, self.averaged_from = list(meta["losses"]), meta["averaged_from"]
+        self.last, self.best = meta["last"], meta["best"]
+
+    def end_epoch(
+        self, step: int, epoch: int, whole: bool, found: Evaluation
+    ) -> tuple[dict[str, float], bool, bool]:
+        """Writes down an epoch.
+
+        Returns:
+          The row of metrics; whether the epoch is the best so far; whether weights are
+          averaged from now on.
+        """
+        row, loss = self.epoch_means(whole), float(found.loss) / float(found.count)
+        score = {"epoch": epoch, "perplexity": _perplexity(loss)}
+        self.last, improved, trigger = score, False, False
+        if whole:
+            improved = not self.losses or loss < min(self.losses)
+            if improved:
+                self.best = score
+            if self.averaged_from is None and self._no_more_progress(loss):
+                self.averaged_from, trigger = epoch, True
+            self.losses.append(loss)
+        row |= {
+            "train_perplexity": _perplexity(row["epoch_train_loss"]),
+            "valid_loss": loss,
+            "valid_perplexity": score["perplexity"],
+            "valid_accuracy": float(found.correct) / float(found.count),
+            "best_valid_perplexity": (self.best or score)["perplexity"],
+            "averaging": float(self.averaged_from is not None),
+            **self._baselines,
+        }
+        kind = "epoch" if whole else "stop"
+        self.metrics.append({"kind": kind, "step": step, "epoch": epoch, **row})
+        return row, improved, trigger
+
+    def _no_more_progress(self, loss: float) -> bool:
+        """The non-monotonic trigger (Merity et al., ICLR 2018, algorithm 1)."""
+        before = self.losses[: max(len(self.losses) - self._patience, 0)]
+        return bool(before) and loss > min(before)
+
+
+def _perplexity(loss: float) -> float:
+    """Finite, so that it can be written down."""
+    return math.exp(min(loss, 700.0))
+
+
+class _TextTraining(Run[_Record]):
+    """The run of a training."""
+
+    task = "train"
+    program_names: tuple[str, str] = ("training step", "validation")
+    shown = {"train_loss": "loss"}  # noqa: RUF012
+    advice = "--optimizer.lr"
+
+    def functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        return self.start.programs(self.config)
+
+    def weights(self) -> PyTree:
+        return self.state.w
+
+    def end_epoch(self, epoch: int, whole: bool) -> str:
+        """Evaluates; keeps the best weights; begins to average them."""
+        with self.timing.part("evaluation"):
+            found = self.evaluate()
+        with self.timing.part("record"):
+            ended = [
+                record.end_epoch(self.step, epoch, whole, sums)
+                for record, sums in zip(self.records, found, strict=True)
+            ]
+        rows, improved, trigger = zip(*ended, strict=True)
+        if any(improved) or any(trigger):
+            self.state = self._settle(self.state, improved, trigger)
+        means = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
+        averaged = ", averaged weights" if means["averaging"] else ""
+        return (
+            f"train perplexity {means['train_perplexity']:.2f}, valid perplexity "
+            f"{means['valid_perplexity']:.2f}{averaged}"
+        )
+
+    def _settle(self, state: PyTree, improved: Any, trigger: Any) -> PyTree:
+        def settle(state: TextTrainState, improved: Any, trigger: Any) -> Any:
+            best = jax.tree.map(
+                lambda new, old: jax.numpy.where(improved, new, old),
+                state.current(),
+                state.best,
+            )
+            return state._replace(best=best, averaging=state.averaging | trigger)
+
+        seeds = self.start.seeds
+        flags = [
+            seeds.stack([np.bool_(flag) for flag in f]) for f in (improved, trigger)
+        ]
+        run = jax.jit(
+            seeds.map(settle, (True, True, True)),
+            out_shardings=seeds.own,
+            donate_argnums=0,
+        )
+        return run(state, *jax.device_put(flags, seeds.own))
+
+
+def run_text_training(
+    config: TextTrainConfig,
+    start: TextTrainSetup,
+    folder: RunFolder,
+    say: Callable[[str], None] = lambda line: print(line, flush=True),
+) -> tuple[list[TextResult], int]:
+    """Trains, from the folder's last checkpoint on if it has one, and tests.
+
+    Args:
+      config: the configuration that the folder was opened with.
+      start: what `text_train_setup` made of it.
+      folder: where everything is written; with several seeds, what is a seed's own goes
+        to a folder of its own in it.
+      say: prints one line.
+
+    Returns:
+      One result a seed, and the exit status of the signal that stopped the training
+      before its end: then there are no results. 0 if it came to its end.
+
+    Raises:
+      UserError: if what the folder holds is not usable, or it cannot be written.
+      RunError: if a loss is not finite.
+    """
+    records = _records(config, start, folder)
+    for record in records:
+        genotypes = GenotypeLog(record.folder.genotype)
+        if genotypes.final != start.genotype:
+            genotypes.finish(start.genotype)
+    training = _TextTraining(config, start, folder, records, say)
+    stop = training.proceed()
+    if stop.signal is not None:
+        return [], stop.exit_status
+    state = training.state
+    if records[0].best is None:  # it ended inside its first epoch
+        state = training._settle(
+            state, *[[True] * len(records), [False] * len(records)]
+        )
+    say(f"testing with batches of {config.test_batch}")
+    return [
+        _result(config, start, record, training.step, sums)
+        for record, sums in zip(records, _test(config, start, state), strict=True)
+    ], 0
+
+
+def _test(
+    config: TextTrainConfig, start: TextTrainSetup, state: PyTree
+) -> list[Evaluation]:
+    run = compile.jit(start.test(config), out_shardings=start.seeds.own)
+    return start.seeds.each(run(state, start.data))
+
+
+def test_checkpoint(
+    config: TextTrainConfig, start: TextTrainSetup, folder: Path
+) -> list[dict[str, float]]:
+    """What the best weights of the newest checkpoint are worth on the test text.
+
+    Raises:
+      UserError: if there is no checkpoint, or it is of another network.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected one of checkpoints")
+    with Checkpoints(folder) as checkpoints:
+        restored = checkpoints.restore(abstract(start.state))
+    if restored is None:
+        raise UserError(f"{folder}: holds no checkpoint; expected one of a training")
+    return [_tested(sums) for sums in _test(config, start, restored.state)]
+
+
+def _tested(sums: Evaluation) -> dict[str, float]:
+    count = float(sums.count)
+    return {
+        "perplexity": _perplexity(float(sums.loss) / count),
+        "tokens": int(sums.count),
+    }
+
+
+def _records(
+    config: TextTrainConfig, start: TextTrainSetup, folder: RunFolder
+) -> list[_Record]:
+    """One a seed: in the run's folder, or of several in a folder each."""
+    folders = [folder]
+    if config.seeds is not None:
+        folders = [
+            folder.part(
+                f"seed_{seed}", recipe_to_json(config.with_seed(seed), start.genotype)
+            )
+            for seed in config.seeds
+        ]
+    return [
+        _Record(seed, own, start.baselines[0], config.patience)
+        for seed, own in zip(config.all_seeds, folders, strict=True)
+    ]
+
+
+def _result(
+    config: TextTrainConfig,
+    start: TextTrainSetup,
+    record: _Record,
+    steps: int,
+    sums: Evaluation,
+) -> TextResult:
+    valid, test = start.baselines
+    return TextResult(
+        name=config.name,
+        seed=record.seed,
+        genotype=start.genotype,
+        parameters=start.parameters,
+        text=config.data.name,
+        steps=steps,
+        last=record.last,
+        best=record.best or record.last,
+        averaged_from=record.averaged_from,
+        test=_tested(sums),
+        baselines={"valid": valid, "test": test},
+    )

@@ -1,0 +1,94 @@
+"""The command that trains recurrent cells; `jdarts.train` hands over to it."""
+
+import numpy as np
+
+from jdarts.io import RunFolder, hold, write_atomic, write_json
+from jdarts.loops.text_train import (
+    TextResult,
+    run_text_training,
+    test_checkpoint,
+    text_results_json,
+)
+from jdarts.loops.text_train_setup import text_train_setup
+from jdarts.nets.recurrent import check_recurrent
+from jdarts.reports import write_report
+from jdarts.text_train_config import TextTrainConfig
+from jdarts.train_cli import TrainCommand
+from jdarts.train_config import recipe_to_json
+
+__all__ = ["MAY_DIFFER", "say_stopped", "text_summary", "train_text"]
+
+MAY_DIFFER = ("steps", "data.dir", "checkpoint_minutes")
+"""What a training may change when it goes on: where the data lie, when to stop."""
+
+
+def say_stopped(folder: RunFolder, status: int) -> int:
+    """Says that a training was stopped by a signal; returns the exit status."""
+    print(
+        "stopped by a signal, everything saved; the same command goes on from "
+        f"there ({folder.path})"
+    )
+    return status
+
+
+def train_text(command: TrainCommand) -> int:
+    """Trains a recurrent cell, or evaluates it; returns the exit status."""
+    config, genotype = command.config, command.genotype
+    assert isinstance(config, TextTrainConfig)  # by the table that leads here
+    check_recurrent(genotype)
+    start = text_train_setup(config, genotype)
+    if command.eval_only:
+        with hold(command.checkpoints.parent):
+            found = test_checkpoint(config, start, command.checkpoints)
+        for seed, score in zip(config.all_seeds, found, strict=True):
+            print(f"seed {seed}: test perplexity {score['perplexity']:.2f}")
+        return 0
+    described = recipe_to_json(config, genotype)
+    with RunFolder.open(command.run_dir, described, MAY_DIFFER) as folder:
+        results, stopped = run_text_training(config, start, folder)
+        if stopped:
+            return say_stopped(folder, stopped)
+        write_json(folder.result, text_results_json(config.name, results))
+        text = text_summary(results)
+        for result in results if len(results) > 1 else []:
+            part = folder.path / f"seed_{result.seed}"
+            write_json(part / folder.result.name, result.to_json())
+            write_atomic(part / folder.summary.name, text_summary([result]))
+        write_atomic(folder.summary, text)
+        write_report(folder.path)
+        print(f"\n{text}\nwritten to {folder.path}", flush=True)
+    return 0
+
+
+def text_summary(results: list[TextResult]) -> str:
+    """The results of one seed or several in words."""
+    first = results[0]
+    who = f"seed {first.seed}" if len(results) == 1 else f"{len(results)} seeds"
+    lines = [
+        f"training '{first.name}' on '{first.text}': {first.steps} steps, {who}, "
+        f"{first.parameters:,} parameters"
+    ]
+    if len(results) == 1:
+        since = first.averaged_from
+        how = f", weights averaged from epoch {since} on" if since else ""
+        lines += [
+            f"test perplexity: {first.test['perplexity']:.2f} (weights of the epoch "
+            "with the best validation)",
+            f"validation perplexity: {first.best['perplexity']:.2f} after epoch "
+            f"{first.best['epoch']}, {first.last['perplexity']:.2f} at the end{how}",
+        ]
+    else:
+        found = [[r.test["perplexity"], r.best["perplexity"]] for r in results]
+        figures = np.array(found)
+        mean, deviation = figures.mean(axis=0), figures.std(axis=0, ddof=1)
+        rows = [(str(r.seed), row) for r, row in zip(results, figures, strict=True)]
+        rows += [("mean", mean), ("std", deviation)]
+        lines += ["perplexities (std: of a sample)", "", "seed    test   valid"]
+        lines += [f"{name:>4} {row[0]:7.2f} {row[1]:7.2f}" for name, row in rows]
+        lines.append("")
+    counted = first.baselines["test"]
+    lines.append(
+        f"counted, on the test text: unigrams {counted['unigram_perplexity']:.2f}, "
+        f"bigrams {counted['bigram_perplexity']:.2f}"
+    )
+    return "\n".join(lines) + "\n"
