@@ -267,18 +267,20 @@ def neumann(terms: int, scale: float) -> Hypergradient:
 
     def hypergradient(
         inner_loss: Loss,
-        outer_loss: Loss,
+        outer_loss: Callable[..., Any],
         inner_step: InnerStep,
         w: PyTree,
         opt_state: PyTree,
         arch: PyTree,
         train_batches: PyTree,
         valid_batch: PyTree,
-    ) -> tuple[jax.Array, PyTree]:
+        *,
+        has_aux: bool = False,
+    ) -> tuple[Any, PyTree]:
         batch = _batch(train_batches, 0)
-        value, (v, direct) = jax.value_and_grad(outer_loss, argnums=(0, 1))(
-            w, arch, valid_batch
-        )
+        value, (v, direct) = jax.value_and_grad(
+            outer_loss, argnums=(0, 1), has_aux=has_aux
+        )(w, arch, valid_batch)
         gradients = jax.grad(inner_loss, argnums=(0, 1))
         _, hessian = jax.linearize(lambda w: gradients(w, arch, batch), w)
 

@@ -79,7 +79,7 @@ class BilevelProblem(NamedTuple):
     evaluate: Callable[..., Any]
     prepare: Callable[..., tuple[PyTree, PyTree]]
     keep: Callable[[PyTree, PyTree], PyTree]
-    rate: Callable[[ArrayLike], ArrayLike]
+    rate: Callable[[ArrayLike], Any]
 
 
 @singledispatch

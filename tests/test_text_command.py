@@ -17,6 +17,7 @@ from jdarts.io import Checkpoints, load_genotype, read_metrics
 from jdarts.loops.search import setup
 from jdarts.nets.recurrent import Masks
 from jdarts.search import main
+from jdarts.train import main as train_main
 
 BASE = (
     "rnn_demo --space toy_rnn --units 6 --length 6 --batch-size 4 --evaluation-batch 3 "
@@ -208,3 +209,120 @@ def test_refused(refused, arguments, part):
 def test_a_configuration_keeps_its_kind():
     config = parse_search(["rnn_demo", "--method", "nasp"]).config
     assert config.method.weights.lr == 20.0 and config.method.arch.lr == 3e-3
+
+
+# --- training ---------------------------------------------------------------------
+
+TRAIN = (
+    "RNN_DARTS_V1 train_topics --units 6 --length 6 --deviation 1 --batch-size 4 "
+    "--evaluation-batch 3 --test-batch 2 --data.name file --data.level word --epochs 6 "
+    "--patience 1 --log-every 1 --optimizer.lr 30 --optimizer.lr-min 30"
+).split()
+
+
+@pytest.fixture(scope="module")
+def train(text):
+    """``train(folder, *arguments)``; programs of TRAIN are compiled only once."""
+    compiled, original = {}, compile.compile_timed
+
+    def once(fun, *args, **options):
+        if fun.__name__ not in compiled:
+            compiled[fun.__name__] = original(fun, *args, **options)
+        return compiled[fun.__name__]
+
+    def run(folder, *arguments, share=True, given=TRAIN):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("jdarts.train.enable_cache", lambda: None)
+            if share:
+                patch.setattr(compile, "compile_timed", once)
+            words = [*given, "--data.dir", str(text), "--run-dir", str(folder)]
+            assert run_command(train_main, [*words, *arguments]) == 0
+        return folder
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(train, tmp_path_factory):
+    return train(tmp_path_factory.mktemp("runs") / "trained")
+
+
+def epochs(folder):
+    rows = read_metrics(folder / "metrics.jsonl")
+    return [row for row in rows if row["kind"] == "epoch"]
+
+
+def test_training(trained, text):
+    rows, result = epochs(trained), json.loads((trained / "result.json").read_text())
+    found = [row["valid_perplexity"] for row in rows]
+    assert len(rows) == 6 and result["steps"] == rows[-1]["step"]
+    best = int(np.argmin(found))
+    assert result["best"] == {"epoch": best + 1, "perplexity": found[best]}
+    assert result["last"] == {"epoch": 6, "perplexity": found[-1]}
+    assert result["test"]["perplexity"] < 7
+    tokens = len(load_text(TextConfig("file", text)).test)
+    assert result["test"]["tokens"] == 2 * (tokens // 2 - 1)
+    # The trigger, by its definition.
+    since = next(
+        (i + 1 for i in range(len(found)) if i > 1 and found[i] > min(found[: i - 1])),
+        None,
+    )
+    assert result["averaged_from"] == since
+    assert [row["averaging"] for row in rows] == [
+        float(since is not None and i + 1 >= since) for i in range(6)
+    ]
+    assert "test perplexity" in (trained / "summary.txt").read_text()
+    report = (trained / "report.html").read_text()
+    assert "Test perplexity" in report and "train_topics" in report
+
+
+def test_a_stopped_training_goes_on(train, trained, tmp_path):
+    folder, last = tmp_path / "run", epochs(trained)[-1]["step"]
+    for steps in (last // 6, last // 2 + 1, last):
+        train(folder, "--steps", str(steps))
+    for name in ("metrics.jsonl", "result.json", "summary.txt"):
+        assert (folder / name).read_bytes() == (trained / name).read_bytes(), name
+
+
+def test_evaluation_only(train, trained, capsys):
+    expected = json.loads((trained / "result.json").read_text())["test"]["perplexity"]
+    train(trained, "--data.eval-only")
+    assert f"test perplexity {expected:.2f}" in capsys.readouterr().out
+
+
+def test_a_found_cell(train, unbroken, text, capsys):
+    """The search's folder names the text; the recipe has to be told."""
+    words = [str(unbroken), *TRAIN[1:]]
+    folder = train(
+        unbroken / "t", "--epochs", "1", "--seeds", "0", "1", share=False, given=words
+    )
+    result = json.loads((folder / "result.json").read_text())
+    assert [run["seed"] for run in result["runs"]] == [0, 1]
+    assert result["runs"][0]["genotype"] == load_genotype(unbroken).to_json()
+    assert "mean" in (folder / "summary.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (
+            "DARTS_V2 train_ptb",
+            "convolutional cells, but recipe 'train_ptb'",
+        ),
+        (
+            "RNN_ENAS train_digits",
+            "recurrent cells, but recipe 'train_digits'",
+        ),
+        ("RNN_ENAS train_ptb", "--data.dir: not given; text 'ptb' expects a folder"),
+        ("RNN_ENAS --patience -1", "--patience: -1"),
+        ("RNN_ENAS --deviation 99", "--deviation: 99.0"),
+        ("RNN_ENAS --channels 4", "unknown '--channels'"),
+    ],
+)
+def test_refused_trainings(tmp_path, monkeypatch, capsys, arguments, part):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("jdarts.train.enable_cache", lambda: None)
+    assert run_command(train_main, arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ") and err.count("\n") == 1, err
+    assert part in err and not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from jdarts.config import SearchConfig
 from jdarts.data import DataConfig
 from jdarts.errors import UserError
 from jdarts.reports.run import SearchRun, Seed, read_search
@@ -53,7 +54,7 @@ def read_searches(
     searches = []
     for path in paths:
         run = read_search(path)
-        if run.space.task != "images":
+        if not isinstance(run.config, SearchConfig):
             raise UserError(
                 f"{path}: a search on {run.space.task}; expected searches on images"
             )
@@ -83,7 +84,7 @@ def _search(run: SearchRun, seed: Seed, allow_unfinished: bool) -> Search:
         path=seed.path,
         seed=seed.seed,
         space=run.config.space,
-        data=run.config.data,
+        data=run.config.data,  # pyrefly: ignore (checked)
         genotype=seed.genotype,
         epochs=seed.genotypes,
     )

@@ -21,7 +21,8 @@ from jdarts.text_config import TextSearchConfig
 
 __all__ = ["TextSetup", "held_part", "text_baselines", "text_setup"]
 
-_OWN_DATA = TextData(False, False, False)  # all seeds read the same; see `SeedAxis.map`
+# All seeds read the same; see `SeedAxis.map`.
+_OWN_DATA = TextData._make([False, False, False])
 
 
 class TextSetup(NamedTuple):

@@ -41,7 +41,7 @@ class TextTrainData(NamedTuple):
     test: jax.Array
 
 
-_OWN_DATA = TextTrainData(False, False, False)
+_OWN_DATA = TextTrainData._make([False, False, False])
 
 
 class TextTrainSetup(NamedTuple):

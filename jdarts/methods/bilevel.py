@@ -83,7 +83,7 @@ def all_ops(network: Networks, relaxation: Relaxation) -> BilevelProblem:
 
 def single_op(network: Networks, relaxation: Relaxation) -> BilevelProblem:
     """Every pass computes the one op of each edge that has a mixing weight."""
-    single = network._replace(apply=network.apply_single)
+    single = network._replace(apply=network.apply_single)  # pyrefly: ignore
     return pose(single, relaxation.weights)
 
 

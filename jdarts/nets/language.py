@@ -1,7 +1,7 @@
 """A language model with what its training adds to the network."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ class LanguageModel(NamedTuple):
     """
 
     network: RecurrentNetwork
-    rate: Callable[[ArrayLike], ArrayLike]
+    rate: Callable[[ArrayLike], Any]
     activation: float
     slowness: float
     apply: Callable[..., tuple[Reading, object]]
@@ -55,7 +55,7 @@ class LanguageModel(NamedTuple):
 
 def language_model(
     network: RecurrentNetwork,
-    rate: Callable[[ArrayLike], ArrayLike],
+    rate: Callable[[ArrayLike], Any],
     *,
     activation: float = 0.0,
     slowness: float = 0.0,

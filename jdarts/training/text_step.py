@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from jdarts import tree
 from jdarts.data import Segment
@@ -86,7 +87,10 @@ def make_text_trainer(
     """
     problem = next_token(model, lambda arch, now=None: {})
     by_epoch = cosine_by_epoch(optimizer, epochs, per_epoch)
-    schedule = lambda step: by_epoch(step) * problem.rate(step)  # noqa: E731
+
+    def schedule(step: ArrayLike) -> jax.Array:
+        return by_epoch(step) * problem.rate(step)
+
     tx = weight_transformation(optimizer, schedule, clip=True)
 
     def init(key: jax.Array, example: Segment) -> TextTrainState:
