@@ -21,6 +21,7 @@ import torch
 import torch_baseline
 import torch_fixed
 import torch_plan
+import torch_rnn
 from torch import Tensor, nn
 
 Call = Callable[[], Any]
@@ -114,7 +115,21 @@ def _derivative(
     return {"gradient": gradient, "second order": second_order}[order]
 
 
+def make_recurrent(
+    *, step: str, vocabulary: int, units: int, batch: int, length: int
+) -> Call:
+    """One search step for recurrent cells."""
+    search = torch_rnn.Search(torch_rnn.RecurrentSupernet(vocabulary, units))
+
+    def text() -> torch_rnn.Text:
+        tokens = torch.randint(vocabulary, (length + 1, batch))
+        return torch_rnn.Text(tokens[:-1], tokens[1:], torch.zeros(batch, units))
+
+    return functools.partial(torch_rnn.STEPS[step], search, text(), text())
+
+
 MAKERS: dict[str, Callable[..., Call]] = {
+    "recurrent": make_recurrent,
     "step": make_step,
     "training": make_training,
     "op": make_op,

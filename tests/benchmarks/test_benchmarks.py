@@ -8,11 +8,13 @@ from pathlib import Path
 
 import compile_time
 import harness
+import mask_noise
 import memory
 import ops
 import pipeline
 import pytest
 import retrain
+import rnn
 import scaling
 import step_time
 import torch_plan
@@ -277,3 +279,80 @@ def test_table(capsys):
     harness.print_table(("what", "x"), [("a", 0.12345), ("bcdef", None), ("g", 1234.5)])
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["what       x", "a      0.123", "bcdef      -", "g       1234"]
+
+
+# --- recurrent cells ---
+
+TINY_TEXT = "--units 4 --batch 4 --length 3 --vocabulary 12".split()
+
+
+def test_recurrent_steps(results):
+    pytest.importorskip("torch")
+    rows = results(rnn.main, *TINY_TEXT, "--rounds", "1", "--only", "first order")
+    assert set(rows) == {"first order", "torch: first order"}
+    assert rows["first order"]["ratio_to_torch"] > 0
+
+
+def test_recurrent_compile_times(results):
+    rows = results(
+        rnn.main, *TINY_TEXT, *FIRST, "--compile-only", "2", "3", "--no-torch"
+    )
+    assert set(rows) == {"first order, length 2", "first order, length 3"}
+
+
+def test_recurrent_baseline_computes_the_same():
+    """The same weights, segment and loss, without dropout: equal gradients."""
+    torch = pytest.importorskip("torch")
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import torch_rnn
+    from helpers import assert_close
+
+    from jdarts.data import Segment
+    from jdarts.nets.language import language_model
+    from jdarts.nets.recurrent import Dropout, mixed_recurrent
+    from jdarts.problem import Passage, next_token
+    from jdarts.relaxation import softmax
+    from jdarts.spaces import DARTS_RNN
+    from jdarts.types import Arch
+
+    torch.manual_seed(0)
+    theirs = torch_rnn.RecurrentSupernet(12, 4)
+    search = torch_rnn.Search(theirs, dropout=False)
+    tokens = torch.randint(12, (4, 5))
+    text = torch_rnn.Text(tokens[:-1], tokens[1:], torch.randn(5, 4))
+    loss = search.loss(text)
+    gradients = torch.autograd.grad(loss, [theirs.alpha, *search.weights])
+    named = [n for n, _ in theirs.named_parameters() if n != "alpha"]
+    found = dict(zip(["alpha", *named], (g.numpy() for g in gradients), strict=True))
+
+    array = lambda p: jnp.asarray(p.detach().numpy())  # noqa: E731
+    w = {
+        "embedding": array(theirs.embedding),
+        "decoder_bias": array(theirs.bias),
+        "first": array(theirs.first),
+        "nodes": jnp.stack([array(p) for p in theirs.nodes]),
+    }
+    network = mixed_recurrent(DARTS_RNN, vocabulary=12, units=4, dropout=Dropout())
+    problem = next_token(language_model(network, lambda step: 1.0), softmax().weights)
+    segment = Segment(
+        *(jnp.asarray(t.numpy(), jnp.int32) for t in text[:2]), jnp.int32(3), False
+    )
+    passage = Passage(segment, jnp.asarray(text.hidden.numpy()), jnp.int32(0))
+    arch = Arch({"recurrent": array(theirs.alpha)}, {})
+    value, (g, galpha) = jax.jit(jax.value_and_grad(problem.loss, (0, 1)))(
+        w, arch, passage
+    )
+    assert_close(value, loss.item(), 1e-5)
+    assert_close(galpha.alpha["recurrent"], found["alpha"], 1e-3)
+    assert_close(g["embedding"], found["embedding"], 1e-3)
+    assert_close(g["first"], found["first"], 1e-3)
+    nodes = np.stack([found[f"nodes.{i}"] for i in range(8)])
+    assert_close(g["nodes"], nodes, 1e-3)
+
+
+def test_mask_noise(capsys):
+    sizes = "--units 4 --batch 4 --length 3 --draws 2 --steps 1".split()
+    assert mask_noise.main(sizes) == 0
+    assert "quotient" in capsys.readouterr().out
