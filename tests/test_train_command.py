@@ -81,7 +81,7 @@ def refused(tmp_path, monkeypatch, capsys):
         ("DARTS_V2 --checkpoint x", "has no effect without --data.eval-only"),
         ("DARTS_V2 --allow-unfinished", "--allow-unfinished: has no effect"),
         ("DARTS_V2 --data.eval-only", "no such folder"),
-        ("RNN_DARTS_V2", "expected normal and reduce"),
+        ("RNN_DARTS_V2 train_digits", "recurrent cells, but recipe 'train_digits'"),
         ("GDAS_F1_fixed_reduction --channels 6", "expected a multiple of 8"),
     ],
 )

@@ -65,17 +65,18 @@ def make_text_chunk(
         first = state.step - state.step % steps_per_epoch
         starts = lengths.starts(first, steps_per_epoch)
 
-        def at(text: jax.Array, number: jax.Array) -> Segment:
+        def at(text: jax.Array, number: jax.Array, start: jax.Array) -> Segment:
             """The segment of a step, by its number in the epoch."""
-            start = starts[number] % max(text.shape[0] - longest, 1)
             length = lengths.at(first + number)
             return segment_at(text, start, length, longest, number == 0)
 
         def one(state: SearchState) -> tuple[SearchState, Metrics]:
             number = state.step - first
             ahead = (number + jnp.arange(method.train_batches)) % steps_per_epoch
-            train = jax.vmap(lambda n: at(data.train, n))(ahead)
-            batches = SearchBatches(shard(train, 2), shard(at(data.valid, number), 1))
+            train = jax.vmap(lambda n: at(data.train, n, starts[n]))(ahead)
+            start = starts[number] % (data.valid.shape[0] - longest)
+            valid = at(data.valid, number, start)
+            batches = SearchBatches(shard(train, 2), shard(valid, 1))
             return search_step(key, state, batches)
 
         return repeat(one, state, count)

@@ -84,7 +84,7 @@ def test_supernet_accuracy_is_that_of_the_saved_state(unbroken, rows):
     found = jit(start.method.evaluate)(saved.state, batch, np.ones(len(half)))
     assert saved.step == saved.state.step == STEPS
     assert rows[-1]["supernet_accuracy"] == float(found.correct) / len(half)
-    assert rows[-1]["supernet_accuracy"] == saved.meta["accuracy"]
+    assert rows[-1]["supernet_accuracy"] == saved.meta["measured"]["supernet_accuracy"]
     loss = float(found.loss) / len(half)
     assert rows[-1]["supernet_loss"] == pytest.approx(loss, rel=1e-5)
 
