@@ -4,6 +4,7 @@ from jdarts.errors import unknown_choice
 from jdarts.spaces.base import CellSpec, SearchSpace
 from jdarts.spaces.darts_cnn import DARTS_CNN, DARTS_CNN_7
 from jdarts.spaces.genotype import CellGenotype, Connection, Genotype
+from jdarts.spaces.nas_bench_201 import NAS_BENCH_201
 from jdarts.spaces.nasp_cnn import NASP_CNN
 from jdarts.spaces.toy import TOY
 from jdarts.spaces.zoo import ZOO, zoo_genotype
@@ -21,7 +22,8 @@ __all__ = [
 ]
 
 SPACES: dict[str, SearchSpace] = {
-    space.name: space for space in (DARTS_CNN, DARTS_CNN_7, NASP_CNN, TOY)
+    space.name: space
+    for space in (DARTS_CNN, DARTS_CNN_7, NASP_CNN, NAS_BENCH_201, TOY)
 }
 
 
