@@ -1,6 +1,7 @@
 """Relaxations that draw mixing weights anew in every step."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jaxtyping import Array, Float
@@ -12,7 +13,7 @@ from jdarts.types import Arch, Now
 
 __all__ = ["Temperature", "concrete", "dirichlet", "gumbel"]
 
-Temperature = Callable[[jax.Array], jax.Array]
+Temperature = Callable[[jax.Array], Any]
 """From the number of steps done to a temperature, > 0."""
 
 
