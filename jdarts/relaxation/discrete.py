@@ -28,7 +28,7 @@ def discrete(space: SearchSpace, start: float = 0.5) -> Relaxation:
     def init(key: jax.Array, space: SearchSpace) -> Arch:
         del key  # nothing is random
         alpha = {
-            kind: jnp.full((len(spec.edges), len(spec.primitives)), start)
+            kind: start * jnp.ones((len(spec.edges), len(spec.primitives)))
             for kind, spec in space.cells.items()
         }
         return Arch(alpha=alpha, beta={})
