@@ -31,7 +31,7 @@ from steps import CLASSES, SIDE, Size, size_of
 import jdarts
 from jdarts.compile import compile_timed
 from jdarts.errors import unknown_choice
-from jdarts.methods.bilevel import all_ops, single_op
+from jdarts.methods.bilevel import BilevelConfig, all_ops, single_op
 from jdarts.problem import BilevelProblem
 from jdarts.relaxation import discrete, gumbel, softmax
 from jdarts.types import Now
@@ -50,9 +50,16 @@ def parser() -> Parser:
     defaults = {"batch": 64, "channels": 16, "layers": 8, "rounds": 3}
     parser = Parser(__doc__, space="darts_cnn", **defaults)
     parser.add_argument(
-        "--only", nargs="+", default=list(jdarts.METHODS), help="names of methods"
+        "--only", nargs="+", default=_bilevel(), help="names of methods"
     )
     return parser
+
+
+def _bilevel() -> list[str]:
+    """The methods that learn the architecture by gradients."""
+    return [
+        n for n, row in jdarts.METHODS.items() if issubclass(row.config, BilevelConfig)
+    ]
 
 
 def whole_step(name: str, size: Size) -> tuple[Callable[..., Any], tuple]:
@@ -122,8 +129,8 @@ def _drawn(key: jax.Array, step: jax.Array, alpha: Any) -> Any:
 def main(argv: list[str]) -> int:
     args = parser().parse(argv)
     for name in args.only:
-        if name not in jdarts.METHODS:
-            raise unknown_choice("--only", name, jdarts.METHODS)
+        if name not in _bilevel():
+            raise unknown_choice("--only", name, _bilevel())
     size, candidates = size_of(args), {}
     made = {f"{name}, step": whole_step(name, size) for name in args.only}
     names = [name for name in WEIGHT_STEPS if name in args.only]
