@@ -65,7 +65,7 @@ def derive_cell(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
                 for source in order
             )
         )
-    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.output)
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
 
 
 def derive_pairs(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
@@ -83,7 +83,7 @@ def derive_pairs(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
         nodes.append(
             tuple(Connection(spec.primitives[columns[op]], edge) for edge, op in pairs)
         )
-    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.output)
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
 
 
 def derive_every_edge(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
@@ -94,7 +94,7 @@ def derive_every_edge(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
         names = [spec.primitives[column] for column in best[rows]]
         edges = (Connection(name, source) for source, name in enumerate(names))
         nodes.append(tuple(edge for edge in edges if edge.primitive != "none"))
-    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.output)
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
 
 
 def derive_above(threshold: float) -> Rule:
@@ -122,6 +122,6 @@ def derive_above(threshold: float) -> Rule:
                     >= least
                 )
             )
-        return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.output)
+        return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
 
     return rule

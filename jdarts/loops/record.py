@@ -120,6 +120,7 @@ class SeedRecord(Record):
         found: Evaluation,
         genotype: Genotype,
         arch: dict[str, dict[str, Any]],
+        known: dict[str, float],
     ) -> dict[str, float]:
         """Writes down an epoch.
 
@@ -130,6 +131,7 @@ class SeedRecord(Record):
           found: sums over the validation half.
           genotype: as derived now.
           arch: what it was derived from, as `plain_arch` returns it.
+          known: of the genotype, from a table.
 
         Returns:
           The row of metrics.
@@ -141,6 +143,7 @@ class SeedRecord(Record):
             "supernet_accuracy": self.accuracy,
             "majority_accuracy": self.majority,
         }
+        row |= known
         row |= {f"skips_{kind}": n for kind, n in skip_counts(genotype).items()}
         kind = "epoch" if whole else "stop"
         self.metrics.append({"kind": kind, "step": step, "epoch": epoch, **row})

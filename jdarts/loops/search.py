@@ -62,19 +62,31 @@ class _Search(Run[SeedRecord]):
         """Evaluates and derives."""
         with self.timing.part("evaluation"):
             found = self.evaluate()
+        table = self.start.table
         with self.timing.part("record"):
             rows = [
-                record.end_epoch(self.step, epoch, whole, sums, genotype, arch)
+                record.end_epoch(
+                    self.step,
+                    epoch,
+                    whole,
+                    sums,
+                    genotype,
+                    arch,
+                    {} if table is None else table.look_up(genotype),
+                )
                 for record, sums, genotype, arch in zip(
                     self.records, found, self.discretize(), self.archs(), strict=True
                 )
             ]
         means = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
-        return (
+        text = (
             f"train loss {means['epoch_train_loss']:.4f}, "
             f"valid loss {means['epoch_valid_loss']:.4f}, "
             f"supernet accuracy {100 * means['supernet_accuracy']:.2f} %"
         )
+        if table is not None:
+            text += f", derived cell {100 * means['table_test_accuracy']:.2f} %"
+        return text
 
     def discretize(self) -> list[Genotype]:
         return [self.start.method.discretize(arch) for arch in self._archs()]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdarts.accuracy_table import AccuracyTable, load_table
 from jdarts.config import SearchConfig
 from jdarts.data import (
     Images,
@@ -44,6 +45,7 @@ class Setup(NamedTuple):
       steps_per_epoch: steps in one epoch.
       valid_count: images that train the architecture.
       seeds: where the seeds are; it holds the mesh.
+      table: accuracies of derived cells, if the configuration names a table.
       seconds: what it took: ``data``, and ``init`` of the networks.
     """
 
@@ -55,6 +57,7 @@ class Setup(NamedTuple):
     steps_per_epoch: int
     valid_count: int
     seeds: SeedAxis
+    table: AccuracyTable | None
     seconds: dict[str, float]
 
     @property
@@ -73,6 +76,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     Raises:
       UserError: if the data are missing or wrong, or the parts do not fit each other.
     """
+    table = _table(config)
     axis = seed_axis(len(config.all_seeds), config.batch_size, devices)
     begin = time.perf_counter()
     images = load(config.data)
@@ -107,7 +111,9 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         )
     seconds = {"data": loaded - begin, "init": time.perf_counter() - loaded}
     count = valid.shape[-1]
-    return Setup(method, images, data, state, key, per_epoch, count, axis, seconds)
+    return Setup(
+        method, images, data, state, key, per_epoch, count, axis, table, seconds
+    )
 
 
 def programs(
@@ -137,6 +143,15 @@ def programs(
         axis.map(chunk, (True, True, _OWN_DATA, False)),
         axis.map(evaluation, (True, _OWN_DATA, False, False)),
     )
+
+
+def _table(config: SearchConfig) -> AccuracyTable | None:
+    if config.table is not None:
+        space = get_space(config.space)
+        return load_table(config.table, config.table_data or "c10", space)
+    if config.table_data is not None:
+        raise UserError("--table-data: has no effect without --table FILE")
+    return None
 
 
 def _split(
