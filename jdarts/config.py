@@ -16,13 +16,14 @@ from jdarts.methods import get_method, name_of
 from jdarts.methods.darts import DartsConfig
 from jdarts.nets.network import COMPUTE_DTYPES
 from jdarts.nets.stems import STEMS
-from jdarts.spaces import get_space
+from jdarts.spaces import SPACES, get_space
 
 __all__ = [
     "RECIPE",
     "SearchConfig",
     "check_least",
     "check_run",
+    "check_space",
     "config_names",
     "from_json",
     "load_config",
@@ -95,7 +96,7 @@ class SearchConfig:
         Raises:
           UserError: it names the field as on the command line.
         """
-        get_space(self.space)
+        check_space(self.space, "images")
         if self.stem not in STEMS:
             raise unknown_choice("--stem", self.stem, STEMS)
         check_run(self)
@@ -111,6 +112,16 @@ class SearchConfig:
     def with_seed(self, seed: int) -> "SearchConfig":
         """The configuration of that seed alone."""
         return dataclasses.replace(self, seed=seed, seeds=None)
+
+
+def check_space(name: str, task: str) -> None:
+    """Raises a UserError unless it is a space whose networks are for that task."""
+    if get_space(name).task != task:
+        fitting = ", ".join(n for n, space in SPACES.items() if space.task == task)
+        raise UserError(
+            f"--space: '{name}' is searched on {get_space(name).task}, this run is on "
+            f"{task}; expected one of {fitting}"
+        )
 
 
 def check_run(config: Any) -> None:

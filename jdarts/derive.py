@@ -29,13 +29,10 @@ def derive_genotype(
     Args:
       space: the search space.
       mix: cell type to mixing weights, ``[edges, primitives]``.
-      rule: for one cell; by default `derive_cell`. In a space that keeps every edge it
-        is `derive_every_edge`.
+      rule: for one cell; by default `derive_cell`.
     """
-    cells = {}
-    for kind, spec in space.cells.items():
-        own = derive_every_edge if spec.keep is None else rule or derive_cell
-        cells[kind] = own(spec, mix[kind])
+    rule = rule or derive_cell
+    cells = {kind: rule(spec, mix[kind]) for kind, spec in space.cells.items()}
     return Genotype(space=space.name, cells=cells)
 
 
@@ -68,7 +65,7 @@ def derive_cell(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
                 for source in order
             )
         )
-    return CellGenotype(nodes=tuple(nodes), concat=spec.concat, inputs=spec.inputs)
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
 
 
 def derive_pairs(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
@@ -86,7 +83,7 @@ def derive_pairs(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
         nodes.append(
             tuple(Connection(spec.primitives[columns[op]], edge) for edge, op in pairs)
         )
-    return CellGenotype(nodes=tuple(nodes), concat=spec.concat, inputs=spec.inputs)
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
 
 
 def derive_every_edge(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
@@ -97,7 +94,7 @@ def derive_every_edge(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
         names = [spec.primitives[column] for column in best[rows]]
         edges = (Connection(name, source) for source, name in enumerate(names))
         nodes.append(tuple(edge for edge in edges if edge.primitive != "none"))
-    return CellGenotype(nodes=tuple(nodes), concat=spec.concat, inputs=spec.inputs)
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
 
 
 def derive_above(threshold: float) -> Rule:
@@ -125,6 +122,6 @@ def derive_above(threshold: float) -> Rule:
                     >= least
                 )
             )
-        return CellGenotype(nodes=tuple(nodes), concat=spec.concat, inputs=spec.inputs)
+        return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
 
     return rule

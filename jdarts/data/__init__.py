@@ -1,4 +1,5 @@
 """Image data: one file a data set, one row in DATASETS; splits, batches, augmentation.
+Texts: see `jdarts.data.text`.
 
 A new data set is a ``load(config) -> RawImages`` in a file of its own and its row here.
 """
@@ -23,24 +24,37 @@ from jdarts.data.batches import (
     random_batch,
     steps_per_epoch,
 )
+from jdarts.data.ngrams import Baselines, baselines
+from jdarts.data.segments import Lengths, Segment, columns, segment_at
 from jdarts.data.split import train_valid_split
+from jdarts.data.text import TEXTS, Text, TextConfig, load_text
 from jdarts.errors import UserError, unknown_choice
 
 __all__ = [
     "DATASETS",
+    "TEXTS",
     "AugmentSpec",
+    "Baselines",
     "DataConfig",
     "Dataset",
     "Images",
+    "Lengths",
     "RawImages",
+    "Segment",
+    "Text",
+    "TextConfig",
     "augment",
     "augment_spec",
+    "baselines",
     "batch_at",
+    "columns",
     "epoch_permutation",
     "get_dataset",
     "load",
+    "load_text",
     "normalise",
     "random_batch",
+    "segment_at",
     "steps_per_epoch",
     "train_valid_split",
 ]

@@ -7,23 +7,25 @@ from jdarts.spaces import CellGenotype
 __all__ = ["cell_dot"]
 
 
-def cell_dot(cell: CellGenotype, title: str, inputs: int = 2) -> str:
+def cell_dot(cell: CellGenotype, title: str) -> str:
     """The cell as a directed graph: ``dot -Tpdf cell_normal.dot``.
 
     Args:
       cell: the cell.
       title: its label.
-      inputs: number of input nodes, which come before the cell's own.
     """
-    names = [f"c_{{k-{inputs - i}}}" for i in range(inputs)]
+    names = [*cell.input_names]
     names += [str(i) for i in range(len(cell.nodes))]
     lines = [
         f"  {_quoted(names[c.source])} -> {_quoted(names[target])} "
         f"[label={_quoted(c.primitive)}];"
-        for target, node in enumerate(cell.nodes, start=inputs)
+        for target, node in enumerate(cell.nodes, start=cell.inputs)
         for c in node
     ]
-    lines += [f'  {_quoted(names[node])} -> "c_{{k}}";' for node in cell.concat]
+    lines += [
+        f"  {_quoted(names[node])} -> {_quoted(cell.output_name)};"
+        for node in cell.concat
+    ]
     head = [
         f"digraph {_quoted(title)} {{",
         f"  label={_quoted(title)}; labelloc=t; rankdir=LR;",

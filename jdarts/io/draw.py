@@ -27,24 +27,27 @@ _COLORS = {
     "conv": "#3d7edb",
     "pool": "#c9660a",
     "skip": "#1f9254",
+    "tanh": "#3d7edb",
+    "relu": "#c9660a",
+    "sigmoid": "#8b6fc9",
+    "identity": "#1f9254",
     "other": "#8b6fc9",
     "output": "#7f8790",
 }
 
 
-def cell_svg(cell: CellGenotype, title: str, inputs: int = 2) -> str:
+def cell_svg(cell: CellGenotype, title: str) -> str:
     """Draws a derived cell from left to right, as a self-contained SVG.
 
     Args:
       cell: the cell.
       title: shown above it.
-      inputs: number of input nodes, which come before the cell's own.
 
     Returns:
       The text of the file; it may also stand inside an HTML page, whose text colour it
       then takes.
     """
-    layout = lay_out(cell, inputs)
+    layout = lay_out(cell)
     title_width = 9.5 * len(title)
     width = max(layout.width, title_width) + 2 * _MARGIN
     top = _MARGIN + (_TITLE if title else 0)
@@ -58,7 +61,7 @@ def cell_svg(cell: CellGenotype, title: str, inputs: int = 2) -> str:
             f'aria-label="{name}" width="{width:.0f}" height="{height:.0f}" '
             f'viewBox="0 0 {width:.0f} {height:.0f}">',
             f"<title>{escape(title)}</title>",
-            f"<desc>{escape(cell_text(cell, inputs))}</desc>",
+            f"<desc>{escape(cell_text(cell))}</desc>",
             f"<style>{_STYLE}</style>",
             head if title else "",
             f'<g transform="translate({left:.1f} {top:.1f})">',
@@ -70,14 +73,9 @@ def cell_svg(cell: CellGenotype, title: str, inputs: int = 2) -> str:
     )
 
 
-def cell_text(cell: CellGenotype, inputs: int = 2) -> str:
-    """A derived cell as aligned lines, one a node, for the terminal.
-
-    Args:
-      cell: the cell.
-      inputs: number of input nodes.
-    """
-    names = [f"c_{{k-{inputs - i}}}" for i in range(inputs)]
+def cell_text(cell: CellGenotype) -> str:
+    """A derived cell as aligned lines, one a node, for the terminal."""
+    names = [*cell.input_names]
     names += [f"node {i}" for i in range(len(cell.nodes))]
     terms = [
         [f"{edge.primitive}({names[edge.source]})" for edge in node]
@@ -91,9 +89,10 @@ def cell_text(cell: CellGenotype, inputs: int = 2) -> str:
     lines = [
         f"{name:<6} = "
         + " + ".join(t.ljust(w) for t, w in zip(row, widths, strict=False))
-        for name, row in zip(names[inputs:], terms, strict=True)
+        for name, row in zip(names[cell.inputs :], terms, strict=True)
     ]
-    lines.append(f"{'c_{k}':<6} = concat({', '.join(names[i] for i in cell.concat)})")
+    joined = ", ".join(names[i] for i in cell.concat)
+    lines.append(f"{cell.output_name:<6} = {cell.output}({joined})")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -116,7 +115,8 @@ def _node(slot: Slot) -> str:
 
 def _edge(edge: Edge) -> list[str]:
     color = _COLORS[_family(edge.primitive)]
-    dash = ' stroke-dasharray="6 4"' if _family(edge.primitive) == "skip" else ""
+    dashed = _family(edge.primitive) in ("skip", "identity")
+    dash = ' stroke-dasharray="6 4"' if dashed else ""
     end = edge.slots[-1].x
     parts = [
         f'<path d="{_curve(edge)}" stroke="{color}"{dash}/>',
@@ -156,4 +156,4 @@ def _bend(x: float, y: float, to_x: float, to_y: float) -> str:
 def _family(primitive: str) -> str:
     if not primitive:
         return "output"
-    return next((f for f in ("conv", "pool", "skip") if f in primitive), "other")
+    return next((family for family in _COLORS if family in primitive), "other")

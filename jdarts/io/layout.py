@@ -73,22 +73,20 @@ class Layout:
     height: float
 
 
-def lay_out(cell: CellGenotype, inputs: int = 2) -> Layout:
+def lay_out(cell: CellGenotype) -> Layout:
     """Places a derived cell.
 
     Args:
       cell: connections come from earlier nodes only.
-      inputs: number of input nodes.
     """
-    depths = _depths(cell, inputs)
-    names = [f"c_{{k-{inputs - i}}}" for i in range(inputs)]
-    names += [*map(str, range(len(cell.nodes))), "c_{k}"]
+    depths = _depths(cell)
+    names = [*cell.input_names, *map(str, range(len(cell.nodes))), cell.output_name]
     nodes = [
         Slot(2 * depth, _NODE_HEIGHT / 2, _NODE_HEIGHT / 2, name)
         for depth, name in zip(depths, names, strict=True)
     ]
     edges = [
-        _route(nodes[connection.source], nodes[inputs + i], connection.primitive)
+        _route(nodes[connection.source], nodes[cell.inputs + i], connection.primitive)
         for i, node in enumerate(cell.nodes)
         for connection in node
     ]
@@ -110,9 +108,9 @@ def lay_out(cell: CellGenotype, inputs: int = 2) -> Layout:
     return Layout(nodes, edges, width, max(s.y + s.down for s in slots))
 
 
-def _depths(cell: CellGenotype, inputs: int) -> list[int]:
+def _depths(cell: CellGenotype) -> list[int]:
     """The longest way from an input to each node; the output comes last."""
-    depths = [0] * inputs
+    depths = [0] * cell.inputs
     for node in cell.nodes:
         depths.append(1 + max((depths[edge.source] for edge in node), default=0))
     return [*depths, max(depths) + 1]

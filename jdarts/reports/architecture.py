@@ -23,10 +23,9 @@ def drawings(genotype: Genotype) -> str:
 
 def _drawing(kind: str, cell: CellGenotype) -> str:
     title = f"{kind} cell"
-    picture = html.scroll(
-        f"{title}, drawing", cell_svg(cell, title, cell.inputs), "drawing"
-    )
-    names = [f"c_{{k-{cell.inputs - i}}}" for i in range(cell.inputs)]
+    picture = html.scroll(f"{title}, drawing", cell_svg(cell, title), "drawing")
+    joined = {"concat": "concatenation", "mean": "mean"}[cell.output]
+    names = [*cell.input_names]
     names += [f"node {i}" for i in range(len(cell.nodes))]
     rows = [
         (names[i], *(f"{c.primitive} of {names[c.source]}" for c in node))
@@ -37,7 +36,7 @@ def _drawing(kind: str, cell: CellGenotype) -> str:
         f"The {title} as a table",
         html.table(
             f"{title.capitalize()}: what enters each node; its output is the "
-            f"concatenation of {', '.join(names[i] for i in cell.concat)}",
+            f"{joined} of {', '.join(names[i] for i in cell.concat)}",
             ["Node", *(f"Input {i}" for i in range(1, width))],
             [(*row, *[""] * (width - len(row))) for row in rows],
             words=width,
@@ -233,6 +232,8 @@ def _kept(cell: CellGenotype, spec: CellSpec) -> dict[int, str]:
 def edge_names(spec: CellSpec) -> list[str]:
     """``k−2→0``: short names of the edges, in the order of alpha's rows."""
     names = [f"k−{spec.inputs - i}" for i in range(spec.inputs)]
+    if spec.output == "mean":
+        names = ["s"]
     names += [str(i) for i in range(spec.nodes)]
     return [f"{names[source]}→{names[target]}" for source, target in spec.edges]
 

@@ -13,7 +13,7 @@ __all__ = ["DRAWINGS", "write_drawings"]
 _ZOOM = 2.0  # pixels per unit of the drawing: sharp in print at its natural size
 
 
-def _png(cell: CellGenotype, title: str, inputs: int) -> bytes:
+def _png(cell: CellGenotype, title: str) -> bytes:
     try:
         import resvg_py
     except ImportError:
@@ -23,17 +23,17 @@ def _png(cell: CellGenotype, title: str, inputs: int) -> bytes:
         ) from None
     return bytes(
         resvg_py.svg_to_bytes(
-            svg_string=cell_svg(cell, title, inputs), background="white", zoom=_ZOOM
+            svg_string=cell_svg(cell, title), background="white", zoom=_ZOOM
         )
     )
 
 
-DRAWINGS: dict[str, Callable[[CellGenotype, str, int], str | bytes]] = {
+DRAWINGS: dict[str, Callable[[CellGenotype, str], str | bytes]] = {
     "svg": cell_svg,
     "dot": cell_dot,
     "png": _png,
 }
-"""Kind of file to what draws a cell under a title; the number is that of its inputs."""
+"""Kind of file to what draws a cell under a title."""
 
 
 def write_drawings(path: Path, kinds: Sequence[str]) -> list[Path]:
@@ -64,7 +64,7 @@ def write_drawings(path: Path, kinds: Sequence[str]) -> list[Path]:
             for kind in kinds:
                 title = f"{run.config.name}: {name} cell"
                 file = seed.path / f"cell_{name}.{kind}"
-                drawn[file] = DRAWINGS[kind](cell, title, cell.inputs)
+                drawn[file] = DRAWINGS[kind](cell, title)
     for file, content in drawn.items():
         write_atomic(file, content)
     return list(drawn)

@@ -3,6 +3,7 @@
 from jdarts.errors import unknown_choice
 from jdarts.spaces.base import CellSpec, SearchSpace
 from jdarts.spaces.darts_cnn import DARTS_CNN, DARTS_CNN_7
+from jdarts.spaces.darts_rnn import DARTS_RNN
 from jdarts.spaces.genotype import CellGenotype, Connection, Genotype
 from jdarts.spaces.nas_bench_201 import NAS_BENCH_201
 from jdarts.spaces.nasp_cnn import NASP_CNN
@@ -10,6 +11,7 @@ from jdarts.spaces.toy import TOY
 from jdarts.spaces.zoo import ZOO, zoo_genotype
 
 __all__ = [
+    "DARTS_RNN",
     "SPACES",
     "ZOO",
     "CellGenotype",
@@ -23,7 +25,7 @@ __all__ = [
 
 SPACES: dict[str, SearchSpace] = {
     space.name: space
-    for space in (DARTS_CNN, DARTS_CNN_7, NASP_CNN, NAS_BENCH_201, TOY)
+    for space in (DARTS_CNN, DARTS_CNN_7, NASP_CNN, NAS_BENCH_201, DARTS_RNN, TOY)
 }
 
 

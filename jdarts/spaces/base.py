@@ -22,7 +22,8 @@ class CellSpec:
       keep: connections kept at each node when a genotype is derived; None: every edge
         keeps its strongest primitive, which may be `none`.
       stride: of the edges that leave an input node: 2 in a reduction cell.
-      output: the cell's output: all intermediate nodes, concatenated, or the last one.
+      output: the cell's output: all intermediate nodes, concatenated or their mean, or
+        the last one.
       normalise_pools: whether a normaliser follows pools in the search network.
       bias: whether dense convolutions have a bias in the search network.
     """
@@ -32,9 +33,14 @@ class CellSpec:
     inputs: int = 2
     keep: int | None = 2
     stride: Literal[1, 2] = 1
-    output: Literal["all", "last"] = "all"
+    output: Literal["concat", "mean", "last"] = "concat"
     normalise_pools: bool = True
     bias: bool = False
+
+    @property
+    def merge(self) -> Literal["concat", "mean"]:
+        """How the nodes of `concat` become one value."""
+        return "mean" if self.output == "mean" else "concat"
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:
@@ -62,7 +68,7 @@ class CellSpec:
     @property
     def concat(self) -> tuple[int, ...]:
         """The nodes that make the cell's output."""
-        return self.intermediate if self.output == "all" else self.intermediate[-1:]
+        return self.intermediate[-1:] if self.output == "last" else self.intermediate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +77,7 @@ class SearchSpace:
 
     Attributes:
       name: its row in the SPACES table.
+      task: what its networks are for: a row of the CONFIGS table.
       cells: cell type to its specification. `alpha` and `beta` have the same keys.
       stem_multiplier: stem width / initial channels.
       skeleton: how cells make a network: each reads the two cells before it (with
@@ -84,6 +91,7 @@ class SearchSpace:
 
     name: str
     cells: dict[str, CellSpec]
+    task: str = "images"
     stem_multiplier: int = 3
     skeleton: Literal["two inputs", "residual"] = "two inputs"
     reductions: tuple[tuple[int, int], ...] = ((1, 3), (2, 3))

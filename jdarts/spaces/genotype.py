@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 
 from jdarts.errors import UserError
 
-__all__ = ["CellGenotype", "Connection", "Genotype"]
+__all__ = ["OUTPUTS", "CellGenotype", "Connection", "Genotype"]
+
+OUTPUTS = ("concat", "mean")
+"""How a cell's nodes become its output."""
 
 
 class Connection(NamedTuple):
@@ -27,12 +30,28 @@ class CellGenotype:
         intermediate node is number 2.
       concat: the nodes whose values are concatenated to the cell's output (averaged in
         a recurrent cell).
-      inputs: number of input nodes: the outputs of that many cells before.
+      inputs: number of input nodes: the outputs of that many cells before; in a
+        recurrent cell one, the state made of the word and the state before.
+      output: how `concat` becomes the output: ``"concat"``, or ``"mean"`` in a
+        recurrent cell.
     """
 
     nodes: tuple[tuple[Connection, ...], ...]
     concat: tuple[int, ...]
     inputs: int = 2
+    output: str = "concat"
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The input nodes, as drawings name them: indices after an underscore."""
+        if self.output == "mean":
+            return ("s_0",)
+        return tuple(f"c_{{k-{self.inputs - i}}}" for i in range(self.inputs))
+
+    @property
+    def output_name(self) -> str:
+        """The output, as drawings name it."""
+        return "h_t" if self.output == "mean" else "c_{k}"
 
     @property
     def connections(self) -> tuple[Connection, ...]:
@@ -41,7 +60,11 @@ class CellGenotype:
 
     def check(self) -> None:
         """Raises a ValueError for a connection that does not come from before, or an
-        output made of a node that there is not."""
+        output made of nodes that there are not."""
+        if self.output not in OUTPUTS:
+            raise ValueError(f"output is '{self.output}', expected concat or mean")
+        if self.output == "mean" and self.inputs != 1:
+            raise ValueError(f"{self.inputs} inputs, expected 1 with output mean")
         last = self.inputs + len(self.nodes) - 1
         for node in self.concat:
             if not self.inputs <= node <= last:
@@ -65,7 +88,7 @@ class Genotype:
 
     Attributes:
       space: the name of the search space that it belongs to.
-      cells: cell type (``"normal"``, ``"reduce"``) to that cell's genotype.
+      cells: cell type (``"normal"``, ``"reduce"``, ``"recurrent"``) to its genotype.
     """
 
     space: str
@@ -81,6 +104,7 @@ class Genotype:
                     "concat": list(cell.concat),
                 }
                 | ({} if cell.inputs == 2 else {"inputs": cell.inputs})
+                | ({} if cell.output == "concat" else {"output": cell.output})
                 for kind, cell in self.cells.items()
             },
         }
@@ -106,6 +130,7 @@ class Genotype:
                     ),
                     concat=tuple(int(node) for node in cell["concat"]),
                     inputs=int(cell.get("inputs", 2)),
+                    output=str(cell.get("output", "concat")),
                 )
                 for kind, cell in data["cells"].items()
             }

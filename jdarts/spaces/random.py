@@ -38,7 +38,7 @@ def _random_cell(spec: CellSpec, rng: np.random.Generator) -> CellGenotype:
         pairs = zip(sorted(sources), chosen, strict=True)
         connections = (Connection(primitives[p], int(source)) for source, p in pairs)
         nodes.append(tuple(c for c in connections if c.primitive != "none"))
-    return CellGenotype(nodes=tuple(nodes), concat=spec.concat, inputs=spec.inputs)
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
 
 
 def network_of(genotype: Genotype) -> Hashable:

@@ -66,7 +66,8 @@ def _rnn(text: str, **options: Any) -> Genotype:
     """One connection a node; node 0 is the cell's input."""
     nodes = tuple((_connection(token),) for token in text.split())
     concat = options.get("concat", tuple(range(1, 1 + len(nodes))))
-    return Genotype("darts_rnn", {"recurrent": CellGenotype(nodes, concat, inputs=1)})
+    cell = CellGenotype(nodes, concat, inputs=1, output="mean")
+    return Genotype("darts_rnn", {"recurrent": cell})
 
 
 ZOO: dict[str, Genotype] = {

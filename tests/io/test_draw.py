@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from jdarts.io import cell_svg, cell_text
-from jdarts.spaces import CellGenotype, Connection
+from jdarts.spaces import ZOO, CellGenotype, Connection
 
 SVG = "{http://www.w3.org/2000/svg}"
 PRIMITIVES = ("sep_conv_5x5", "max_pool_3x3", "skip_connect", "dil_conv_3x3")
@@ -37,6 +37,7 @@ CELLS = {
         *((pool, 0), (skip, 2), (skip, 2), (pool, 1)),
     ),
     "toy": make_cell((skip, 0), (sep, 1), (sep, 2), (sep, 0)),
+    "recurrent": ZOO["RNN_ENAS"].cells["recurrent"],
     "same source": make_cell((sep, 0), (dil, 0), (skip, 2), (skip, 2)),
     **{f"random {seed}": random_cell(seed) for seed in range(6)},
 }
@@ -90,7 +91,7 @@ def test_nothing_overlaps(name):
     labels, nodes = boxes(root)
     paths = [points(path.get("d")) for path in root.iter(f"{SVG}path")]
     assert len(labels) == len(cell.connections)
-    assert len(nodes) == 2 + len(cell.nodes) + 1
+    assert len(nodes) == cell.inputs + len(cell.nodes) + 1
     assert len(paths) == len(cell.connections) + len(cell.concat)
     for a, b in itertools.combinations(labels + nodes, 2):
         assert not overlap(a, b)
@@ -156,3 +157,10 @@ def test_text():
         "node 1 = sep_conv_3x3(node 0)  + sep_conv_3x3(c_{k-2})\n"
         "c_{k}  = concat(node 0, node 1)"
     )
+
+
+def test_text_of_a_recurrent_cell():
+    lines = cell_text(ZOO["RNN_DARTS_V2"].cells["recurrent"]).splitlines()
+    assert lines[0] == "node 0 = sigmoid(s_0)" and lines[4] == "node 4 = tanh(node 1)"
+    nodes = ", ".join(f"node {i}" for i in range(8))
+    assert lines[-1] == f"h_t    = mean({nodes})"

@@ -8,7 +8,7 @@ import numpy as np
 from golden import cases, load
 
 from jdarts.derive import derive_cell
-from jdarts.spaces import CellSpec, Connection
+from jdarts.spaces import DARTS_RNN, CellSpec, Connection
 
 KINDS = ("normal", "reduce")
 
@@ -62,3 +62,20 @@ def test_named_genotypes(path):
         for genotype, case in zip(genotypes, named, strict=True):
             assert [list(c) for c in genotype.connections] == case[kind]
             assert list(genotype.concat) == case[f"{kind}_concat"]
+
+
+@cases("05_genotype_rnn.npz")
+def test_recurrent_genotypes(path):
+    """One connection a node; names and averaged nodes as in the JSON beside."""
+    file, spec = load(path), DARTS_RNN.cells["recurrent"]
+    assert tuple(file.meta["primitives"]) == spec.primitives
+    named = json.loads(path.with_suffix(".json").read_text())["cases"]
+    for i, case in enumerate(named):
+        mix = jax.nn.softmax(jnp.asarray(file["alpha"][i]), axis=-1)
+        cell = derive_cell(spec, np.asarray(mix))
+        ops, sources = file["op"][i], file["src"][i]
+        chosen = zip(ops, sources, strict=True)
+        expected = [(spec.primitives[op], source) for op, source in chosen]
+        assert [tuple(c) for c in cell.connections] == expected, (i, file["kind"][i])
+        assert [list(c) for c in cell.connections] == case["recurrent"]
+        assert list(cell.concat) == case["concat"] and cell.output == "mean"

@@ -11,6 +11,7 @@ from scipy import stats
 from jdarts.errors import UserError
 from jdarts.spaces import (
     DARTS_CNN,
+    DARTS_RNN,
     NAS_BENCH_201,
     TOY,
     CellGenotype,
@@ -31,7 +32,7 @@ def convolutions(genotype):
     return sum("conv" in c.primitive for c in connections)
 
 
-@pytest.mark.parametrize("space", [DARTS_CNN, TOY], ids=lambda s: s.name)
+@pytest.mark.parametrize("space", [DARTS_CNN, DARTS_RNN, TOY], ids=lambda s: s.name)
 def test_valid(space):
     generator = rng()
     for _ in range(100):
@@ -39,7 +40,7 @@ def test_valid(space):
         assert Genotype.from_json(genotype.to_json()) == genotype
         for kind, spec in space.cells.items():
             cell = genotype.cells[kind]
-            assert cell.concat == spec.concat
+            assert cell.concat == spec.concat and cell.output == spec.output
             assert len(cell.nodes) == spec.nodes
             for node in cell.nodes:
                 sources = [c.source for c in node]

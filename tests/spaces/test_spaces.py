@@ -31,6 +31,11 @@ def genotype(name, seed):
 def test_row_of_the_table(name):
     space = get_space(name)
     assert space.name == name and space.reference
+
+
+@pytest.mark.parametrize("name", [n for n, s in SPACES.items() if s.task == "images"])
+def test_spaces_of_images(name):
+    space = get_space(name)
     strides = {"normal": 1}
     if space.skeleton == "two inputs":
         strides["reduce"] = 2
@@ -54,6 +59,13 @@ def test_edges_of_the_darts_cell():
     assert spec.concat == (2, 3, 4, 5)
     for node, rows in enumerate(spec.node_slices, spec.inputs):
         assert [e for e in spec.edges if e[1] == node] == list(spec.edges[rows])
+
+
+def test_edges_of_the_recurrent_cell():
+    spec = SPACES["darts_rnn"].cells["recurrent"]
+    assert spec.edges[:4] == ((0, 1), (0, 2), (1, 2), (0, 3))
+    assert len(spec.edges) == 36 and spec.concat == tuple(range(1, 9))
+    assert [s.start for s in spec.node_slices] == [i * (i + 1) // 2 for i in range(8)]
 
 
 @pytest.mark.parametrize(
@@ -122,6 +134,18 @@ def test_missing_and_unreadable_files(tmp_path):
     path.write_text("{")
     with pytest.raises(UserError, match="bad.json: not JSON"):
         Genotype.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"output": "sum"}, "output is 'sum'"), ({"inputs": 2}, "2 inputs, expected 1")],
+)
+def test_corrupt_recurrent_genotype(change, message):
+    data = genotype("darts_rnn", 0).to_json()
+    assert data["cells"]["recurrent"]["output"] == "mean"
+    data["cells"]["recurrent"] |= change
+    with pytest.raises(UserError, match=message):
+        Genotype.from_json(data, "here.json")
 
 
 def test_cell_spec_is_frozen():

@@ -64,6 +64,15 @@ void ByVector(int64_t channels, const Work& work) {
   work(std::integral_constant<int, 1>());
 }
 
+// Calls work(V, c) for all channels from c on, in vectors of V of them, V a constant: the
+// widest, and narrower ones for what these leave.
+template <typename T, int V = kVectorBytes / sizeof(T), typename Work>
+inline void OverChannels(int64_t channels, const Work& work, int64_t c = 0) {
+  for (; c + V <= channels; c += V) work(std::integral_constant<int, V>(), c);
+  if constexpr (V > 1)
+    if (c < channels) OverChannels<T, V / 2>(channels, work, c);
+}
+
 // One product of a sliding window: channels of weights, and where its source begins
 // relative to the window's position.
 template <typename T>
@@ -88,60 +97,60 @@ inline void TapPixels(const std::vector<Tap<T>>& taps, const T* from, int64_t st
 }
 
 // The same for a row of pixels and all channels.
-template <typename T, int V>
+template <typename T>
 void TapRow(const std::vector<Tap<T>>& taps, const T* from, int64_t step, int64_t pixels,
             int64_t channels, T* to, int64_t to_step, bool add) {
   int64_t u = 0;
-  for (; u + 12 <= pixels && pixels - u != 16; u += 12)
-    for (int64_t c = 0; c < channels; c += V)
-      TapPixels<T, V, 12>(taps, from + u * step, step, c, to + u * to_step, to_step, add);
-  for (; u + 8 <= pixels; u += 8)
-    for (int64_t c = 0; c < channels; c += V)
-      TapPixels<T, V, 8>(taps, from + u * step, step, c, to + u * to_step, to_step, add);
-  for (; u + 4 <= pixels; u += 4)
-    for (int64_t c = 0; c < channels; c += V)
-      TapPixels<T, V, 4>(taps, from + u * step, step, c, to + u * to_step, to_step, add);
-  for (; u < pixels; ++u)
-    for (int64_t c = 0; c < channels; c += V)
-      TapPixels<T, V, 1>(taps, from + u * step, step, c, to + u * to_step, to_step, add);
+  const auto block = [&](auto count) {
+    OverChannels<T>(channels, [&](auto v, int64_t c) {
+      TapPixels<T, v.value, count.value>(taps, from + u * step, step, c, to + u * to_step,
+                                         to_step, add);
+    });
+    u += count.value;
+  };
+  while (pixels - u >= 12 && pixels - u != 16) block(std::integral_constant<int, 12>());
+  while (pixels - u >= 8) block(std::integral_constant<int, 8>());
+  while (pixels - u >= 4) block(std::integral_constant<int, 4>());
+  while (u < pixels) block(std::integral_constant<int, 1>());
 }
 
-// sums[n] += sum over pixels of value . source of tap first + n, for N taps.
+// sums[n] += sum over pixels of value . source of tap first + n, for N taps and V
+// channels.
 template <typename T, int V, int N>
 inline void TapSums(const std::vector<Tap<T>>& taps, int64_t first, const T* from,
                     int64_t step, const T* value, int64_t pixels, int64_t channels,
-                    T* sums) {
+                    int64_t c, T* sums) {
   using Vec = typename Vector<T, V>::type;
-  for (int64_t c = 0; c < channels; c += V) {
-    Vec total[N];
-    const T* source[N];
-    for (int n = 0; n < N; ++n) {
-      total[n] = Load<T, V>(sums + (first + n) * channels + c);
-      source[n] = from + taps[first + n].source + c;
-    }
-    for (int64_t u = 0; u < pixels; ++u) {
-      const Vec v = Load<T, V>(value + u * channels + c);
-      for (int n = 0; n < N; ++n) total[n] += v * Load<T, V>(source[n] + u * step);
-    }
-    for (int n = 0; n < N; ++n)
-      Store<T, V>(sums + (first + n) * channels + c, total[n]);
+  Vec total[N];
+  const T* source[N];
+  for (int n = 0; n < N; ++n) {
+    total[n] = Load<T, V>(sums + (first + n) * channels + c);
+    source[n] = from + taps[first + n].source + c;
   }
+  for (int64_t u = 0; u < pixels; ++u) {
+    const Vec v = Load<T, V>(value + u * channels + c);
+    for (int n = 0; n < N; ++n) total[n] += v * Load<T, V>(source[n] + u * step);
+  }
+  for (int n = 0; n < N; ++n) Store<T, V>(sums + (first + n) * channels + c, total[n]);
 }
 
 // The gradient of TapRow in the weights: sums is [taps, channels].
-template <typename T, int V>
+template <typename T>
 void TapRowSums(const std::vector<Tap<T>>& taps, const T* from, int64_t step,
                 const T* value, int64_t pixels, int64_t channels, T* sums) {
-  const int64_t count = taps.size();
+  const int64_t all = taps.size();
   int64_t n = 0;
-  for (; n + 9 <= count; n += 9)
-    TapSums<T, V, 9>(taps, n, from, step, value, pixels, channels, sums);
-  for (; n + 7 <= count; n += 7)
-    TapSums<T, V, 7>(taps, n, from, step, value, pixels, channels, sums);
-  for (; n + 3 <= count; n += 3)
-    TapSums<T, V, 3>(taps, n, from, step, value, pixels, channels, sums);
-  for (; n < count; ++n)
-    TapSums<T, V, 1>(taps, n, from, step, value, pixels, channels, sums);
+  const auto block = [&](auto count) {
+    OverChannels<T>(channels, [&](auto v, int64_t c) {
+      TapSums<T, v.value, count.value>(taps, n, from, step, value, pixels, channels, c,
+                                       sums);
+    });
+    n += count.value;
+  };
+  while (all - n >= 9) block(std::integral_constant<int, 9>());
+  while (all - n >= 7) block(std::integral_constant<int, 7>());
+  while (all - n >= 3) block(std::integral_constant<int, 3>());
+  while (n < all) block(std::integral_constant<int, 1>());
 }
 
 template <typename T, int V, int U, int N>
@@ -162,25 +171,29 @@ inline void ProductBlock(const T* a, const T* m, int64_t channels, int64_t n, T*
     for (int i = 0; i < N; ++i) Store<T, V>(to + u * channels + n + i * V, sums[u][i]);
 }
 
-// U rows of the product below.
-template <typename T, int V, int U>
+// U rows of the product below, by pairs of vectors as far as they go.
+template <typename T, int U>
 inline void ProductRows(const T* a, const T* m, int64_t channels, T* to, bool add) {
+  constexpr int V = kVectorBytes / sizeof(T);
   int64_t n = 0;
   for (; n + 2 * V <= channels; n += 2 * V)
     ProductBlock<T, V, U, 2>(a, m, channels, n, to, add);
-  for (; n < channels; n += V) ProductBlock<T, V, U, 1>(a, m, channels, n, to, add);
+  const auto rest = [&](auto v, int64_t c) {
+    ProductBlock<T, v.value, U, 1>(a, m, channels, c, to, add);
+  };
+  OverChannels<T>(channels, rest, n);
 }
 
 // to (+)= a m: [pixels, channels] times [channels, channels].
-template <typename T, int V>
+template <typename T>
 void Product(const T* a, const T* m, int64_t pixels, int64_t channels, T* to, bool add) {
   const auto at = [channels](auto* base, int64_t u) { return base + u * channels; };
   int64_t u = 0;
   for (; u + 6 <= pixels; u += 6)
-    ProductRows<T, V, 6>(at(a, u), m, channels, at(to, u), add);
+    ProductRows<T, 6>(at(a, u), m, channels, at(to, u), add);
   for (; u + 2 <= pixels; u += 2)
-    ProductRows<T, V, 2>(at(a, u), m, channels, at(to, u), add);
-  if (u < pixels) ProductRows<T, V, 1>(at(a, u), m, channels, at(to, u), add);
+    ProductRows<T, 2>(at(a, u), m, channels, at(to, u), add);
+  if (u < pixels) ProductRows<T, 1>(at(a, u), m, channels, at(to, u), add);
 }
 
 template <typename T, int V, int K, int N>
@@ -203,24 +216,27 @@ inline void OuterBlock(const T* a, const T* b, int64_t pixels, int64_t channels,
 }
 
 // K rows of the sum below.
-template <typename T, int V, int K>
+template <typename T, int K>
 inline void OuterRows(const T* a, const T* b, int64_t pixels, int64_t channels, int64_t k,
                       T* to) {
+  constexpr int V = kVectorBytes / sizeof(T);
   int64_t n = 0;
   for (; n + 2 * V <= channels; n += 2 * V)
     OuterBlock<T, V, K, 2>(a, b, pixels, channels, k, n, to);
-  for (; n < channels; n += V)
-    OuterBlock<T, V, K, 1>(a, b, pixels, channels, k, n, to);
+  const auto rest = [&](auto v, int64_t c) {
+    OuterBlock<T, v.value, K, 1>(a, b, pixels, channels, k, c, to);
+  };
+  OverChannels<T>(channels, rest, n);
 }
 
 // to += a^T b, both [pixels, channels].
-template <typename T, int V>
+template <typename T>
 void OuterSum(const T* a, const T* b, int64_t pixels, int64_t channels, T* to) {
   int64_t k = 0;
   for (; k + 6 <= channels && channels - k != 8; k += 6)
-    OuterRows<T, V, 6>(a, b, pixels, channels, k, to);
-  for (; k + 4 <= channels; k += 4) OuterRows<T, V, 4>(a, b, pixels, channels, k, to);
-  for (; k < channels; ++k) OuterRows<T, V, 1>(a, b, pixels, channels, k, to);
+    OuterRows<T, 6>(a, b, pixels, channels, k, to);
+  for (; k + 4 <= channels; k += 4) OuterRows<T, 4>(a, b, pixels, channels, k, to);
+  for (; k < channels; ++k) OuterRows<T, 1>(a, b, pixels, channels, k, to);
 }
 
 }  // namespace jdarts

@@ -118,23 +118,25 @@ void ForwardTaps(std::vector<Tap<T>>& taps, const T* w, int64_t op, int64_t row,
 }
 
 // u (+)= the convolution that the taps describe, on all output pixels.
-template <typename T, int V>
+template <typename T>
 void Convolve(const std::vector<Tap<T>>& taps, Plane<T>& plane, T* u, const Geometry& g,
               bool add) {
   for (int64_t h = 0; h < g.rows; ++h)
-    TapRow<T, V>(taps, plane.Line(h * g.stride), g.stride * g.channels, g.columns,
+    TapRow<T>(taps, plane.Line(h * g.stride), g.stride * g.channels, g.columns,
                  g.channels, u + h * g.columns * g.channels, g.channels, add);
 }
 
+// Each of several n x n matrices.
 template <typename T>
-void Transpose(const T* from, Aligned<T>& to, int64_t n) {
-  to.resize(n * n);
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < n; ++j) to[j * n + i] = from[i * n + j];
+void Transpose(const T* from, Aligned<T>& to, int64_t count, int64_t n) {
+  to.resize(count * n * n);
+  for (int64_t m = 0; m < count * n * n; m += n * n)
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = 0; j < n; ++j) to[m + j * n + i] = from[m + i * n + j];
 }
 
 // z (+)= along dx, dD and dP.
-template <typename T, int V>
+template <typename T>
 void Output(ffi::ThreadPool& pool, const Geometry& g, const Operands<T>& in, T* z) {
   ParallelFor(pool, g.problems * g.sources * g.batch, [&](int64_t task) {
     const int64_t source = task / g.batch, b = task % g.batch;
@@ -158,44 +160,44 @@ void Output(ffi::ThreadPool& pool, const Geometry& g, const Operands<T>& in, T* 
       if (in.dx) {
         s.taps.clear();
         ForwardTaps(s.taps, in.d[op] + e * g.kernel(op), op, s.dx.row, g);
-        Convolve<T, V>(s.taps, s.dx, s.u.data(), g, false);
+        Convolve<T>(s.taps, s.dx, s.u.data(), g, false);
         add = true;
       }
       if (!in.dd.empty()) {
         s.taps.clear();
         ForwardTaps(s.taps, in.dd[op] + e * g.kernel(op), op, s.x.row, g);
-        Convolve<T, V>(s.taps, s.x, s.u.data(), g, add);
+        Convolve<T>(s.taps, s.x, s.u.data(), g, add);
         add = true;
       }
       const int64_t pixels = g.rows * g.columns;
       if (add)
-        Product<T, V>(s.u.data(), in.p + a * g.matrix(), pixels, g.channels, out, false);
+        Product<T>(s.u.data(), in.p + a * g.matrix(), pixels, g.channels, out, false);
       if (in.dp) {
         s.taps.clear();
         ForwardTaps(s.taps, in.d[op] + e * g.kernel(op), op, s.x.row, g);
-        Convolve<T, V>(s.taps, s.x, s.u.data(), g, false);
-        Product<T, V>(s.u.data(), in.dp + a * g.matrix(), pixels, g.channels, out, add);
+        Convolve<T>(s.taps, s.x, s.u.data(), g, false);
+        Product<T>(s.u.data(), in.dp + a * g.matrix(), pixels, g.channels, out, add);
       }
     }
   });
 }
 
 // plane = a P^T + b R^T, the given ones of the two, on all output pixels.
-template <typename T, int V>
-void PullBack(Plane<T>& plane, const T* a, const Aligned<T>* p, const T* b,
-              const Aligned<T>* r, const Geometry& g) {
+template <typename T>
+void PullBack(Plane<T>& plane, const T* a, const T* p, const T* b, const T* r,
+              const Geometry& g) {
   const int64_t line = g.columns * g.channels;
   for (int64_t h = 0; h < g.rows; ++h) {
     T* to = plane.Line(h);
-    if (a) Product<T, V>(a + h * line, p->data(), g.columns, g.channels, to, false);
+    if (a) Product<T>(a + h * line, p, g.columns, g.channels, to, false);
     if (b)
-      Product<T, V>(b + h * line, r->data(), g.columns, g.channels, to, a != nullptr);
+      Product<T>(b + h * line, r, g.columns, g.channels, to, a != nullptr);
   }
 }
 
 // gx (+)= the transposed convolution of a cotangent with the kernel w. Pixels of equal
 // remainder by the stride meet the same taps.
-template <typename T, int V>
+template <typename T>
 void ConvolveTransposed(Scratch<T>& s, Plane<T>& y, const T* w, int64_t op, T* gx,
                         const Geometry& g, bool add) {
   const int64_t k = g.kernels[op], d = g.dilations[op], p = g.padding(op);
@@ -212,19 +214,19 @@ void ConvolveTransposed(Scratch<T>& s, Plane<T>& y, const T* w, int64_t op, T* g
       if (add && s.taps.empty()) continue;
       const int64_t columns = (g.width - left + S - 1) / S;
       for (int64_t h = top; h < g.height; h += S)
-        TapRow<T, V>(s.taps, y.Line(h / S), C, columns, C, gx + (h * g.width + left) * C,
+        TapRow<T>(s.taps, y.Line(h / S), C, columns, C, gx + (h * g.width + left) * C,
                      S * C, add);
     }
 }
 
 // gd += the correlation of a plane with a cotangent.
-template <typename T, int V>
+template <typename T>
 void Correlate(Scratch<T>& s, Plane<T>& x, Plane<T>& y, int64_t op, T* gd,
                const Geometry& g) {
   s.taps.clear();
   ForwardTaps<T>(s.taps, nullptr, op, x.row, g);
   for (int64_t h = 0; h < g.rows; ++h)
-    TapRowSums<T, V>(s.taps, x.Line(h * g.stride), g.stride * g.channels, y.Line(h),
+    TapRowSums<T>(s.taps, x.Line(h * g.stride), g.stride * g.channels, y.Line(h),
                      g.columns, g.channels, gd);
 }
 
@@ -235,7 +237,7 @@ struct Gradients {
 };
 
 // The weights' gradients of one image and one row of P.
-template <typename T, int V>
+template <typename T>
 void WeightGradients(Scratch<T>& s, const Geometry& g, const Operands<T>& in, int64_t a,
                      int64_t op, int64_t e, const T* t, const T* dt, T* gp, T* gd) {
   const int64_t pixels = g.rows * g.columns, C = g.channels;
@@ -243,27 +245,27 @@ void WeightGradients(Scratch<T>& s, const Geometry& g, const Operands<T>& in, in
   if (in.dt) {
     s.taps.clear();
     ForwardTaps(s.taps, in.d[op] + e * g.kernel(op), op, s.x.row, g);
-    Convolve<T, V>(s.taps, s.x, s.u.data(), g, false);
-    OuterSum<T, V>(s.u.data(), dt, pixels, C, gp);
+    Convolve<T>(s.taps, s.x, s.u.data(), g, false);
+    OuterSum<T>(s.u.data(), dt, pixels, C, gp);
   }
   if (in.dx || !in.dd.empty()) {
     if (in.dx) {
       s.taps.clear();
       ForwardTaps(s.taps, in.d[op] + e * g.kernel(op), op, s.dx.row, g);
-      Convolve<T, V>(s.taps, s.dx, s.u.data(), g, false);
+      Convolve<T>(s.taps, s.dx, s.u.data(), g, false);
     }
     if (!in.dd.empty()) {
       s.taps.clear();
       ForwardTaps(s.taps, in.dd[op] + e * g.kernel(op), op, s.x.row, g);
-      Convolve<T, V>(s.taps, s.x, s.u.data(), g, in.dx != nullptr);
+      Convolve<T>(s.taps, s.x, s.u.data(), g, in.dx != nullptr);
     }
-    OuterSum<T, V>(s.u.data(), t, pixels, C, gp);
+    OuterSum<T>(s.u.data(), t, pixels, C, gp);
   }
-  if (in.dx) Correlate<T, V>(s, s.dx, s.y, op, gd, g);
-  if (in.dt || in.dp) Correlate<T, V>(s, s.x, s.dy, op, gd, g);
+  if (in.dx) Correlate(s, s.dx, s.y, op, gd, g);
+  if (in.dt || in.dp) Correlate(s, s.x, s.dy, op, gd, g);
 }
 
-template <typename T, int V>
+template <typename T>
 void Input(ffi::ThreadPool& pool, const Geometry& g, const Operands<T>& in,
            const Gradients<T>& out) {
   const bool weights = out.p != nullptr;
@@ -285,6 +287,9 @@ void Input(ffi::ThreadPool& pool, const Geometry& g, const Operands<T>& in,
     s.dy.Reset(g.rows, g.columns, C, margin);
     s.x.Reset(g.height, g.width, C, margin);
     s.dx.Reset(g.height, g.width, C, margin);
+    const int64_t matrices = source * g.fan() * g.matrix();
+    Transpose(in.p + matrices, s.transposed, g.fan(), C);
+    if (in.dp) Transpose(in.dp + matrices, s.d_transposed, g.fan(), C);
     for (int64_t b = g.batch * block / blocks; b < g.batch * (block + 1) / blocks; ++b) {
       const int64_t at = source * g.batch + b;
       const T* x = in.x + at * g.image();
@@ -297,26 +302,25 @@ void Input(ffi::ThreadPool& pool, const Geometry& g, const Operands<T>& in,
         const int64_t image = (a * g.batch + b) * g.out_image();
         const T* t = in.t ? in.t + image : nullptr;
         const T* dt = in.dt ? in.dt + image : nullptr;
-        Transpose(in.p + a * g.matrix(), s.transposed, C);
-        if (in.dp) Transpose(in.dp + a * g.matrix(), s.d_transposed, C);
+        const T* p = s.transposed.data() + m * g.matrix();
+        const T* dp = in.dp ? s.d_transposed.data() + m * g.matrix() : nullptr;
         if (first)
-          PullBack<T, V>(s.dy, dt, &s.transposed, in.dp ? t : nullptr, &s.d_transposed,
-                         g);
-        if (second) PullBack<T, V>(s.y, t, &s.transposed, nullptr, nullptr, g);
+          PullBack(s.dy, dt, p, dp ? t : nullptr, dp, g);
+        if (second) PullBack<T>(s.y, t, p, nullptr, nullptr, g);
         if (gx) {
           bool add = m > 0;
           if (first) {
-            ConvolveTransposed<T, V>(s, s.dy, in.d[op] + e * g.kernel(op), op, gx, g,
+            ConvolveTransposed<T>(s, s.dy, in.d[op] + e * g.kernel(op), op, gx, g,
                                      add);
             add = true;
           }
           if (!in.dd.empty())
-            ConvolveTransposed<T, V>(s, s.y, in.dd[op] + e * g.kernel(op), op, gx, g,
+            ConvolveTransposed<T>(s, s.y, in.dd[op] + e * g.kernel(op), op, gx, g,
                                      add);
         }
         if (weights) {
           T* sums = partial.data() + (a * blocks + block) * size;
-          WeightGradients<T, V>(s, g, in, a, op, e, t, dt, sums, sums + g.matrix());
+          WeightGradients<T>(s, g, in, a, op, e, t, dt, sums, sums + g.matrix());
         }
       }
       if (gx && (first || !in.dd.empty()))
@@ -376,9 +380,7 @@ ffi::Error CallOutput(ffi::ThreadPool pool, ffi::RemainingArgs args,
   return ByType(*z, [&](auto zero) {
     using T = decltype(zero);
     const Operands<T> in = Read<T>(args, given, g.ops());
-    ByVector<T>(g.channels, [&](auto v) {
-      Output<T, v.value>(pool, g, in, z->typed_data<T>());
-    });
+    Output(pool, g, in, z->typed_data<T>());
   });
 }
 
@@ -400,7 +402,7 @@ ffi::Error CallInput(ffi::ThreadPool pool, ffi::RemainingArgs args,
       out.p = take();
       for (int64_t op = 0; op < g.ops(); ++op) out.d.push_back(take());
     }
-    ByVector<T>(g.channels, [&](auto v) { Input<T, v.value>(pool, g, in, out); });
+    Input(pool, g, in, out);
   });
 }
 
