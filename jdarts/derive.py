@@ -29,10 +29,13 @@ def derive_genotype(
     Args:
       space: the search space.
       mix: cell type to mixing weights, ``[edges, primitives]``.
-      rule: for one cell; by default `derive_cell`.
+      rule: for one cell; by default `derive_cell`. In a space that keeps every edge it
+        is `derive_every_edge`.
     """
-    rule = rule or derive_cell
-    cells = {kind: rule(spec, mix[kind]) for kind, spec in space.cells.items()}
+    cells = {}
+    for kind, spec in space.cells.items():
+        own = derive_every_edge if spec.keep is None else rule or derive_cell
+        cells[kind] = own(spec, mix[kind])
     return Genotype(space=space.name, cells=cells)
 
 
