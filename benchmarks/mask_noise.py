@@ -79,7 +79,7 @@ class Setting:
 
     def step(self, w: Any, opt: Any, gradient: Any) -> tuple[Any, Any]:
         """The clipped step of SGD of the published search."""
-        gradient, _ = clip_by_norm(TEXT_WEIGHTS.clip).update(gradient, None)
+        gradient, _ = clip_by_norm(TEXT_WEIGHTS.clip).update(gradient, ())
         return tree.add_scaled(w, -TEXT_WEIGHTS.lr, gradient), opt
 
     def _warm_up(self, args: Any, model_state: Any, segment: Any) -> None:
@@ -115,7 +115,7 @@ class Setting:
         v, direct = jax.grad(loss, argnums=(0, 1))(
             virtual, self.arch, self.valid, nows[1]
         )
-        v, _ = clip_by_norm(TEXT_WEIGHTS.clip).update(v, None)
+        v, _ = clip_by_norm(TEXT_WEIGHTS.clip).update(v, ())
         radius = RADIUS / tree.norm(v)
         ahead, behind = (
             jax.grad(loss, argnums=1)(

@@ -72,7 +72,8 @@ class RecurrentSupernet(nn.Module):
         shares = functional.softmax(self.alpha, dim=-1)
         state, states = text.hidden, []
         for word in words:
-            state = self._cell(word, state, shares, masks and masks.hidden)
+            hidden = None if masks is None else masks.hidden
+            state = self._cell(word, state, shares, hidden)
             states.append(state)
         outputs = torch.stack(states)
         dropped = outputs if masks is None else outputs * masks.output

@@ -84,6 +84,12 @@ class SearchConfig:
     """Write the metrics of every this-many-th step, >= 1."""
     checkpoint_minutes: float = 10.0
     """Save a checkpoint at least this often (and after every epoch), > 0."""
+    table: Path | None = None
+    """A table of trained cells (space nas_bench_201): after every epoch the derived
+    cell's accuracy in it is written down."""
+    table_data: str | None = None
+    """What the table's cells were trained on: c10 (CIFAR-10), c100 or in16; not given:
+    c10."""
     data: DataConfig = DataConfig()
     """The images."""
     method: object = DartsConfig()

@@ -29,12 +29,14 @@ def derive_genotype(
     Args:
       space: the search space.
       mix: cell type to mixing weights, ``[edges, primitives]``.
-      rule: for one cell; by default `derive_cell`. In a recurrent cell every node reads
-        one state: there it is always that.
+      rule: for one cell; by default `derive_cell`. In a space that keeps every edge it
+        is `derive_every_edge`; in a recurrent cell, whose nodes read one state each,
+        `derive_cell`.
     """
     cells = {}
     for kind, spec in space.cells.items():
-        own = derive_cell if spec.join == "mean" else rule or derive_cell
+        own = derive_every_edge if spec.keep is None else rule or derive_cell
+        own = derive_cell if spec.merge == "mean" else own
         cells[kind] = own(spec, mix[kind])
     return Genotype(space=space.name, cells=cells)
 
@@ -68,7 +70,7 @@ def derive_cell(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
                 for source in order
             )
         )
-    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.join)
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
 
 
 def derive_pairs(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
@@ -86,7 +88,7 @@ def derive_pairs(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
         nodes.append(
             tuple(Connection(spec.primitives[columns[op]], edge) for edge, op in pairs)
         )
-    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.join)
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
 
 
 def derive_every_edge(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
@@ -97,7 +99,7 @@ def derive_every_edge(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
         names = [spec.primitives[column] for column in best[rows]]
         edges = (Connection(name, source) for source, name in enumerate(names))
         nodes.append(tuple(edge for edge in edges if edge.primitive != "none"))
-    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.join)
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
 
 
 def derive_above(threshold: float) -> Rule:
@@ -125,6 +127,6 @@ def derive_above(threshold: float) -> Rule:
                     >= least
                 )
             )
-        return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.join)
+        return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
 
     return rule

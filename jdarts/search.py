@@ -15,7 +15,7 @@ from jdarts.spaces.random import network_of
 __all__ = ["main", "population_summary", "summary"]
 
 # What a run may change when it goes on: where the data lie, and when to stop.
-_MAY_DIFFER = ("steps", "data.dir", "checkpoint_minutes")
+_MAY_DIFFER = ("steps", "data.dir", "checkpoint_minutes", "table")
 
 
 def main(arguments: list[str]) -> int:

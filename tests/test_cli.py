@@ -50,6 +50,8 @@ SAMPLES = {
     ("stem",): "imagenet",
     ("compute_dtype",): "bfloat16",
     ("steps",): 3,
+    ("table",): Path("x"),
+    ("table_data",): "c100",
     ("data", "name"): "npz",
     ("data", "dir"): Path("x"),
     ("data", "classes"): 3,
@@ -131,14 +133,16 @@ def help_text():
     "part", list(parts(SearchConfig())), ids=lambda part: part.__name__
 )
 def test_every_field_is_documented_in_the_help(help_text, part):
-    [tree] = ast.parse(inspect.getsource(part)).body
-    documented = {
-        field.target.id: text.value.value
-        for field, text in zip(tree.body, tree.body[1:], strict=False)
-        if isinstance(field, ast.AnnAssign)
-        and isinstance(text, ast.Expr)
-        and isinstance(text.value, ast.Constant)
-    }
+    documented = {}
+    for own in reversed([c for c in part.__mro__ if dataclasses.is_dataclass(c)]):
+        [tree] = ast.parse(inspect.getsource(own)).body
+        documented |= {
+            field.target.id: text.value.value
+            for field, text in zip(tree.body, tree.body[1:], strict=False)
+            if isinstance(field, ast.AnnAssign)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+        }
     assert list(documented) == [field.name for field in dataclasses.fields(part)]
     for text in documented.values():
         assert re.sub(r"\s", "", text) in help_text

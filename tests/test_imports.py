@@ -27,7 +27,7 @@ ORDER = [
     {"ops"},
     {"hypergradient", "curvature"},
     {"relaxation", "derive"},
-    {"data", "io", "sharding"},
+    {"data", "io", "sharding", "accuracy_table"},
     {"spaces"},
     {"tree", "types", "errors", "compile", "statistics", "latency"},
 ]

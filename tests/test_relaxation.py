@@ -8,8 +8,8 @@ from helpers import assert_close
 
 from jdarts.derive import derive_above, derive_every_edge, derive_pairs
 from jdarts.methods.optimizers import linear_by_epoch
-from jdarts.relaxation import concrete, dirichlet, gumbel, sigmoid
-from jdarts.spaces import TOY, CellSpec
+from jdarts.relaxation import concrete, dirichlet, gumbel, sigmoid, uniform
+from jdarts.spaces import NAS_BENCH_201, TOY, CellSpec
 from jdarts.types import Arch, Now
 
 ALPHA = jnp.array([[0.3, -0.7, 1.2], [0.0, 0.0, 0.0], [-2.0, 0.5, 0.1]])
@@ -92,6 +92,26 @@ def test_sigmoid():
     assert_close(relaxation.weights(ARCH)["normal"], 1 / (1 + np.exp(-ALPHA)), 1e-6)
     start = relaxation.weights(relaxation.init(jax.random.key(0), TOY))
     assert all((mix == 0.5).all() for mix in start.values())
+
+
+@pytest.mark.parametrize("space", [TOY, NAS_BENCH_201], ids=lambda s: s.name)
+def test_uniform_cells(space):
+    """A node has as many edges as it keeps, each with each op equally often."""
+    spec, relaxation = space.cells["normal"], uniform(space)
+    arch = relaxation.init(jax.random.key(0), space)
+    found = draw(relaxation, arch)
+    assert set(np.unique(found)) == {0.0, 1.0}
+    for rows in spec.node_slices:
+        edges = rows.stop - rows.start
+        expected = min(spec.keep or edges, edges)
+        np.testing.assert_array_equal(found[:, rows].sum((1, 2)), expected)
+    shares = found.sum((0, 1)) / found.sum()
+    ops = [name for name in spec.primitives if name != "none" or spec.keep is None]
+    for name, share in zip(spec.primitives, shares, strict=True):
+        exact = 1 / len(ops) if name in ops else 0
+        assert abs(share - exact) < 2.5 / np.sqrt(DRAWS)
+    best = relaxation.weights(arch)["normal"]
+    np.testing.assert_array_equal(best, arch.alpha["normal"] > 0)
 
 
 def test_linear_by_epoch():

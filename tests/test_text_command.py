@@ -85,7 +85,9 @@ def test_metrics(unbroken):
 def test_results(unbroken, capsys):
     genotype = load_genotype(unbroken)
     cell = genotype.cells["recurrent"]
-    assert genotype.space == "toy_rnn" and cell.join == "mean" and len(cell.nodes) == 2
+    assert (
+        genotype.space == "toy_rnn" and cell.output == "mean" and len(cell.nodes) == 2
+    )
     last = read_metrics(unbroken / "metrics.jsonl")[-1]
     text = (unbroken / "summary.txt").read_text()
     assert (

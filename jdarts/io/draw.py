@@ -92,7 +92,7 @@ def cell_text(cell: CellGenotype) -> str:
         for name, row in zip(names[cell.inputs :], terms, strict=True)
     ]
     joined = ", ".join(names[i] for i in cell.concat)
-    lines.append(f"{cell.output_name:<6} = {cell.join}({joined})")
+    lines.append(f"{cell.output_name:<6} = {cell.output}({joined})")
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -48,11 +48,16 @@ def _losses(row: Row) -> str:
     )
 
 
+def _image_line(row: Row) -> str:
+    line = f"{_losses(row)}, supernet accuracy {100 * row['supernet_accuracy']:.2f} %"
+    if "table_test_accuracy" in row:
+        line += f", derived cell {100 * row['table_test_accuracy']:.2f} %"
+    return line
+
+
 IMAGES = Measures(
     row=_image_row,
-    line=lambda row: (
-        f"{_losses(row)}, supernet accuracy {100 * row['supernet_accuracy']:.2f} %"
-    ),
+    line=_image_line,
     sentence=lambda row: (
         "supernet accuracy on the validation half: "
         f"{100 * row['supernet_accuracy']:.2f} % (always the most frequent class: "

@@ -132,6 +132,7 @@ class SeedRecord(Record):
         found: Evaluation,
         genotype: Genotype,
         arch: dict[str, dict[str, Any]],
+        known: dict[str, float],
     ) -> dict[str, float]:
         """Writes down an epoch.
 
@@ -142,12 +143,13 @@ class SeedRecord(Record):
           found: sums over the validation half.
           genotype: as derived now.
           arch: what it was derived from, as `plain_arch` returns it.
+          known: of the genotype, from a table.
 
         Returns:
           The row of metrics.
         """
         row = self.epoch_means(whole)
-        row |= self._measures.row(row, found) | self._baselines
+        row |= self._measures.row(row, found) | self._baselines | known
         row |= {f"skips_{kind}": n for kind, n in skip_counts(genotype).items()}
         kind = "epoch" if whole else "stop"
         self.metrics.append({"kind": kind, "step": step, "epoch": epoch, **row})
@@ -185,5 +187,5 @@ def skip_counts(genotype: Genotype) -> dict[str, int]:
     return {
         kind: sum(c.primitive == "skip_connect" for c in cell.connections)
         for kind, cell in genotype.cells.items()
-        if cell.join == "concat"
+        if cell.output == "concat"
     }

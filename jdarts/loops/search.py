@@ -86,7 +86,15 @@ class _Search(Run[SeedRecord]):
             found = self.evaluate()
         with self.timing.part("record"):
             rows = [
-                record.end_epoch(self.step, epoch, whole, sums, genotype, arch)
+                record.end_epoch(
+                    self.step,
+                    epoch,
+                    whole,
+                    sums,
+                    genotype,
+                    arch,
+                    self.start.known(genotype),
+                )
                 for record, sums, genotype, arch in zip(
                     self.records, found, self.discretize(), self.archs(), strict=True
                 )

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdarts.accuracy_table import AccuracyTable, load_table
 from jdarts.config import SearchConfig
 from jdarts.data import (
     Images,
@@ -22,7 +23,7 @@ from jdarts.loops.measures import IMAGES, Measures
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.methods import SearchMethod, SearchState, build_method, make_supernet
 from jdarts.nets.network import COMPUTE_DTYPES
-from jdarts.spaces import get_space
+from jdarts.spaces import Genotype, get_space
 
 __all__ = ["Setup", "programs", "setup"]
 
@@ -48,6 +49,7 @@ class Setup(NamedTuple):
       seeds: where the seeds are; it holds the mesh.
       measures: what is measured.
       baselines: what an epoch's row of each seed says besides.
+      known: what is known of a derived genotype: from a table, if there is one.
       seconds: what it took: ``data``, and ``init`` of the networks.
     """
 
@@ -62,6 +64,7 @@ class Setup(NamedTuple):
     seeds: SeedAxis
     measures: Measures
     baselines: list[dict[str, float]]
+    known: Callable[[Genotype], dict[str, float]]
     seconds: dict[str, float]
 
     @property
@@ -86,6 +89,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     Raises:
       UserError: if the data are missing or wrong, or the parts do not fit each other.
     """
+    table = _table(config)
     axis = seed_axis(len(config.all_seeds), config.batch_size, devices)
     begin = time.perf_counter()
     images = load(config.data)
@@ -133,6 +137,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         seeds=axis,
         measures=IMAGES,
         baselines=[{"majority_accuracy": _majority(own)} for own in labels],
+        known=(lambda genotype: {}) if table is None else table.look_up,
         seconds=seconds,
     )
 
@@ -169,6 +174,15 @@ def programs(
         axis.map(chunk, (True, True, _OWN_DATA, False)),
         axis.map(evaluation, (True, _OWN_DATA, False, False)),
     )
+
+
+def _table(config: SearchConfig) -> AccuracyTable | None:
+    if config.table is not None:
+        space = get_space(config.space)
+        return load_table(config.table, config.table_data or "c10", space)
+    if config.table_data is not None:
+        raise UserError("--table-data: has no effect without --table FILE")
+    return None
 
 
 def _split(

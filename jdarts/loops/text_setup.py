@@ -16,7 +16,7 @@ from jdarts.loops.text_chunk import TextData, make_text_chunk, make_text_evaluat
 from jdarts.methods import SearchMethod, SearchState, build_method
 from jdarts.nets.language import language_model
 from jdarts.nets.recurrent import mixed_recurrent
-from jdarts.spaces import get_space
+from jdarts.spaces import Genotype, get_space
 from jdarts.text_config import TextSearchConfig
 
 __all__ = ["TextSetup", "held_part", "text_baselines", "text_setup"]
@@ -42,6 +42,7 @@ class TextSetup(NamedTuple):
       seeds: where the seeds are; it holds the mesh.
       measures: what is measured.
       baselines: what an epoch's row of each seed says besides.
+      known: what is known of a derived genotype: nothing.
       seconds: what it took: ``data``, and ``init`` of the networks.
     """
 
@@ -56,6 +57,7 @@ class TextSetup(NamedTuple):
     seeds: SeedAxis
     measures: Measures
     baselines: list[dict[str, float]]
+    known: Callable[[Genotype], dict[str, float]]
     seconds: dict[str, float]
 
     def programs(
@@ -149,6 +151,7 @@ def text_setup(
         seeds=axis,
         measures=TEXT,
         baselines=[text_baselines(text, text.valid)] * len(config.all_seeds),
+        known=lambda genotype: {},
         seconds=seconds,
     )
 

@@ -5,7 +5,16 @@ from typing import Any, NamedTuple
 
 from jdarts.errors import UserError, unknown_choice
 from jdarts.hypergradient import HYPERGRADIENTS
-from jdarts.methods import darts, dr_nas, fair_darts, gdas, nasp, pc_darts, snas
+from jdarts.methods import (
+    darts,
+    dr_nas,
+    fair_darts,
+    gdas,
+    nasp,
+    pc_darts,
+    random_sampling,
+    snas,
+)
 from jdarts.methods.base import SearchBatches, SearchMethod, SearchState
 from jdarts.nets.network import Network, supernet
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
@@ -106,6 +115,14 @@ METHODS: dict[str, MethodRow] = {
         projection="-",
         reference="Chu, Zhou, Zhang, Li, ECCV 2020",
     ),
+    "random": MethodRow(
+        config=random_sampling.RandomSamplingConfig,
+        build=random_sampling.build,
+        relaxation="uniform sample",
+        mixer="single op",
+        projection="-",
+        reference="Li, Talwalkar, UAI 2019",
+    ),
 }
 
 
@@ -155,17 +172,17 @@ def method_table() -> str:
     head = "`--method`", "relaxation", "mixer", "hypergradient", "projection"
     rows = [(*head, "reference"), ("---",) * (len(head) + 1)]
     for name, row in METHODS.items():
-        default = row.config().hypergradient.name
-        others = [f"`{other}`" for other in HYPERGRADIENTS if other != default]
-        hypergradient = ", ".join([f"**`{default}`**", *others])
-        rows.append(
-            (
-                f"`{name}`",
-                row.relaxation,
-                row.mixer,
-                hypergradient,
-                row.projection,
-                row.reference,
-            )
-        )
+        hypergradient = _hypergradients(row.config())
+        parts = row.relaxation, row.mixer, hypergradient, row.projection
+        rows.append((f"`{name}`", *parts, row.reference))
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+
+
+def _hypergradients(config: Any) -> str:
+    """All that a method can take, its default first; none of one that learns nothing
+    about the architecture."""
+    if not hasattr(config, "hypergradient"):
+        return "none"
+    default = config.hypergradient.name
+    others = [f"`{other}`" for other in HYPERGRADIENTS if other != default]
+    return ", ".join([f"**`{default}`**", *others])

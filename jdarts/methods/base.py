@@ -23,6 +23,7 @@ __all__ = [
     "Training",
     "alternating_step",
     "init_state",
+    "weight_step",
 ]
 
 
@@ -126,6 +127,45 @@ def init_state(
     return init
 
 
+def weight_step(
+    problem: BilevelProblem,
+    training: Training,
+    state: SearchState,
+    arch: Arch,
+    batches: SearchBatches,
+    now: Now,
+) -> tuple[SearchState, dict[str, Any]]:
+    """One step of the weights.
+
+    Args:
+      problem: holds the training loss.
+      training: the optimisers.
+      state: before the step.
+      arch: the architecture that the gradient is taken at.
+      batches: of the step.
+      now: the step, for what is random in it.
+
+    Returns:
+      The state after the step, the architecture as it was, and the step's metrics.
+    """
+    first = jax.tree.map(lambda x: x[0], batches.train)
+    (loss, (model_state, accuracy)), gradient = jax.value_and_grad(
+        problem.train_loss, has_aux=True
+    )(state.w, state.model_state, arch, first, now)
+    updates, w_opt = training.weights.update(gradient, state.w_opt, state.w)
+    info = {
+        "train_loss": loss,
+        "train_accuracy": accuracy,
+        "gradient_norm": tree.norm(gradient),
+        "lr": training.schedule(state.step),
+    }
+    w: Any = optax.apply_updates(state.w, updates)
+    state = state._replace(
+        step=state.step + 1, w=w, model_state=model_state, w_opt=w_opt
+    )
+    return state, info
+
+
 def alternating_step(
     problem: BilevelProblem,
     relaxation: Relaxation,
@@ -206,19 +246,13 @@ def alternating_step(
             arch, arch_opt, carried, info = arch_step(state, batches, now)
         # Where both updates are of one gradient, of one draw as well.
         now = now if simultaneous else Now(w_key, state.step)
-        first = jax.tree.map(lambda x: x[0], batches.train)
-        (loss, (model_state, accuracy)), gradient = jax.value_and_grad(
-            problem.train_loss, has_aux=True
-        )(state.w, state.model_state, state.arch if simultaneous else arch, first, now)
-        updates, w_opt = training.weights.update(gradient, state.w_opt, state.w)
-        info |= {
-            "train_loss": loss,
-            "train_accuracy": accuracy,
-            "gradient_norm": tree.norm(gradient),
-            "lr": training.schedule(state.step),
-        }
-        w = optax.apply_updates(state.w, updates)
-        model_state = problem.keep(model_state, carried)
-        return SearchState(state.step + 1, w, model_state, arch, w_opt, arch_opt), info
+        at = state.arch if simultaneous else arch
+        state, w_info = weight_step(problem, training, state, at, batches, now)
+        state = state._replace(
+            model_state=problem.keep(state.model_state, carried),
+            arch=arch,
+            arch_opt=arch_opt,
+        )
+        return state, info | w_info
 
     return step

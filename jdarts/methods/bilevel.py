@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import TypedDict
 
 import jax
 from jax.typing import ArrayLike
@@ -29,7 +30,14 @@ from jdarts.relaxation import Relaxation
 from jdarts.spaces import Genotype, SearchSpace
 from jdarts.types import Arch
 
-__all__ = ["BilevelConfig", "all_ops", "build_bilevel", "single_op", "single_op_for_w"]
+__all__ = [
+    "BilevelConfig",
+    "Length",
+    "all_ops",
+    "build_bilevel",
+    "single_op",
+    "single_op_for_w",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +78,13 @@ class BilevelConfig:
     def warmup_epochs(self, epochs: int) -> int:
         """Epochs that train the weights alone, of so many in all."""
         return round(self.warmup * epochs)
+
+
+class Length(TypedDict):
+    """The length of a search: see `build_bilevel`."""
+
+    epochs: int
+    steps_per_epoch: int
 
 
 Mixer = Callable[[Networks, Relaxation], BilevelProblem]

@@ -1,10 +1,10 @@
 """DARTS: continuous relaxation by softmax, alternating bilevel steps."""
 
 import dataclasses
-from typing import Any
+from typing import Unpack
 
 from jdarts.methods.base import SearchMethod
-from jdarts.methods.bilevel import BilevelConfig, build_bilevel
+from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
 from jdarts.methods.optimizers import check_value
 from jdarts.nets.network import Network
 from jdarts.relaxation import softmax
@@ -22,7 +22,7 @@ class DartsConfig(BilevelConfig):
 
 
 def build(
-    config: DartsConfig, space: SearchSpace, network: Network, **length: Any
+    config: DartsConfig, space: SearchSpace, network: Network, **length: Unpack[Length]
 ) -> SearchMethod:
     """DARTS on a supernet.
 

@@ -1,11 +1,11 @@
 """DrNAS: mixing weights drawn from Dirichlet distributions, on partial channels."""
 
 import dataclasses
-from typing import Any
+from typing import Unpack
 
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
-from jdarts.methods.bilevel import BilevelConfig, build_bilevel
+from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
 from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer, check_value
 from jdarts.nets.network import Network
 from jdarts.nets.partial import PartialChannels
@@ -40,7 +40,7 @@ def partial_channels(config: DrNasConfig) -> PartialChannels:
 
 
 def build(
-    config: DrNasConfig, space: SearchSpace, network: Network, **length: Any
+    config: DrNasConfig, space: SearchSpace, network: Network, **length: Unpack[Length]
 ) -> SearchMethod:
     """DrNAS on a supernet; arguments and errors as of `jdarts.methods.darts.build`."""
     check_value(

@@ -1,7 +1,7 @@
 """Fair DARTS: ops do not compete, and are pushed to 0 or 1."""
 
 import dataclasses
-from typing import Any
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jdarts.derive import derive_above, derive_genotype
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
-from jdarts.methods.bilevel import BilevelConfig, build_bilevel
+from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
 from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer, check_value
 from jdarts.nets.network import Network
 from jdarts.relaxation import sigmoid
@@ -36,7 +36,10 @@ class FairDartsConfig(BilevelConfig):
 
 
 def build(
-    config: FairDartsConfig, space: SearchSpace, network: Network, **length: Any
+    config: FairDartsConfig,
+    space: SearchSpace,
+    network: Network,
+    **length: Unpack[Length],
 ) -> SearchMethod:
     """Fair DARTS on a supernet; arguments, errors: as of `jdarts.methods.darts.build`.
 

@@ -1,7 +1,7 @@
 """NASP: architectures stay discrete, by proximal steps."""
 
 import dataclasses
-from typing import Any
+from typing import Unpack
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jdarts.derive import derive_genotype
 from jdarts.errors import unknown_choice
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
-from jdarts.methods.bilevel import BilevelConfig, build_bilevel, single_op_for_w
+from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel, single_op_for_w
 from jdarts.methods.optimizers import check_value
 from jdarts.nets.cost import weights_of_op
 from jdarts.nets.network import Network
@@ -58,7 +58,7 @@ def burden(space: SearchSpace) -> dict[str, jax.Array]:
 
 
 def build(
-    config: NaspConfig, space: SearchSpace, network: Network, **length: Any
+    config: NaspConfig, space: SearchSpace, network: Network, **length: Unpack[Length]
 ) -> SearchMethod:
     """NASP on a supernet; arguments and errors as of `jdarts.methods.darts.build`.
 

@@ -1,12 +1,12 @@
 """PC-DARTS: partial channels and edge normalisation."""
 
 import dataclasses
-from typing import Any
+from typing import Unpack
 
 from jdarts.errors import UserError
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
-from jdarts.methods.bilevel import BilevelConfig, build_bilevel
+from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
 from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer, check_value
 from jdarts.nets.network import Network
 from jdarts.nets.partial import PartialChannels
@@ -44,7 +44,10 @@ def partial_channels(config: PcDartsConfig) -> PartialChannels:
 
 
 def build(
-    config: PcDartsConfig, space: SearchSpace, network: Network, **length: Any
+    config: PcDartsConfig,
+    space: SearchSpace,
+    network: Network,
+    **length: Unpack[Length],
 ) -> SearchMethod:
     """PC-DARTS on a supernet; arguments and errors as of `jdarts.methods.darts.build`.
 

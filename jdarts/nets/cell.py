@@ -24,10 +24,14 @@ class MixedSource(nn.Module):
     Attributes:
       primitives: the candidate ops, in the column order of the mixing weights.
       stride: of every edge.
+      normalise_pools: as for `make_op`.
+      bias: as for `make_op`.
     """
 
     primitives: tuple[str, ...]
     stride: int
+    normalise_pools: bool = True
+    bias: bool = False
 
     @nn.compact
     def __call__(
@@ -49,7 +53,8 @@ class MixedSource(nn.Module):
                     channels=x.shape[-1],
                     stride=self.stride,
                     affine=False,
-                    normalise_pools=True,
+                    normalise_pools=self.normalise_pools,
+                    bias=self.bias,
                     name=name,
                 )
                 value = op(x, train=train)
@@ -122,21 +127,15 @@ class MixedCell(nn.Module):
     @nn.compact
     def __call__(
         self,
-        inputs: tuple[Array, Array],
+        inputs: tuple[Array, ...],
         weights: Float[Array, "edge primitive"],
         key: Array | None = None,
     ) -> Float[Array, "batch height width channels"]:
-        spec, train, partial = self.spec, self.train, self.partial
-        if self.reduce_first:
-            adapter = FactorizedReduce(1, self.channels, name="input_0")
-            first = adapter(inputs[0], train=train)[0]
-        else:
-            first = ReLUConvBN(self.channels, name="input_0")(inputs[0], train=train)
-        second = ReLUConvBN(self.channels, name="input_1")(inputs[1], train=train)
-        values = [fence(first), fence(second)]
+        spec, partial = self.spec, self.partial
+        values = [fence(value) for value in self._adapt(inputs)]
         order = partial.order(key, self.channels)
-        arriving: dict[int, list[Array]] = {node: [] for node in spec.concat}
-        passed: dict[int, list[Array]] = {node: [] for node in spec.concat}
+        arriving: dict[int, list[Array]] = {node: [] for node in spec.intermediate}
+        passed: dict[int, list[Array]] = {node: [] for node in spec.intermediate}
         by_source = sorted(range(len(spec.edges)), key=lambda e: spec.edges[e][0])
         weights, start = weights[jnp.array(by_source)], 0
         for source in range(spec.inputs + spec.nodes - 1):
@@ -158,11 +157,29 @@ class MixedCell(nn.Module):
                 values.append(fence(value))
         return jnp.concatenate([values[node] for node in spec.concat], axis=-1)
 
+    def _adapt(self, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Two inputs to the cell's width; a single one stays as it is."""
+        if len(inputs) == 1:
+            return inputs
+        if self.reduce_first:
+            adapter = FactorizedReduce(1, self.channels, name="input_0")
+            first = adapter(inputs[0], train=self.train)[0]
+        else:
+            adapter = ReLUConvBN(self.channels, name="input_0")
+            first = adapter(inputs[0], train=self.train)
+        adapter = ReLUConvBN(self.channels, name="input_1")
+        return first, adapter(inputs[1], train=self.train)
+
     def _edges(self, source: int, x: Array, weights: Array) -> Array:
         """The values that the edges leaving a source bring."""
-        kind = SingleSource if self.single else MixedSource
-        stride = self._stride(source)
-        mixed = kind(self.spec.primitives, stride, name=f"source_{source}")
+        kind, spec = SingleSource if self.single else MixedSource, self.spec
+        mixed = kind(
+            spec.primitives,
+            self._stride(source),
+            spec.normalise_pools,
+            spec.bias,
+            name=f"source_{source}",
+        )
         return mixed(x, weights, train=self.train)
 
     def _stride(self, source: int) -> int:

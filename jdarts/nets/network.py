@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from jdarts.errors import UserError, unknown_choice
 from jdarts.nets.cell import MixedCell
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
+from jdarts.nets.residual import ResidualBody
 from jdarts.nets.stems import STEMS, ConvBN
 from jdarts.ops.init import draw, uniform_fan_in
 from jdarts.spaces import SearchSpace
@@ -73,6 +74,27 @@ class _Supernet(nn.Module):
         *,
         train: bool,
     ) -> Float[Array, "batch class"]:
+        x = self._body(x, mix, key, train)
+        init, dtype = uniform_fan_in(x.shape[-1]), x.dtype
+        w = self.param("head_kernel", init, (x.shape[-1], self.classes), dtype)
+        b = self.param("head_bias", init, (self.classes,), dtype)
+        return x.mean((1, 2), dtype=w.dtype) @ w + b
+
+    def _body(
+        self, x: Array, mix: dict[str, Array], key: Array | None, train: bool
+    ) -> Array:
+        """All between the images and the classifier."""
+        if self.space.skeleton == "residual":
+            body = ResidualBody(
+                self.space,
+                self.channels,
+                self.layers,
+                self.partial,
+                self.single,
+                self.remat,
+                name="body",
+            )
+            return body(x, mix, key, train=train)
         channels = self.channels
         cell_type = nn.remat(MixedCell) if self.remat else MixedCell
         inputs, reduce_first = self._stem(x, train)
@@ -91,11 +113,7 @@ class _Supernet(nn.Module):
             own_key = None if key is None else jax.random.fold_in(key, i)
             inputs = inputs[1], cell(inputs, mix[kind], own_key)
             reduce_first = spec.stride == 2
-        x = inputs[1]
-        init, dtype = uniform_fan_in(x.shape[-1]), x.dtype
-        w = self.param("head_kernel", init, (x.shape[-1], self.classes), dtype)
-        b = self.param("head_bias", init, (self.classes,), dtype)
-        return x.mean((1, 2), dtype=w.dtype) @ w + b
+        return inputs[1]
 
     def _stem(self, x: Array, train: bool) -> tuple[tuple[Array, Array], bool]:
         """Both inputs of the first cell; whether the first is twice as large."""
@@ -112,6 +130,8 @@ def _check_size(
 ) -> None:
     """Raises a UserError unless the stem and every reduction can halve the images."""
     strides = [space.cells[kind].stride for kind in space.layout(layers)]
+    if space.skeleton == "residual":
+        strides = [2] * len({layers * n // d for n, d in space.reductions})
     unit = math.prod(strides) * STEMS[stem].stride
     if any(side % unit for side in size):
         before = f"{stem} stem and " if STEMS[stem].stride > 1 else ""

@@ -165,10 +165,10 @@ def check_recurrent(genotype: Genotype) -> None:
         cell.check()
     except ValueError as error:
         raise UserError(f"genotype, {KIND} cell: {error}") from None
-    if cell.inputs != 1 or cell.join != "mean":
+    if cell.inputs != 1 or cell.output != "mean":
         raise UserError(
-            f"genotype, {KIND} cell: {cell.inputs} inputs, join {cell.join}; "
-            "expected 1 input, join mean"
+            f"genotype, {KIND} cell: {cell.inputs} inputs, output {cell.output}; "
+            "expected 1 input, output mean"
         )
     for number, node in enumerate(cell.nodes, 1):
         if len(node) != 1:

@@ -32,10 +32,14 @@ class SingleSource(nn.Module):
     Attributes:
       primitives: the candidate ops, in the column order of the mixing weights.
       stride: of every edge.
+      normalise_pools: as for `make_op`.
+      bias: as for `make_op`.
     """
 
     primitives: tuple[str, ...]
     stride: int
+    normalise_pools: bool = True
+    bias: bool = False
 
     @nn.compact
     def __call__(
@@ -56,7 +60,8 @@ class SingleSource(nn.Module):
             kind: _unpack(self.variables.get(kind, {}), names, len(weights))
             for kind in ("params", "batch_stats")
         }
-        edges = _edges(tuple(names), x.shape[-1], self.stride, train, keep)
+        options = (self.normalise_pools, self.bias)
+        edges = _edges(tuple(names), x.shape[-1], self.stride, train, keep, options)
         values, stats = edges(x, index, share, own)
         if keep:
             old = self.variables.get("batch_stats", {})
@@ -71,12 +76,19 @@ class SingleSource(nn.Module):
 
 @functools.cache
 def _edges(
-    names: tuple[str, ...], channels: int, stride: int, train: bool, keep: bool
+    names: tuple[str, ...],
+    channels: int,
+    stride: int,
+    train: bool,
+    keep: bool,
+    options: tuple[bool, bool],
 ) -> Callable[..., tuple[Array, dict[str, PyTree]]]:
     """``edges(x, index, share, own)``: the values, and the running statistics, of all
     edges; see `_unpack` for `own`."""
     branches = [_nothing(stride)]
-    branches += [_branch(name, channels, stride, train, keep) for name in names]
+    branches += [
+        _branch(name, channels, stride, train, keep, options) for name in names
+    ]
 
     def edges(
         x: Array, index: Array, share: Array, own: PyTree
@@ -103,9 +115,24 @@ def _nothing(stride: int) -> _Branch:
 
 
 @functools.cache
-def _branch(name: str, channels: int, stride: int, train: bool, keep: bool) -> _Branch:
+def _branch(
+    name: str,
+    channels: int,
+    stride: int,
+    train: bool,
+    keep: bool,
+    options: tuple[bool, bool],
+) -> _Branch:
     """One op on one edge, and the running statistics of all ops after it."""
-    op = make_op(name, edges=1, channels=channels, stride=stride)
+    normalise_pools, bias = options
+    op = make_op(
+        name,
+        edges=1,
+        channels=channels,
+        stride=stride,
+        normalise_pools=normalise_pools,
+        bias=bias,
+    )
     assert op is not None
     op = op.clone(parent=None)
 

@@ -79,12 +79,27 @@ def _convs(module: Callable[..., nn.Module], kernel: int) -> OpBuilder:
     return build
 
 
+def _dense(kernel: int) -> OpBuilder:
+    def build(
+        *,
+        edges: int,
+        stride: int,
+        affine: bool,
+        name: str,
+        bias: bool = False,
+        **_: int,
+    ) -> nn.Module:
+        return DenseConvs(edges, kernel, stride, affine, bias, name=name)
+
+    return build
+
+
 # Name -> what it is:
 #   None: takes its share of the mixing weights and adds nothing;
 #   Separable: a chain of separable convolutions, computed together with the others of
 #     as many stages that leave the same source;
-#   a builder(edges, channels, stride, affine, normalise_pools, name) of a module that
-#     is called as ``op(x, train=...)``.
+#   a builder(edges, channels, stride, affine, normalise_pools, bias, name) of a module
+#     that is called as ``op(x, train=...)``.
 OPS: dict[str, Separable | OpBuilder | None] = {
     "none": None,
     "max_pool_3x3": _pool(max_pool, 3),
@@ -97,8 +112,8 @@ OPS: dict[str, Separable | OpBuilder | None] = {
     "sep_conv_7x7": Separable((7, 7)),
     "dil_conv_3x3": Separable((3,), dilation=2),
     "dil_conv_5x5": Separable((5,), dilation=2),
-    "conv_1x1": _convs(DenseConvs, 1),
-    "conv_3x3": _convs(DenseConvs, 3),
+    "conv_1x1": _dense(1),
+    "conv_3x3": _dense(3),
     "conv_3x1_1x3": _convs(LineConvs, 3),
     "conv_7x1_1x7": _convs(LineConvs, 7),
     "group_conv_3x1_1x3": _convs(GroupedLineConvs, 3),
@@ -140,6 +155,7 @@ def make_op(
     stride: int = 1,
     affine: bool = False,
     normalise_pools: bool = True,
+    bias: bool = False,
 ) -> nn.Module | None:
     """Builds an op of the table; the module (and its weights) are named after it.
 
@@ -150,6 +166,7 @@ def make_op(
       stride: 1 or 2.
       affine: whether normalisers learn a scale and a shift (not in search networks).
       normalise_pools: whether a normaliser follows a pool (only in search networks).
+      bias: whether dense convolutions have a bias (in those of NAS-Bench-201).
 
     Raises:
       UserError: if there is no such row.
@@ -165,5 +182,6 @@ def make_op(
         stride=stride,
         affine=affine,
         normalise_pools=normalise_pools,
+        bias=bias,
         name=name,
     )

@@ -21,12 +21,15 @@ class DenseConvs(nn.Module):
       kernel: k, odd; padded by k // 2.
       stride: 1 or 2.
       affine: whether the normaliser learns a scale and a shift.
+      bias: whether a bias comes before the normaliser, as in NAS-Bench-201 (it changes
+        no value in training, but counts).
     """
 
     edges: int
     kernel: int
     stride: int = 1
     affine: bool = False
+    bias: bool = False
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
@@ -38,6 +41,10 @@ class DenseConvs(nn.Module):
             y = pointwise(x[None, :, ::step, ::step], w[:, 0, 0])
         else:
             y = self._convolve(fence(x), w)
+        if self.bias:
+            init = uniform_fan_in(k * k * channels)
+            b = self.param("bias", init, (self.edges, channels), x.dtype)
+            y = y + b[:, None, None, None]
         return BatchNorm(self.affine, name="bn")(y, train=train)
 
     def _convolve(self, x: Array, w: Array) -> Array:

@@ -5,6 +5,7 @@ from jdarts.relaxation.discrete import discrete
 from jdarts.relaxation.sampled import concrete, dirichlet, gumbel
 from jdarts.relaxation.sigmoid import sigmoid
 from jdarts.relaxation.softmax import edge_softmax, softmax
+from jdarts.relaxation.uniform import uniform
 
 __all__ = [
     "Relaxation",
@@ -15,4 +16,5 @@ __all__ = [
     "gumbel",
     "sigmoid",
     "softmax",
+    "uniform",
 ]

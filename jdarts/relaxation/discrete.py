@@ -54,9 +54,9 @@ def keep_one_op(
 ) -> Float[Array, "edge primitive"]:
     """``prox_C1``: 1 for the largest entry of each kept edge's row, 0 elsewhere.
 
-    A node keeps the ``spec.keep`` edges whose largest entries are largest. Ties go to
-    the earlier primitive and to the lower source. `none` is never kept: it is what an
-    edge is that a node does not keep.
+    A node keeps the ``spec.keep`` edges (None: all) whose largest entries are largest.
+    Ties go to the earlier primitive and to the lower source. `none` is never kept: it
+    is what an edge is that a node does not keep.
 
     Args:
       spec: the cell type.
@@ -67,6 +67,6 @@ def keep_one_op(
     strength, kept = candidates.max(axis=1), []
     for rows in spec.node_slices:
         ranks = jnp.argsort(jnp.argsort(-strength[rows], stable=True))
-        kept.append(ranks < spec.keep)
+        kept.append(ranks < (spec.keep or len(ranks)))
     ops = jax.nn.one_hot(candidates.argmax(axis=1), len(none), dtype=alpha.dtype)
     return jnp.concatenate(kept)[:, None] * ops

@@ -13,7 +13,7 @@ from jdarts.types import Arch, Now
 
 __all__ = ["Temperature", "concrete", "dirichlet", "gumbel"]
 
-Temperature = Callable[[Any], Any]
+Temperature = Callable[[jax.Array], Any]
 """From the number of steps done to a temperature, > 0."""
 
 

@@ -24,7 +24,7 @@ def drawings(genotype: Genotype) -> str:
 def _drawing(kind: str, cell: CellGenotype) -> str:
     title = f"{kind} cell"
     picture = html.scroll(f"{title}, drawing", cell_svg(cell, title), "drawing")
-    joined = {"concat": "concatenation", "mean": "mean"}[cell.join]
+    joined = {"concat": "concatenation", "mean": "mean"}[cell.output]
     names = [*cell.input_names]
     names += [f"node {i}" for i in range(len(cell.nodes))]
     rows = [
@@ -232,7 +232,7 @@ def _kept(cell: CellGenotype, spec: CellSpec) -> dict[int, str]:
 def edge_names(spec: CellSpec) -> list[str]:
     """``k−2→0``: short names of the edges, in the order of alpha's rows."""
     names = [f"k−{spec.inputs - i}" for i in range(spec.inputs)]
-    if spec.join == "mean":
+    if spec.merge == "mean":
         names = ["s"]
     names += [str(i) for i in range(spec.nodes)]
     return [f"{names[source]}→{names[target]}" for source, target in spec.edges]

@@ -64,6 +64,7 @@ def search_curves(seeds: Sequence[Seed]) -> str:
             ],
             factor=100.0,
         ),
+        _regret(seeds),
         _chart(
             seeds,
             "Skip connections",
@@ -80,6 +81,22 @@ def search_curves(seeds: Sequence[Seed]) -> str:
         _gradients(seeds),
     ]
     return html.grid(chart for chart in charts if chart)
+
+
+def _regret(seeds: Sequence[Seed]) -> str:
+    """Nothing of a search without a table of accuracies."""
+    if "regret" not in seeds[0].epochs[-1]:
+        return ""
+    return _chart(
+        seeds,
+        "Regret",
+        "By how much the test accuracy of the best cell of the table is higher than "
+        "that of the cell derived after each epoch.",
+        "points of accuracy",
+        [("derived cell", "regret", "s0")],
+        factor=100.0,
+        y_range=(0.0, 1.0),
+    )
 
 
 def train_curves(seeds: Sequence[Seed], part: str) -> str:

@@ -5,6 +5,7 @@ from jdarts.spaces.base import CellSpec, SearchSpace
 from jdarts.spaces.darts_cnn import DARTS_CNN, DARTS_CNN_7
 from jdarts.spaces.darts_rnn import DARTS_RNN
 from jdarts.spaces.genotype import CellGenotype, Connection, Genotype
+from jdarts.spaces.nas_bench_201 import NAS_BENCH_201
 from jdarts.spaces.nasp_cnn import NASP_CNN
 from jdarts.spaces.toy import TOY, TOY_RNN
 from jdarts.spaces.zoo import ZOO, zoo_genotype
@@ -24,7 +25,10 @@ __all__ = [
 
 SPACES: dict[str, SearchSpace] = {
     space.name: space
-    for space in (DARTS_CNN, DARTS_CNN_7, NASP_CNN, DARTS_RNN, TOY, TOY_RNN)
+    for space in (
+        *(DARTS_CNN, DARTS_CNN_7, NASP_CNN, NAS_BENCH_201, DARTS_RNN),
+        *(TOY, TOY_RNN),
+    )
 }
 
 

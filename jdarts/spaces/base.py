@@ -19,17 +19,28 @@ class CellSpec:
         in the column order of `alpha`.
       nodes: number of intermediate nodes, >= 1.
       inputs: number of input nodes.
-      keep: connections kept at each node when a genotype is derived.
+      keep: connections kept at each node when a genotype is derived; None: every edge
+        keeps its strongest primitive, which may be `none`.
       stride: of the edges that leave an input node: 2 in a reduction cell.
-      join: how the intermediate nodes become the cell's output.
+      output: the cell's output: all intermediate nodes, concatenated or their mean, or
+        the last one.
+      normalise_pools: whether a normaliser follows pools in the search network.
+      bias: whether dense convolutions have a bias in the search network.
     """
 
     primitives: tuple[str, ...]
     nodes: int
     inputs: int = 2
-    keep: int = 2
+    keep: int | None = 2
     stride: Literal[1, 2] = 1
-    join: Literal["concat", "mean"] = "concat"
+    output: Literal["concat", "mean", "last"] = "concat"
+    normalise_pools: bool = True
+    bias: bool = False
+
+    @property
+    def merge(self) -> Literal["concat", "mean"]:
+        """How the nodes of `concat` become one value."""
+        return "mean" if self.output == "mean" else "concat"
 
     @property
     def edges(self) -> tuple[tuple[int, int], ...]:
@@ -50,9 +61,14 @@ class CellSpec:
         return tuple(slices)
 
     @property
-    def concat(self) -> tuple[int, ...]:
-        """The nodes that make the cell's output: all intermediate ones."""
+    def intermediate(self) -> tuple[int, ...]:
+        """The numbers of the intermediate nodes."""
         return tuple(range(self.inputs, self.inputs + self.nodes))
+
+    @property
+    def concat(self) -> tuple[int, ...]:
+        """The nodes that make the cell's output."""
+        return self.intermediate[-1:] if self.output == "last" else self.intermediate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +80,12 @@ class SearchSpace:
       task: what its networks are for: a row of the CONFIGS table.
       cells: cell type to its specification. `alpha` and `beta` have the same keys.
       stem_multiplier: stem width / initial channels.
+      skeleton: how cells make a network: each reads the two cells before it (with
+        adapters, and cells of type ``"reduce"`` that halve), or as in NAS-Bench-201 the
+        one before it, with residual blocks that halve between three stages.
       reductions: at which fractions ``(numerator, denominator)`` of the depth the cells
-        of type ``"reduce"`` stand: cell ``layers * numerator // denominator``.
+        of type ``"reduce"`` stand: cell ``layers * numerator // denominator``; in the
+        other skeleton a residual block comes before that cell.
       reference: where it comes from.
     """
 
@@ -73,10 +93,13 @@ class SearchSpace:
     cells: dict[str, CellSpec]
     task: str = "images"
     stem_multiplier: int = 3
+    skeleton: Literal["two inputs", "residual"] = "two inputs"
     reductions: tuple[tuple[int, int], ...] = ((1, 3), (2, 3))
     reference: str = ""
 
     def layout(self, layers: int) -> tuple[str, ...]:
         """The cell type of each of `layers` cells, from the input on."""
+        if self.skeleton == "residual":
+            return ("normal",) * layers
         reduced = {layers * n // d for n, d in self.reductions}
         return tuple("reduce" if i in reduced else "normal" for i in range(layers))

@@ -12,7 +12,7 @@ DARTS_RNN = SearchSpace(
             nodes=8,
             inputs=1,
             keep=1,
-            join="mean",
+            output="mean",
         )
     },
     task="text",

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from jdarts.errors import UserError
 
-__all__ = ["JOINS", "CellGenotype", "Connection", "Genotype"]
+__all__ = ["OUTPUTS", "CellGenotype", "Connection", "Genotype"]
 
-JOINS = ("concat", "mean")
+OUTPUTS = ("concat", "mean")
 """How a cell's nodes become its output."""
 
 
@@ -32,26 +32,26 @@ class CellGenotype:
         a recurrent cell).
       inputs: number of input nodes: the outputs of that many cells before; in a
         recurrent cell one, the state made of the word and the state before.
-      join: how `concat` becomes the output: ``"concat"``, or ``"mean"`` in a
+      output: how `concat` becomes the output: ``"concat"``, or ``"mean"`` in a
         recurrent cell.
     """
 
     nodes: tuple[tuple[Connection, ...], ...]
     concat: tuple[int, ...]
     inputs: int = 2
-    join: str = "concat"
+    output: str = "concat"
 
     @property
     def input_names(self) -> tuple[str, ...]:
         """The input nodes, as drawings name them: indices after an underscore."""
-        if self.join == "mean":
+        if self.output == "mean":
             return ("s_0",)
         return tuple(f"c_{{k-{self.inputs - i}}}" for i in range(self.inputs))
 
     @property
     def output_name(self) -> str:
         """The output, as drawings name it."""
-        return "h_t" if self.join == "mean" else "c_{k}"
+        return "h_t" if self.output == "mean" else "c_{k}"
 
     @property
     def connections(self) -> tuple[Connection, ...]:
@@ -61,10 +61,10 @@ class CellGenotype:
     def check(self) -> None:
         """Raises a ValueError for a connection that does not come from before, or an
         output made of nodes that there are not."""
-        if self.join not in JOINS:
-            raise ValueError(f"join is '{self.join}', expected concat or mean")
-        if self.join == "mean" and self.inputs != 1:
-            raise ValueError(f"{self.inputs} inputs, expected 1 with join mean")
+        if self.output not in OUTPUTS:
+            raise ValueError(f"output is '{self.output}', expected concat or mean")
+        if self.output == "mean" and self.inputs != 1:
+            raise ValueError(f"{self.inputs} inputs, expected 1 with output mean")
         last = self.inputs + len(self.nodes) - 1
         for node in self.concat:
             if not self.inputs <= node <= last:
@@ -97,7 +97,7 @@ class Genotype:
     @property
     def task(self) -> str:
         """What its networks are for: ``"text"`` (recurrent cells) or ``"images"``."""
-        recurrent = any(cell.join == "mean" for cell in self.cells.values())
+        recurrent = any(cell.output == "mean" for cell in self.cells.values())
         return "text" if recurrent else "images"
 
     def to_json(self) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class Genotype:
                     "concat": list(cell.concat),
                 }
                 | ({} if cell.inputs == 2 else {"inputs": cell.inputs})
-                | ({} if cell.join == "concat" else {"join": cell.join})
+                | ({} if cell.output == "concat" else {"output": cell.output})
                 for kind, cell in self.cells.items()
             },
         }
@@ -136,7 +136,7 @@ class Genotype:
                     ),
                     concat=tuple(int(node) for node in cell["concat"]),
                     inputs=int(cell.get("inputs", 2)),
-                    join=str(cell.get("join", "concat")),
+                    output=str(cell.get("output", "concat")),
                 )
                 for kind, cell in data["cells"].items()
             }

@@ -27,18 +27,18 @@ def random_genotype(space: SearchSpace, rng: np.random.Generator) -> Genotype:
 
 
 def _random_cell(spec: CellSpec, rng: np.random.Generator) -> CellGenotype:
-    primitives = [name for name in spec.primitives if name != "none"]
+    """Where every edge is kept, `none` is one of its choices: no connection."""
+    kept = spec.keep is None
+    primitives = [name for name in spec.primitives if kept or name != "none"]
     nodes = []
-    for node in spec.concat:
-        sources = rng.choice(node, min(spec.keep, node), replace=False)
+    for node in spec.intermediate:
+        count = node if spec.keep is None else min(spec.keep, node)
+        sources = rng.choice(node, count, replace=False)
         chosen = rng.integers(len(primitives), size=len(sources))
-        nodes.append(
-            tuple(
-                Connection(primitives[primitive], int(source))
-                for source, primitive in zip(sorted(sources), chosen, strict=True)
-            )
-        )
-    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.join)
+        pairs = zip(sorted(sources), chosen, strict=True)
+        connections = (Connection(primitives[p], int(source)) for source, p in pairs)
+        nodes.append(tuple(c for c in connections if c.primitive != "none"))
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
 
 
 def network_of(genotype: Genotype) -> Hashable:

@@ -23,7 +23,7 @@ TOY_RNN = SearchSpace(
             nodes=2,
             inputs=1,
             keep=1,
-            join="mean",
+            output="mean",
         )
     },
     task="text",

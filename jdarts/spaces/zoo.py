@@ -66,7 +66,7 @@ def _rnn(text: str, **options: Any) -> Genotype:
     """One connection a node; node 0 is the cell's input."""
     nodes = tuple((_connection(token),) for token in text.split())
     concat = options.get("concat", tuple(range(1, 1 + len(nodes))))
-    cell = CellGenotype(nodes, concat, inputs=1, join="mean")
+    cell = CellGenotype(nodes, concat, inputs=1, output="mean")
     return Genotype("darts_rnn", {"recurrent": cell})
 
 

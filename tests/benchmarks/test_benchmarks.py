@@ -10,6 +10,7 @@ import compile_time
 import harness
 import mask_noise
 import memory
+import methods
 import ops
 import pipeline
 import pytest
@@ -92,6 +93,20 @@ def test_step_time(results):
     row = rows["weights only"]
     assert row["seconds"] and row["ratio_to_torch"] is None
     assert row["settings"]["layers"] == 2 and row["versions"]["jax"]
+
+
+def test_methods(results):
+    rows = results(methods.main, *NET, "--rounds", "1", "--only", "darts", "gdas")
+    assert set(rows) == {
+        "darts, step",
+        "gdas, step",
+        "darts, weight step",
+        "gdas, weight step",
+    }
+    for name, row in rows.items():
+        base = rows[f"darts, {name.split(', ')[1]}"]
+        assert row["ratio_to_darts"] == row["seconds"] / base["seconds"]
+    assert rows["gdas, weight step"]["memory_to_darts"] < 1
 
 
 def test_pipeline(results):

@@ -226,7 +226,7 @@ def test_seeds_are_runs_of_their_own(train, population, tmp_path):
             assert a == pytest.approx(b, rel=1e-8)
         names = {f.name for f in part.iterdir()}
         missing = {f.name for f in alone.iterdir()} - names
-        assert missing == {"checkpoints", "timing.jsonl", ".lock"}
+        assert missing == {"checkpoints", "timing.jsonl", "report.html", ".lock"}
         for name in ("config.json", "genotype.json"):
             assert (part / name).read_bytes() == (alone / name).read_bytes()
 

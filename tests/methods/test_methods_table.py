@@ -61,7 +61,6 @@ def build(name):
     """(method, compiled step, list that grows by one at each trace)."""
     config = METHODS[name].config()
     network = make_supernet(config, SPACE, channels=4, layers=3, classes=CLASSES)
-    # After a warm-up of 0.3 of the epochs the architecture moves, too.
     method = build_method(config, SPACE, network, epochs=10, steps_per_epoch=4)
     traces = []
 
@@ -78,11 +77,14 @@ def start(method):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_search(name):
-    """20 steps: the state keeps its form, metrics are finite, the loss falls."""
+    """A whole search: the state keeps its form, metrics are finite, the loss falls.
+
+    At its start or but at its end some methods leave the architecture as it is.
+    """
     method, step, traces = build(name)
     state = first = start(method)
     form, history = shapes(state), []
-    for i in range(20):
+    for i in range(40):
         state, metrics = step(KEY, state, batches(i, method.train_batches))
         assert shapes(state) == form
         assert set(metrics) >= METRICS
@@ -90,7 +92,7 @@ def test_search(name):
             assert jnp.shape(value) == () and jnp.isfinite(value), key
         history.append(float(metrics["train_loss"]))
     assert len(traces) == 1, "the step was traced again"
-    assert state.step == 20
+    assert state.step == 40
     assert np.mean(history[-5:]) < 0.8 * np.mean(history[:5])
     for new, old in zip(*map(jax.tree.leaves, (state.arch, first.arch)), strict=True):
         assert not np.array_equal(new, old)

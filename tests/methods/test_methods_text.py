@@ -96,7 +96,7 @@ def test_search(name):
         state.arch.alpha["recurrent"], first.arch.alpha["recurrent"]
     )
     cell = method.discretize(state.arch).cells["recurrent"]
-    assert (cell.inputs, cell.join, cell.concat) == (1, "mean", (1, 2))
+    assert (cell.inputs, cell.output, cell.concat) == (1, "mean", (1, 2))
     passage = Passage(batches(5, 1).valid, state.model_state["valid"], jnp.int32(0))
     found, hidden = jit(method.evaluate)(state, passage, jnp.ones((T, B)))
     assert found.count == B * int(LENGTHS.at(8)) and jnp.isfinite(found.loss)

@@ -238,7 +238,7 @@ def test_penalties():
 
 def cell(*connections, **options):
     nodes = tuple((Connection(*c),) for c in connections)
-    made = {"inputs": 1, "join": "mean", "concat": (1,)} | options
+    made = {"inputs": 1, "output": "mean", "concat": (1,)} | options
     return Genotype("darts_rnn", {"recurrent": CellGenotype(nodes, **made)})
 
 
@@ -249,7 +249,7 @@ def cell(*connections, **options):
         (cell(("tan", 0)), "unknown 'tan'; did you mean 'tanh'"),
         (cell(("tanh", 1)), "reads node 1, expected 0 to 0"),
         (cell(("tanh", 0), concat=(2,)), "concat names node 2"),
-        (cell(("tanh", 0), join="concat"), "join concat; expected"),
+        (cell(("tanh", 0), output="concat"), "output concat; expected"),
         (
             Genotype("x", {"recurrent": CellGenotype(((),), (1,), 1, "mean")}),
             "node 1 has 0 connections",

@@ -53,7 +53,7 @@ def search_network(vocabulary, units):
 
 def derived_network(meta):
     nodes = tuple((Connection(*c),) for c in meta["recurrent"])
-    cell = CellGenotype(nodes, tuple(meta["concat"]), inputs=1, join="mean")
+    cell = CellGenotype(nodes, tuple(meta["concat"]), inputs=1, output="mean")
     genotype = Genotype("darts_rnn", {"recurrent": cell})
     return fixed_recurrent(
         genotype, vocabulary=meta["ntokens"], units=meta["nhid"], dropout=NOTHING

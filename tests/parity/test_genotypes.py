@@ -78,4 +78,4 @@ def test_recurrent_genotypes(path):
         expected = [(spec.primitives[op], source) for op, source in chosen]
         assert [tuple(c) for c in cell.connections] == expected, (i, file["kind"][i])
         assert [list(c) for c in cell.connections] == case["recurrent"]
-        assert list(cell.concat) == case["concat"] and cell.join == "mean"
+        assert list(cell.concat) == case["concat"] and cell.output == "mean"

@@ -116,15 +116,15 @@ def run_steps(file, lr):
         for n in ("train", "val")
     )
     state = method.init(jax.random.key(0), train.images[0])
-    state = state._replace(w=weights(file), arch=arch(file), model_state=None)
-    step, trace = jax.jit(method.step), []
+    state, trace = state._replace(w=weights(file), arch=arch(file)), []
     for i in range(steps):
         batches = SearchBatches(
             train=Batch(*(x[i : i + 1] for x in train)),
             valid=Batch(*(x[i] for x in valid)),
         )
         alpha = state.arch.alpha
-        state, metrics = step(jax.random.key(1), state, batches)
+        before = state._replace(model_state=None)
+        state, metrics = method.step(jax.random.key(1), before, batches)
         trace.append((alpha, method.weights(state.arch), metrics))
     return trace, state
 
@@ -132,7 +132,8 @@ def run_steps(file, lr):
 @cases("07_nasp_search*.npz")
 def test_steps(path):
     file = load(path)
-    tags = {name.split(".alpha")[0] for name in file if name.startswith("steps_lr")}
+    end = ".train_loss"
+    tags = {name.removesuffix(end) for name in file if name.endswith(end)}
     for tag in sorted(tags):
         trace, final = run_steps(file, float(tag.removeprefix("steps_lr")))
         for kind in final.arch.alpha:

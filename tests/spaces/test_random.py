@@ -12,6 +12,7 @@ from jdarts.errors import UserError
 from jdarts.spaces import (
     DARTS_CNN,
     DARTS_RNN,
+    NAS_BENCH_201,
     TOY,
     CellGenotype,
     CellSpec,
@@ -39,7 +40,7 @@ def test_valid(space):
         assert Genotype.from_json(genotype.to_json()) == genotype
         for kind, spec in space.cells.items():
             cell = genotype.cells[kind]
-            assert cell.concat == spec.concat and cell.join == spec.join
+            assert cell.concat == spec.concat and cell.output == spec.merge
             assert len(cell.nodes) == spec.nodes
             for node in cell.nodes:
                 sources = [c.source for c in node]
@@ -155,3 +156,16 @@ def test_impossible_size_names_the_nearest():
     with pytest.raises(UserError) as error:
         random_genotype_of_size(TOY, rng(), convolutions, 20, tries=2000)
     assert "--tolerance: 0.05" in str(error.value) and "nearest: 8" in str(error.value)
+
+
+def test_every_edge_is_drawn_where_all_are_kept():
+    """Each of the 5 primitives of NAS-Bench-201 equally often, `none` as no edge."""
+    generator, spec = rng(5), NAS_BENCH_201.cells["normal"]
+    found = Counter()
+    for _ in range(1000):
+        cell = random_genotype(NAS_BENCH_201, generator).cells["normal"]
+        assert cell.concat == (3,) and cell.inputs == 1
+        found.update(c.primitive for c in cell.connections)
+        found["none"] += len(spec.edges) - len(cell.connections)
+    assert set(found) == set(spec.primitives)
+    assert stats.chisquare(list(found.values())).pvalue > 0.001

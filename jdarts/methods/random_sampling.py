@@ -1,0 +1,110 @@
+"""Random sampling with shared weights: the baseline of all searches."""
+
+import dataclasses
+from typing import Unpack
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from jdarts.derive import derive_genotype
+from jdarts.methods.base import (
+    SearchBatches,
+    SearchMethod,
+    SearchState,
+    Training,
+    init_state,
+    weight_step,
+)
+from jdarts.methods.bilevel import Length, single_op
+from jdarts.methods.optimizers import (
+    WeightOptimizer,
+    check_value,
+    cosine_by_epoch,
+    weight_transformation,
+)
+from jdarts.problem import Networks, pose
+from jdarts.relaxation import uniform
+from jdarts.spaces import SearchSpace
+from jdarts.types import Metrics, Now
+
+__all__ = ["RandomSamplingConfig", "build"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomSamplingConfig:
+    """Li, Talwalkar, 'Random Search and Reproducibility for NAS', UAI 2019."""
+
+    weights: WeightOptimizer = WeightOptimizer(weight_decay=5e-4, nesterov=True)
+    """The optimiser of the weights."""
+    scored: float = 0.1
+    """Share of the epochs, at the end, whose steps score one random cell each; in
+    (0, 1]. The best of them is the result."""
+
+
+def build(
+    config: RandomSamplingConfig,
+    space: SearchSpace,
+    network: Networks,
+    **length: Unpack[Length],
+) -> SearchMethod:
+    """Random sampling on a supernet; arguments as of `jdarts.methods.darts.build`.
+
+    Each step trains the weights of one random cell. A step that scores draws another
+    one and takes its loss on the validation batch. Alpha holds the best cell: its
+    mixing weights times exp(- loss).
+
+    Raises:
+      UserError: for a setting out of range.
+    """
+    config.weights.check("--method.weights")
+    valid = 0 < config.scored <= 1
+    check_value("--method.scored", config.scored, valid, "more than 0, at most 1")
+    relaxation = uniform(space)
+    problem = single_op(network, relaxation)
+    single = network._replace(apply=network.apply_single)  # pyrefly: ignore
+    of_cell = pose(single, lambda mix, now=None: mix)
+    epochs, per_epoch = length["epochs"], length["steps_per_epoch"]
+    by_epoch = cosine_by_epoch(config.weights, epochs, per_epoch)
+
+    def schedule(step: ArrayLike) -> jax.Array:
+        return by_epoch(step) * problem.rate(step)
+
+    weights = weight_transformation(config.weights, schedule, clip=True)
+    training = Training(weights, weights, optax.identity(), schedule)
+    first_scored = min(epochs - 1, round((1 - config.scored) * epochs)) * per_epoch
+
+    def step(
+        key: jax.Array, state: SearchState, batches: SearchBatches
+    ) -> tuple[SearchState, Metrics]:
+        valid_key, w_key = jax.random.split(jax.random.fold_in(key, state.step))
+        now = Now(valid_key, state.step)
+        mix = relaxation.weights(state.arch, now)
+        batches = SearchBatches(*problem.prepare(state, *batches, now))
+        loss, carried = of_cell.valid_loss(state.w, mix, batches.valid)
+        best = jnp.stack([a.max() for a in state.arch.alpha.values()]).max()
+        merit = jnp.exp(-loss)
+        better = (merit > best) & (state.step >= first_scored)
+        alpha = {
+            kind: jnp.where(better, merit * mix[kind], old)
+            for kind, old in state.arch.alpha.items()
+        }
+        now = Now(w_key, state.step)
+        state, info = weight_step(problem, training, state, state.arch, batches, now)
+        info |= {"valid_loss": loss, "arch_gradient_norm": jnp.zeros_like(loss)}
+        model_state = problem.keep(state.model_state, carried)
+        arch = state.arch._replace(alpha=alpha)
+        return state._replace(arch=arch, model_state=model_state), info
+
+    def evaluate(state: SearchState, batch, mask):
+        return problem.evaluate(state.w, state.model_state, state.arch, batch, mask)
+
+    return SearchMethod(
+        init=init_state(problem, relaxation, training, space),
+        step=step,
+        weights=relaxation.weights,
+        evaluate=evaluate,
+        discretize=lambda arch: derive_genotype(space, relaxation.weights(arch)),
+        train_batches=1,
+    )
