@@ -6,7 +6,7 @@ from typing import Unpack
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
 from jdarts.methods.optimizers import check_value
-from jdarts.nets.network import Network
+from jdarts.problem import Networks
 from jdarts.relaxation import softmax
 from jdarts.spaces import SearchSpace
 
@@ -22,7 +22,7 @@ class DartsConfig(BilevelConfig):
 
 
 def build(
-    config: DartsConfig, space: SearchSpace, network: Network, **length: Unpack[Length]
+    config: DartsConfig, space: SearchSpace, network: Networks, **length: Unpack[Length]
 ) -> SearchMethod:
     """DARTS on a supernet.
 

@@ -7,8 +7,8 @@ from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
 from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer, check_value
-from jdarts.nets.network import Network
 from jdarts.nets.partial import PartialChannels
+from jdarts.problem import Networks
 from jdarts.relaxation import dirichlet
 from jdarts.spaces import SearchSpace
 
@@ -40,7 +40,7 @@ def partial_channels(config: DrNasConfig) -> PartialChannels:
 
 
 def build(
-    config: DrNasConfig, space: SearchSpace, network: Network, **length: Unpack[Length]
+    config: DrNasConfig, space: SearchSpace, network: Networks, **length: Unpack[Length]
 ) -> SearchMethod:
     """DrNAS on a supernet; arguments and errors as of `jdarts.methods.darts.build`."""
     check_value(

@@ -11,7 +11,7 @@ from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
 from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer, check_value
-from jdarts.nets.network import Network
+from jdarts.problem import Networks
 from jdarts.relaxation import sigmoid
 from jdarts.spaces import SearchSpace
 from jdarts.types import Arch
@@ -38,7 +38,7 @@ class FairDartsConfig(BilevelConfig):
 def build(
     config: FairDartsConfig,
     space: SearchSpace,
-    network: Network,
+    network: Networks,
     **length: Unpack[Length],
 ) -> SearchMethod:
     """Fair DARTS on a supernet; arguments, errors: as of `jdarts.methods.darts.build`.

@@ -7,7 +7,7 @@ from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, build_bilevel, single_op
 from jdarts.methods.optimizers import WeightOptimizer, check_value, linear_by_epoch
-from jdarts.nets.network import Network
+from jdarts.problem import Networks
 from jdarts.relaxation import gumbel
 from jdarts.spaces import SearchSpace
 
@@ -33,7 +33,7 @@ class GdasConfig(BilevelConfig):
 def build(
     config: GdasConfig,
     space: SearchSpace,
-    network: Network,
+    network: Networks,
     *,
     epochs: int,
     steps_per_epoch: int,

@@ -13,7 +13,7 @@ from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel, single_op_for_w
 from jdarts.methods.optimizers import check_value
 from jdarts.nets.cost import weights_of_op
-from jdarts.nets.network import Network
+from jdarts.problem import Networks
 from jdarts.relaxation import discrete
 from jdarts.spaces import Genotype, SearchSpace
 from jdarts.types import Arch
@@ -58,7 +58,7 @@ def burden(space: SearchSpace) -> dict[str, jax.Array]:
 
 
 def build(
-    config: NaspConfig, space: SearchSpace, network: Network, **length: Unpack[Length]
+    config: NaspConfig, space: SearchSpace, network: Networks, **length: Unpack[Length]
 ) -> SearchMethod:
     """NASP on a supernet; arguments and errors as of `jdarts.methods.darts.build`.
 

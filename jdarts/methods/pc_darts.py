@@ -8,8 +8,8 @@ from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
 from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer, check_value
-from jdarts.nets.network import Network
 from jdarts.nets.partial import PartialChannels
+from jdarts.problem import Networks
 from jdarts.relaxation import edge_softmax
 from jdarts.spaces import SearchSpace
 
@@ -46,7 +46,7 @@ def partial_channels(config: PcDartsConfig) -> PartialChannels:
 def build(
     config: PcDartsConfig,
     space: SearchSpace,
-    network: Network,
+    network: Networks,
     **length: Unpack[Length],
 ) -> SearchMethod:
     """PC-DARTS on a supernet; arguments and errors as of `jdarts.methods.darts.build`.

@@ -10,7 +10,7 @@ from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchBatches, SearchMethod, SearchState
 from jdarts.methods.bilevel import BilevelConfig, build_bilevel
 from jdarts.methods.optimizers import ArchOptimizer, check_value, linear_by_epoch
-from jdarts.nets.network import Network
+from jdarts.problem import Networks
 from jdarts.relaxation import concrete
 from jdarts.spaces import SearchSpace
 from jdarts.types import Metrics
@@ -38,7 +38,7 @@ class SnasConfig(BilevelConfig):
 def build(
     config: SnasConfig,
     space: SearchSpace,
-    network: Network,
+    network: Networks,
     *,
     epochs: int,
     steps_per_epoch: int,
