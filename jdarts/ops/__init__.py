@@ -9,6 +9,7 @@ per source. A fixed network uses the same ops with one edge.
 from collections.abc import Callable
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from jdarts.errors import unknown_choice
@@ -25,19 +26,29 @@ OpBuilder = Callable[..., nn.Module]
 
 
 class Pool(nn.Module):
-    """A pooling function, followed by a normaliser in search networks."""
+    """A pooling function, followed by a normaliser in search networks.
+
+    Attributes:
+      function: pools.
+      window: where.
+      normalise: whether a normaliser follows.
+      scaled: number of edges with a learned scale and shift of their own; 0: there are
+        none, and one result serves all edges.
+    """
 
     function: Callable[[Array, Window], Array]
     window: Window
     normalise: bool
-    affine: bool = False
+    scaled: int = 0
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         y = self.function(x, self.window)[None]
         if not self.normalise:
             return y
-        return BatchNorm(self.affine, name="bn")(y, train=train)
+        if self.scaled:
+            y = jnp.tile(y, (self.scaled, 1, 1, 1, 1))
+        return BatchNorm(self.scaled > 0, name="bn")(y, train=train)
 
 
 class Identity(nn.Module):
@@ -64,8 +75,11 @@ def _pool(function: Callable[[Array, Window], Array], kernel: int) -> OpBuilder:
 
 
 def _normalised_pool(kernel: int) -> OpBuilder:
-    def build(*, stride: int, affine: bool, name: str, **_: int) -> nn.Module:
-        return Pool(max_pool, Window(kernel, stride), True, affine, name=name)
+    def build(
+        *, edges: int, stride: int, affine: bool, name: str, **_: int
+    ) -> nn.Module:
+        scaled = edges if affine else 0
+        return Pool(max_pool, Window(kernel, stride), True, scaled, name=name)
 
     return build
 

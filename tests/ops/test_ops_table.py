@@ -13,7 +13,7 @@ from jdarts.ops import OPS, make_op
 from jdarts.ops.init import draw
 
 NAMES = [name for name, row in OPS.items() if row is not None]
-CHANNELS, SIZE, BATCH = 4, 6, 2
+SIZE, BATCH = 6, 2
 STRIDES = (1, 2)
 
 # Weights of one edge of C channels; an op that is not named here has none.
@@ -28,13 +28,19 @@ COUNTS = {
     "conv_3x1_1x3": lambda c, _: 2 * 3 * c * c,
     "conv_1x1": lambda c, _: c * c,
     "conv_3x3": lambda c, _: 9 * c * c,
+    "group_conv_3x1_1x3": lambda c, _: 2 * 3 * c * c // 8 + c * c,
 }
+
+
+def width(name):
+    """Channels to test the op with: as few as it takes."""
+    return 8 if name.startswith("group_conv") else 4
 
 
 def build(name, stride, edges, dtype=jnp.float64, **options):
     """(the op, its drawn weights, an input)."""
-    op = make_op(name, edges=edges, channels=CHANNELS, stride=stride, **options)
-    x = jnp.zeros((BATCH, SIZE, SIZE, CHANNELS), dtype)
+    op = make_op(name, edges=edges, channels=width(name), stride=stride, **options)
+    x = jnp.zeros((BATCH, SIZE, SIZE, width(name)), dtype)
     boxed = jax.eval_shape(lambda x: op.init(jax.random.key(0), x, train=False), x)
     w = draw(jax.random.key(1), boxed["params"]) if "params" in boxed else {}
     return op, w, random_like(jax.random.key(2), x)
@@ -56,14 +62,14 @@ def test_shapes_and_counts(name, stride, affine):
             out = jax.eval_shape(call, w, x)
             own = bool(w)
             size = SIZE // stride
-            expected = (edges if own else 1, BATCH, size, size, CHANNELS)
+            expected = (edges if own else 1, BATCH, size, size, width(name))
             assert (out.shape, out.dtype) == (expected, dtype)
             weights = {
                 jax.tree_util.keystr(path): leaf
                 for path, leaf in jax.tree.leaves_with_path(w)
                 if not affine or path[-1].key not in ("scale", "shift")
             }
-            count = COUNTS.get(name, lambda c, s: 0)(CHANNELS, stride)
+            count = COUNTS.get(name, lambda c, s: 0)(width(name), stride)
             assert tree.size(weights) == edges * count
             assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(w))
 
@@ -122,14 +128,19 @@ def test_stacked_edges_are_separate_ones(name, stride, x64):
     assert_close(mapped, jnp.stack([run(w, x) for x in xs]), 1e-12)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if "pool" in n])
+@pytest.mark.parametrize("name", [n for n in NAMES if "_pool_" in n])
 def test_pools_are_normalised_in_search_only(name, x64):
     _, _, x = build(name, 1, 1)
     plain, normal = (
         build(name, 1, 1, normalise_pools=on)[0].apply({}, x, train=True)
         for on in (False, True)
     )
-    assert_close(normal.mean((0, 1, 2, 3)), np.zeros(CHANNELS), 1e-12)
+    if name.endswith("_bn"):  # always is
+        np.testing.assert_array_equal(plain, normal)
+        plain = build(name[: -len("_bn")], 1, 1, normalise_pools=False)[0].apply(
+            {}, x, train=True
+        )
+    assert_close(normal.mean((0, 1, 2, 3)), np.zeros(width(name)), 1e-12)
     deviation = np.asarray(plain).std((0, 1, 2, 3))
     centred = plain - plain.mean((0, 1, 2, 3))
     assert_close(normal, centred / np.sqrt(deviation**2 + 1e-5), 1e-10)
