@@ -22,9 +22,10 @@ from jdarts.train import main as train_main
 BASE = (
     "rnn_demo --space toy_rnn --units 6 --length 6 --batch-size 4 --evaluation-batch 3 "
     "--data.name file --data.level word --epochs 2 --log-every 1 "
-    "--method.hypergradient.name first_order --method.no-clip-virtual"
+    "--method.hypergradient.name first_order --method.no-clip-virtual "
+    "--method.weights.lr 1 --method.weights.lr-min 1"
 ).split()
-PER_EPOCH = 12
+PER_EPOCH = 24
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ def text(tmp_path_factory):
     """A text of which each next word is a function of the last one or two."""
     file = tmp_path_factory.mktemp("text") / "text.txt"
     line = "one two three one three two four\n"
-    file.write_text(line * 40)
+    file.write_text(line * 80)
     return file
 
 
@@ -144,11 +145,18 @@ def parse_network(start):
 def test_a_stopped_run_goes_on(search, unbroken, tmp_path):
     """Inside an epoch, and between two; then it is the unbroken run, bit for bit."""
     folder = tmp_path / "run"
-    for steps in ("5", str(PER_EPOCH), "20"):
+    for steps in ("5", str(PER_EPOCH), "40"):
         search(folder, "--steps", steps)
     search(folder, "--steps", str(2 * PER_EPOCH))
-    for name in ("genotype.json", "metrics.jsonl", "arch.jsonl", "summary.txt"):
+    for name in ("metrics.jsonl", "arch.jsonl"):
+        assert whole_rows(folder / name) == read_metrics(unbroken / name), name
+    for name in ("genotype.json", "summary.txt"):
         assert (folder / name).read_bytes() == (unbroken / name).read_bytes(), name
+
+
+def whole_rows(file):
+    """Without those of an end inside an epoch."""
+    return [row for row in read_metrics(file) if row["kind"] != "stop"]
 
 
 def test_seeds(search, unbroken, tmp_path):
@@ -282,7 +290,9 @@ def test_a_stopped_training_goes_on(train, trained, tmp_path):
     folder, last = tmp_path / "run", epochs(trained)[-1]["step"]
     for steps in (last // 6, last // 2 + 1, last):
         train(folder, "--steps", str(steps))
-    for name in ("metrics.jsonl", "result.json", "summary.txt"):
+    name = "metrics.jsonl"
+    assert whole_rows(folder / name) == read_metrics(trained / name)
+    for name in ("result.json", "summary.txt"):
         assert (folder / name).read_bytes() == (trained / name).read_bytes(), name
 
 

@@ -40,7 +40,13 @@ def task(dropout=0.1):
 
 def weights(config):
     """The settings of texts: a high learning rate, clipping."""
-    settings = {"lr": RATE, "lr_min": RATE, "momentum": 0.0, "clip": 0.25}
+    settings = {
+        "lr": RATE,
+        "lr_min": RATE,
+        "momentum": 0.0,
+        "clip": 0.25,
+        "nesterov": False,
+    }
     return dataclasses.replace(
         config, weights=dataclasses.replace(config.weights, **settings)
     )
