@@ -19,6 +19,7 @@ CASES = {
     "halving": ((Window(3, 2), Window(5, 2, 2)), True, 6, 4),
     "own sources": ((Window(3), Window(5)), False, 5, 3),
     "one op, seven taps": ((Window(7, 2),), False, 8, 2),
+    "narrow": ((Window(3), Window(5, 1, 2)), True, 8, 2),  # pixels fill a vector
 }
 
 

@@ -81,6 +81,32 @@ struct Tap {
   int64_t source;
 };
 
+// How many neighbouring pixels a vector holds of channels too few to fill one: they
+// follow each other in memory where both sides have a step of one pixel, and are then as
+// good as so many times more channels.
+template <typename T>
+int64_t PixelsTogether(int64_t channels, int64_t stride, int64_t pixels) {
+  constexpr int64_t kFull = kVectorBytes / sizeof(T);
+  const bool fits = stride == 1 && kFull % channels == 0 &&
+                    pixels % (kFull / channels) == 0;
+  return fits ? kFull / channels : 1;
+}
+
+// Points the taps to copies of their weights side by side, one for each such pixel.
+template <typename T>
+void Repeat(std::vector<Tap<T>>& taps, int64_t channels, int64_t times,
+            Aligned<T>& weights) {
+  if (times == 1) return;
+  weights.resize(taps.size() * times * channels);
+  T* to = weights.data();
+  for (Tap<T>& tap : taps) {
+    const T* first = to;
+    for (int64_t n = 0; n < times; ++n)
+      for (int64_t c = 0; c < channels; ++c) *to++ = tap.weight[c];
+    tap.weight = first;
+  }
+}
+
 // to[u] (+)= sum over taps of weight . source[u], for U pixels and V channels.
 template <typename T, int V, int U>
 inline void TapPixels(const std::vector<Tap<T>>& taps, const T* from, int64_t step,

@@ -97,6 +97,8 @@ struct Scratch {
   Aligned<T> u, du;   // that result and its tangent
   Aligned<T> transposed, d_transposed;
   std::vector<Tap<T>> taps;
+  Aligned<T> repeated;  // of the taps' weights
+  Aligned<T> sums;      // of the taps' gradients
 };
 
 template <typename T>
@@ -117,13 +119,19 @@ void ForwardTaps(std::vector<Tap<T>>& taps, const T* w, int64_t op, int64_t row,
                       shift + (i * d - p) * row + (j * d - p) * g.channels});
 }
 
-// u (+)= the convolution that the taps describe, on all output pixels.
+// u (+)= the convolution with the kernel w of an op, on all output pixels.
 template <typename T>
-void Convolve(const std::vector<Tap<T>>& taps, Plane<T>& plane, T* u, const Geometry& g,
-              bool add) {
+void Convolve(Scratch<T>& s, Plane<T>& plane, const T* w, int64_t op, T* u,
+              const Geometry& g, bool add) {
+  s.taps.clear();
+  ForwardTaps(s.taps, w, op, plane.row, g);
+  const int64_t together = PixelsTogether<T>(g.channels, g.stride, g.columns);
+  Repeat(s.taps, g.channels, together, s.repeated);
+  const int64_t channels = together * g.channels;
   for (int64_t h = 0; h < g.rows; ++h)
-    TapRow<T>(taps, plane.Line(h * g.stride), g.stride * g.channels, g.columns,
-                 g.channels, u + h * g.columns * g.channels, g.channels, add);
+    TapRow<T>(s.taps, plane.Line(h * g.stride), g.stride * channels,
+              g.columns / together, channels, u + h * g.columns * g.channels, channels,
+              add);
 }
 
 // Each of several n x n matrices.
@@ -158,24 +166,18 @@ void Output(ffi::ThreadPool& pool, const Geometry& g, const Operands<T>& in, T* 
       T* out = z + (a * g.batch + b) * g.out_image();
       bool add = false;
       if (in.dx) {
-        s.taps.clear();
-        ForwardTaps(s.taps, in.d[op] + e * g.kernel(op), op, s.dx.row, g);
-        Convolve<T>(s.taps, s.dx, s.u.data(), g, false);
+        Convolve(s, s.dx, in.d[op] + e * g.kernel(op), op, s.u.data(), g, false);
         add = true;
       }
       if (!in.dd.empty()) {
-        s.taps.clear();
-        ForwardTaps(s.taps, in.dd[op] + e * g.kernel(op), op, s.x.row, g);
-        Convolve<T>(s.taps, s.x, s.u.data(), g, add);
+        Convolve(s, s.x, in.dd[op] + e * g.kernel(op), op, s.u.data(), g, add);
         add = true;
       }
       const int64_t pixels = g.rows * g.columns;
       if (add)
         Product<T>(s.u.data(), in.p + a * g.matrix(), pixels, g.channels, out, false);
       if (in.dp) {
-        s.taps.clear();
-        ForwardTaps(s.taps, in.d[op] + e * g.kernel(op), op, s.x.row, g);
-        Convolve<T>(s.taps, s.x, s.u.data(), g, false);
+        Convolve(s, s.x, in.d[op] + e * g.kernel(op), op, s.u.data(), g, false);
         Product<T>(s.u.data(), in.dp + a * g.matrix(), pixels, g.channels, out, add);
       }
     }
@@ -213,9 +215,11 @@ void ConvolveTransposed(Scratch<T>& s, Plane<T>& y, const T* w, int64_t op, T* g
         }
       if (add && s.taps.empty()) continue;
       const int64_t columns = (g.width - left + S - 1) / S;
+      const int64_t together = PixelsTogether<T>(C, S, columns);
+      Repeat(s.taps, C, together, s.repeated);
       for (int64_t h = top; h < g.height; h += S)
-        TapRow<T>(s.taps, y.Line(h / S), C, columns, C, gx + (h * g.width + left) * C,
-                     S * C, add);
+        TapRow<T>(s.taps, y.Line(h / S), together * C, columns / together, together * C,
+                  gx + (h * g.width + left) * C, S * together * C, add);
     }
 }
 
@@ -225,9 +229,14 @@ void Correlate(Scratch<T>& s, Plane<T>& x, Plane<T>& y, int64_t op, T* gd,
                const Geometry& g) {
   s.taps.clear();
   ForwardTaps<T>(s.taps, nullptr, op, x.row, g);
+  const int64_t together = PixelsTogether<T>(g.channels, g.stride, g.columns);
+  const int64_t channels = together * g.channels;
+  s.sums.assign(s.taps.size() * channels, T(0));
   for (int64_t h = 0; h < g.rows; ++h)
-    TapRowSums<T>(s.taps, x.Line(h * g.stride), g.stride * g.channels, y.Line(h),
-                     g.columns, g.channels, gd);
+    TapRowSums<T>(s.taps, x.Line(h * g.stride), g.stride * channels, y.Line(h),
+                  g.columns / together, channels, s.sums.data());
+  for (int64_t i = 0; i < static_cast<int64_t>(s.sums.size()); ++i)
+    gd[i / channels * g.channels + i % g.channels] += s.sums[i];
 }
 
 template <typename T>
@@ -243,22 +252,15 @@ void WeightGradients(Scratch<T>& s, const Geometry& g, const Operands<T>& in, in
   const int64_t pixels = g.rows * g.columns, C = g.channels;
   s.u.resize(g.out_image());
   if (in.dt) {
-    s.taps.clear();
-    ForwardTaps(s.taps, in.d[op] + e * g.kernel(op), op, s.x.row, g);
-    Convolve<T>(s.taps, s.x, s.u.data(), g, false);
+    Convolve(s, s.x, in.d[op] + e * g.kernel(op), op, s.u.data(), g, false);
     OuterSum<T>(s.u.data(), dt, pixels, C, gp);
   }
   if (in.dx || !in.dd.empty()) {
-    if (in.dx) {
-      s.taps.clear();
-      ForwardTaps(s.taps, in.d[op] + e * g.kernel(op), op, s.dx.row, g);
-      Convolve<T>(s.taps, s.dx, s.u.data(), g, false);
-    }
-    if (!in.dd.empty()) {
-      s.taps.clear();
-      ForwardTaps(s.taps, in.dd[op] + e * g.kernel(op), op, s.x.row, g);
-      Convolve<T>(s.taps, s.x, s.u.data(), g, in.dx != nullptr);
-    }
+    if (in.dx)
+      Convolve(s, s.dx, in.d[op] + e * g.kernel(op), op, s.u.data(), g, false);
+    if (!in.dd.empty())
+      Convolve(s, s.x, in.dd[op] + e * g.kernel(op), op, s.u.data(), g,
+               in.dx != nullptr);
     OuterSum<T>(s.u.data(), t, pixels, C, gp);
   }
   if (in.dx) Correlate(s, s.dx, s.y, op, gd, g);
