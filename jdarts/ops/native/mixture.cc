@@ -62,11 +62,10 @@ class Maybe {
 };
 
 // to = constant + sum over ops of (on_z z + on_dz dz), the factors [rows, C].
-template <typename T, int V>
+template <typename T>
 void Sum(ffi::ThreadPool& pool, const Shape& g, const T* z, const T* dz,
          const std::vector<T>& on_z, const std::vector<T>& on_dz,
          const std::vector<T>& constant, T* to) {
-  using Vec = typename Vector<T, V>::type;
   constexpr int64_t kBlock = 64;  // pixels: what is summed up stays in the cache
   const int64_t C = g.all.channels, batch = g.all.batch, image = g.all.image();
   ParallelFor(pool, g.problems() * g.edges * batch, [&](int64_t task) {
@@ -76,33 +75,34 @@ void Sum(ffi::ThreadPool& pool, const Shape& g, const T* z, const T* dz,
       const int64_t end = std::min(image, start + kBlock * C);
       for (int64_t op = 0; op < g.ops(); ++op) {
         const int64_t row = g.row(sum, op), offset = (row * batch + task % batch) * image;
-        for (int64_t c = 0; c < C; c += V) {
-          const Vec by_z = Load<T, V>(on_z.data() + row * C + c);
-          const Vec by_dz = Load<T, V>(on_dz.data() + row * C + c);
-          const Vec add = Load<T, V>(constant.data() + row * C + c);
+        OverChannels<T>(C, [&](auto v, int64_t c) {
+          constexpr int V = v.value;
+          const auto by_z = Load<T, V>(on_z.data() + row * C + c);
+          const auto by_dz = Load<T, V>(on_dz.data() + row * C + c);
+          const auto add = Load<T, V>(constant.data() + row * C + c);
           for (int64_t at = start + c; at < end; at += C) {
-            Vec total = add + by_z * Load<T, V>(z + offset + at);
+            auto total = add + by_z * Load<T, V>(z + offset + at);
             if (dz) total += by_dz * Load<T, V>(dz + offset + at);
             if (op > 0) total += Load<T, V>(out + at);
             Store<T, V>(out + at, total);
           }
-        }
+        });
       }
     }
   });
 }
 
-template <typename T, int V>
+template <typename T>
 void Forward(ffi::ThreadPool& pool, const Shape& g, const T* z, const T* share, double eps,
              T* to, T* mean, T* r, T* var) {
   const int64_t C = g.all.channels, size = g.all.edges * C;
-  Moments<T, V>(pool, g.all, z, eps, mean, r, var);
+  Moments<T>(pool, g.all, z, eps, mean, r, var);
   std::vector<T> on_z(size), constant(size);
   for (int64_t i = 0; i < size; ++i) {
     on_z[i] = share[i / C] * r[i];
     constant[i] = -on_z[i] * mean[i];
   }
-  Sum<T, V>(pool, g, z, nullptr, on_z, on_z, constant, to);
+  Sum<T>(pool, g, z, nullptr, on_z, on_z, constant, to);
 }
 
 template <typename T>
@@ -129,19 +129,18 @@ Operands<T> Read(const ffi::RemainingArgs& args, int64_t given) {
 }
 
 // The derivative of the sum along dz and dshare.
-template <typename T, int V>
+template <typename T>
 void Output(ffi::ThreadPool& pool, const Shape& g, const Operands<T>& in, T* to) {
-  using Vec = typename Vector<T, V>::type;
   const int64_t C = g.all.channels, image = g.all.image(), size = g.all.edges * C;
   std::vector<T> means(2 * size);
   if (in.dz)
-    means = Means<T, V, 2>(pool, g.all, [&](int64_t number, int64_t channel) {
-      const Vec mean = Load<T, V>(in.mean + number / g.all.batch * C + channel);
+    means = Means<T, 2>(pool, g.all, [&](auto v, int64_t number, int64_t channel) {
+      const auto mean = Load<T, v.value>(in.mean + number / g.all.batch * C + channel);
       const T *z = in.z + number * image, *dz = in.dz + number * image;
-      return [=](int64_t at, Vec* sums) {
-        const Vec moved = Load<T, V>(dz + at);
+      return [=](int64_t at, auto* sums) {
+        const auto moved = Load<T, v.value>(dz + at);
         sums[0] += moved;
-        sums[1] += moved * (Load<T, V>(z + at) - mean);
+        sums[1] += moved * (Load<T, v.value>(z + at) - mean);
       };
     });
   std::vector<T> on_z(size), on_dz(size), constant(size);
@@ -153,7 +152,7 @@ void Output(ffi::ThreadPool& pool, const Shape& g, const Operands<T>& in, T* to)
     on_z[i] = ((in.dshare ? in.dshare[row] : T(0)) - scale * along_n) * in.r[i];
     constant[i] = -scale * means[at] - on_z[i] * in.mean[i];
   }
-  Sum<T, V>(pool, g, in.z, in.dz, on_z, on_dz, constant, to);
+  Sum<T>(pool, g, in.z, in.dz, on_z, on_dz, constant, to);
 }
 
 // Means over batch and pixels, of one channel of a row of z.
@@ -184,10 +183,9 @@ Factors<T> Solve(const Averages<T>& m, T share, T dshare, T mean, T r) {
 
 // The gradients in z and share along dc and, of second order at the cotangent c, along
 // dz and dshare. Null where not wanted.
-template <typename T, int V, bool kSecond>
+template <typename T, bool kSecond>
 void Input(ffi::ThreadPool& pool, const Shape& g, const Operands<T>& in, T* to_z,
            T* to_share) {
-  using Vec = typename Vector<T, V>::type;
   constexpr int kMeans = kSecond ? 7 : 2;
   const int64_t C = g.all.channels, batch = g.all.batch, image = g.all.image();
   const Maybe<T> c(in.c, image, in.c), dc(in.dc, image, in.dc), dz(in.dz, image, in.dz);
@@ -195,17 +193,18 @@ void Input(ffi::ThreadPool& pool, const Shape& g, const Operands<T>& in, T* to_z
     return g.sum(number / batch) * batch + number % batch;
   };
   const std::vector<T> means =
-      Means<T, V, kMeans>(pool, g.all, [&](int64_t number, int64_t channel) {
-        const Vec mean = Load<T, V>(in.mean + number / batch * C + channel);
-        const Vec r = Load<T, V>(in.r + number / batch * C + channel);
+      Means<T, kMeans>(pool, g.all, [&](auto v, int64_t number, int64_t channel) {
+        const auto mean = Load<T, v.value>(in.mean + number / batch * C + channel);
+        const auto r = Load<T, v.value>(in.r + number / batch * C + channel);
         const T *z = in.z + number * image, *moved = dz[number];
         const T *at_c = c[summed(number)], *along_c = dc[summed(number)];
-        return [=](int64_t at, Vec* sums) {
-          const Vec n = (Load<T, V>(z + at) - mean) * r, b = Load<T, V>(along_c + at);
+        return [=](int64_t at, auto* sums) {
+          const auto n = (Load<T, v.value>(z + at) - mean) * r;
+          const auto b = Load<T, v.value>(along_c + at);
           sums[0] += b;
           sums[1] += n * b;
           if constexpr (kSecond) {
-            const Vec a = Load<T, V>(at_c + at), d = Load<T, V>(moved + at);
+            const auto a = Load<T, v.value>(at_c + at), d = Load<T, v.value>(moved + at);
             sums[2] += a;
             sums[3] += n * a;
             sums[4] += d;
@@ -232,29 +231,27 @@ void Input(ffi::ThreadPool& pool, const Shape& g, const Operands<T>& in, T* to_z
       to_share[row] = static_cast<T>(total * batch * g.all.pixels);
     }
   if (!to_z) return;
-  ParallelFor(pool, g.all.edges * batch, [&](int64_t number) {
+  WriteImages<T>(pool, g.all, to_z, [&](auto v, int64_t number, int64_t channel) {
+    constexpr int V = v.value;
     const int64_t other = summed(number);
     const T *z = in.z + number * image, *moved = dz[number];
     const T *at_c = c[other], *along_c = dc[other];
-    T* out = to_z + number * image;
-    for (int64_t channel = 0; channel < C; channel += V) {
-      Vec on_c, on_dc, on_dz, on_z, constant;
-      for (int i = 0; i < V; ++i) {
-        const Factors<T>& own = factors[number / batch * C + channel + i];
-        on_c[i] = own.c;
-        on_dc[i] = own.dc;
-        on_dz[i] = own.dz;
-        on_z[i] = own.z;
-        constant[i] = own.constant;
-      }
-      for (int64_t at = channel; at < image; at += C) {
-        Vec total = constant + on_dc * Load<T, V>(along_c + at) +
-                    on_z * Load<T, V>(z + at);
-        if constexpr (kSecond)
-          total += on_c * Load<T, V>(at_c + at) + on_dz * Load<T, V>(moved + at);
-        Store<T, V>(out + at, total);
-      }
+    typename Vector<T, V>::type on_c, on_dc, on_dz, on_z, constant;
+    for (int i = 0; i < V; ++i) {
+      const Factors<T>& own = factors[number / batch * C + channel + i];
+      on_c[i] = own.c;
+      on_dc[i] = own.dc;
+      on_dz[i] = own.dz;
+      on_z[i] = own.z;
+      constant[i] = own.constant;
     }
+    return [=](int64_t at) {
+      auto total =
+          constant + on_dc * Load<T, V>(along_c + at) + on_z * Load<T, V>(z + at);
+      if constexpr (kSecond)
+        total += on_c * Load<T, V>(at_c + at) + on_dz * Load<T, V>(moved + at);
+      return total;
+    };
   });
 }
 
@@ -263,11 +260,9 @@ ffi::Error CallForward(ffi::ThreadPool pool, Arg z, Arg share, Out to, Out mean,
   return ByType(z, [&](auto zero) {
     using T = decltype(zero);
     const Shape g(z, to->dimensions()[1]);
-    ByVector<T>(g.all.channels, [&](auto v) {
-      Forward<T, v.value>(pool, g, z.typed_data<T>(), share.typed_data<T>(), eps,
-                          to->typed_data<T>(), mean->typed_data<T>(),
-                          r->typed_data<T>(), var->typed_data<T>());
-    });
+    Forward<T>(pool, g, z.typed_data<T>(), share.typed_data<T>(), eps,
+                        to->typed_data<T>(), mean->typed_data<T>(),
+                        r->typed_data<T>(), var->typed_data<T>());
   });
 }
 
@@ -276,9 +271,7 @@ ffi::Error CallOutput(ffi::ThreadPool pool, ffi::RemainingArgs args, Out to,
   return ByType(*to, [&](auto zero) {
     using T = decltype(zero);
     const Shape g(*args.get<Arg>(0), to->dimensions()[1]);
-    ByVector<T>(g.all.channels, [&](auto v) {
-      Output<T, v.value>(pool, g, Read<T>(args, given), to->typed_data<T>());
-    });
+    Output<T>(pool, g, Read<T>(args, given), to->typed_data<T>());
   });
 }
 
@@ -292,12 +285,10 @@ ffi::Error CallInput(ffi::ThreadPool pool, ffi::RemainingArgs args,
     T* gz = to_z ? (*rets.get<Arg>(0))->template typed_data<T>() : nullptr;
     T* gshare = to_share ? (*rets.get<Arg>(to_z))->template typed_data<T>() : nullptr;
     const Operands<T> in = Read<T>(args, given);
-    ByVector<T>(g.all.channels, [&](auto v) {
-      if (given == kDc)
-        Input<T, v.value, false>(pool, g, in, gz, gshare);
-      else
-        Input<T, v.value, true>(pool, g, in, gz, gshare);
-    });
+    if (given == kDc)
+      Input<T, false>(pool, g, in, gz, gshare);
+    else
+      Input<T, true>(pool, g, in, gz, gshare);
   });
 }
 

@@ -7,6 +7,7 @@
 #ifndef JDARTS_OPS_NATIVE_NORM_H_
 #define JDARTS_OPS_NATIVE_NORM_H_
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -30,40 +31,62 @@ struct Geometry {
   int64_t image() const { return pixels * channels; }
 };
 
-// Adds up body(pixel) over the pixels of an image, for V channels from c on; several
-// independent sums hide the latency of an addition.
-template <typename T, int V, typename Body>
-inline typename Vector<T, V>::type OverPixels(const Geometry& g, int64_t c,
-                                              const Body& body) {
-  using Vec = typename Vector<T, V>::type;
-  Vec sums[4] = {};
-  int64_t p = 0;
-  for (; p + 4 <= g.pixels; p += 4)
-    for (int i = 0; i < 4; ++i) sums[i] += body((p + i) * g.channels + c);
-  for (; p < g.pixels; ++p) sums[0] += body(p * g.channels + c);
-  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+// Calls work(V, c, first, last) for V channels from c on, a constant number, of the pixels
+// from first to last: for all of an image, in blocks that stay in the fastest cache until
+// all their channels are done.
+template <typename T, typename Work>
+inline void OverBlocks(const Geometry& g, const Work& work) {
+  constexpr int64_t kBytes = 4096;  // of one operand; there are up to five
+  const int64_t bytes = g.channels * static_cast<int64_t>(sizeof(T));
+  const int64_t block = std::max<int64_t>(8, kBytes / bytes / 4 * 4);
+  for (int64_t first = 0; first < g.pixels; first += block) {
+    const int64_t last = std::min(g.pixels, first + block);
+    OverChannels<T>(g.channels,
+                    [&](auto v, int64_t c) { work(v, c, first, last); });
+  }
+}
+
+// sums += the sums over an image's pixels of N values: body(V, channel) returns what adds
+// a pixel's to N vectors: (offset in the image, vectors). sums is [N, C].
+template <typename T, int N, typename Body>
+inline void AddImage(const Geometry& g, const Body& body, T* sums) {
+  OverBlocks<T>(g, [&](auto v, int64_t c, int64_t first, int64_t last) {
+    using Vec = typename Vector<T, v.value>::type;
+    const auto pixel = body(v, c);
+    Vec even[N] = {}, odd[N] = {};  // independent, for the latency of an addition
+    int64_t p = first;
+    for (; p + 2 <= last; p += 2) {
+      pixel(p * g.channels + c, even);
+      pixel((p + 1) * g.channels + c, odd);
+    }
+    if (p < last) pixel(p * g.channels + c, even);
+    for (int i = 0; i < N; ++i) {
+      T* to = sums + i * g.channels + c;
+      Store<T, v.value>(to, Load<T, v.value>(to) + even[i] + odd[i]);
+    }
+  });
 }
 
 // Mean, 1 / sqrt(var + eps) and the biased variance of each channel of each edge.
-template <typename T, int V>
+template <typename T>
 void Moments(ffi::ThreadPool& pool, const Geometry& g, const T* x, double eps, T* mean,
              T* r, T* var) {
-  using Vec = typename Vector<T, V>::type;
   const int64_t C = g.channels, images = g.edges * g.batch;
   std::vector<T> means(images * C), squares(images * C);
   ParallelFor(pool, images, [&](int64_t image) {
     const T* from = x + image * g.image();
-    for (int64_t c = 0; c < C; c += V) {
-      const Vec m = OverPixels<T, V>(g, c, [&](int64_t at) {
-                      return Load<T, V>(from + at);
-                    }) / static_cast<T>(g.pixels);
-      Store<T, V>(means.data() + image * C + c, m);
-      Store<T, V>(squares.data() + image * C + c,
-                  OverPixels<T, V>(g, c, [&](int64_t at) {
-                    const Vec centred = Load<T, V>(from + at) - m;
-                    return centred * centred;
-                  }));
-    }
+    T* centre = means.data() + image * C;
+    AddImage<T, 1>(g, [=](auto v, int64_t) {
+      return [=](int64_t at, auto* sums) { sums[0] += Load<T, v.value>(from + at); };
+    }, centre);
+    for (int64_t c = 0; c < C; ++c) centre[c] /= static_cast<T>(g.pixels);
+    AddImage<T, 1>(g, [=](auto v, int64_t c) {
+      const auto m = Load<T, v.value>(centre + c);
+      return [=](int64_t at, auto* sums) {
+        const auto centred = Load<T, v.value>(from + at) - m;
+        sums[0] += centred * centred;
+      };
+    }, squares.data() + image * C);
   });
   for (int64_t e = 0; e < g.edges; ++e)
     for (int64_t c = 0; c < C; ++c) {
@@ -81,27 +104,15 @@ void Moments(ffi::ThreadPool& pool, const Geometry& g, const T* x, double eps, T
     }
 }
 
-// N sums over batch and pixels at once, divided by their number. body(image, channel)
-// returns what adds a pixel's values to N vectors: (offset in the image, vectors). The
-// result is [E, N, C].
-template <typename T, int V, int N, typename Body>
+// N sums over batch and pixels at once, divided by their number; body(V, image, channel)
+// as in AddImage. The result is [E, N, C].
+template <typename T, int N, typename Body>
 std::vector<T> Means(ffi::ThreadPool& pool, const Geometry& g, const Body& body) {
-  using Vec = typename Vector<T, V>::type;
   const int64_t C = g.channels, images = g.edges * g.batch;
   std::vector<T> sums(images * N * C), means(g.edges * N * C);
   ParallelFor(pool, images, [&](int64_t image) {
-    for (int64_t c = 0; c < C; c += V) {
-      const auto pixel = body(image, c);
-      Vec even[N] = {}, odd[N] = {};  // independent, for the latency of an addition
-      int64_t p = 0;
-      for (; p + 2 <= g.pixels; p += 2) {
-        pixel(p * C + c, even);
-        pixel((p + 1) * C + c, odd);
-      }
-      if (p < g.pixels) pixel(p * C + c, even);
-      for (int i = 0; i < N; ++i)
-        Store<T, V>(sums.data() + (image * N + i) * C + c, even[i] + odd[i]);
-    }
+    AddImage<T, N>(g, [&](auto v, int64_t c) { return body(v, image, c); },
+                   sums.data() + image * N * C);
   });
   const double count = static_cast<double>(g.batch) * g.pixels;
   for (int64_t e = 0; e < g.edges; ++e)
@@ -111,6 +122,20 @@ std::vector<T> Means(ffi::ThreadPool& pool, const Geometry& g, const Body& body)
       means[e * N * C + i] = static_cast<T>(total / count);
     }
   return means;
+}
+
+// Writes all values of all images: body(V, image, channel) returns what computes V of
+// them from their place in the image.
+template <typename T, typename Body>
+void WriteImages(ffi::ThreadPool& pool, const Geometry& g, T* out, const Body& body) {
+  ParallelFor(pool, g.edges * g.batch, [&](int64_t image) {
+    T* to = out + image * g.image();
+    OverBlocks<T>(g, [&](auto v, int64_t c, int64_t first, int64_t last) {
+      const auto pixel = body(v, image, c);
+      for (int64_t at = first * g.channels + c; at < last * g.channels; at += g.channels)
+        Store<T, v.value>(to + at, pixel(at));
+    });
+  });
 }
 
 }  // namespace jdarts
