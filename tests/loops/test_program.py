@@ -21,8 +21,8 @@ BATCH, SIDE = 4, 8
 # Of one step, recorded with jax 0.10.2 and a tenth to spare: what XLA itself computes
 # (it does not see into our kernels), the MB it reads and writes, and those it reserves.
 CEILINGS = {
-    "first_order": {"mflop": 5.5, "accessed": 16.6, "kept": 1.55},
-    "unrolled": {"mflop": 13.0, "accessed": 37.0, "kept": 4.3},
+    "first_order": {"mflop": 4.5, "accessed": 11.8, "kept": 1.35},
+    "unrolled": {"mflop": 10.5, "accessed": 25.2, "kept": 3.4},
 }
 LARGEST_FUSION = 50  # images computed; a node's whole history would have hundreds
 
