@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 import jax
 
 from jdarts import UserError, get_space
-from jdarts.cli import keep_memory, run_command
+from jdarts.cli import run_command, use_huge_pages
 from jdarts.compile import Compiled
 
 __all__ = [
@@ -108,8 +108,8 @@ def count(text: str) -> int:
 
 
 def run_script(main: Callable[[list[str]], int]) -> NoReturn:
-    """Runs a script's `main` as jdarts runs its commands: kept memory, short errors."""
-    keep_memory()
+    """Runs a script's `main` as jdarts runs its commands: huge pages, short errors."""
+    use_huge_pages()
     sys.exit(run_command(main, sys.argv[1:]))
 
 

@@ -27,7 +27,7 @@ __all__ = [
     "refuse_other",
     "without_overridden_seeds",
     "run_command",
-    "keep_memory",
+    "use_huge_pages",
 ]
 
 _DEFAULT = "digits"
@@ -179,29 +179,16 @@ def one_line_errors() -> Iterator[None]:
         raise UserError(f"command line: {text}") from None
 
 
-# For glibc: large pages; every array from one heap, which is never given back.
-_TUNABLES = ":".join(
-    f"glibc.malloc.{name}"
-    for name in (
-        "hugetlb=1",
-        "mmap_max=0",
-        "arena_max=1",
-        "trim_threshold=1099511627776",
-    )
-)
+def use_huge_pages() -> None:
+    """Starts this process once more with large memory pages for large arrays (Linux).
 
-
-def keep_memory() -> None:
-    """Starts this process once more with a C library that keeps freed memory (Linux).
-
-    XLA:CPU asks for a step's memory anew at every call, and gives it back at its end.
-    The system clears all of it each time, and hands it out in pages of 4 KiB: for a
-    supernet that can take as long as the step. The C library reads these settings only
-    when a process starts. Does nothing where ``GLIBC_TUNABLES`` is set already; other
-    C libraries ignore it.
+    XLA:CPU asks for a step's memory anew at every call, and the system hands it out in
+    pages of 4 KiB: for a supernet that can take as long as the step. The C library
+    reads this setting only when a process starts. Does nothing where
+    ``GLIBC_TUNABLES`` is set already; other C libraries ignore it.
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = _TUNABLES
+        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

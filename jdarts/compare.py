@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from jdarts.cli import keep_memory, run_command
+from jdarts.cli import run_command, use_huge_pages
 from jdarts.comparisons.arguments import CompareCommand, parse_compare
 from jdarts.comparisons.outcome import outcome
 from jdarts.comparisons.plan import Plan, make_plan
@@ -97,5 +97,5 @@ def _described(command: CompareCommand, plan: Plan) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    keep_memory()
+    use_huge_pages()
     sys.exit(run_command(main, sys.argv[1:]))

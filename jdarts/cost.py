@@ -14,7 +14,7 @@ import rich.console
 import rich.table
 import tyro
 
-from jdarts.cli import keep_memory, parse_options, run_command
+from jdarts.cli import parse_options, run_command, use_huge_pages
 from jdarts.compile import compile_timed, enable_cache
 from jdarts.errors import UserError
 from jdarts.io import Progress, load_genotype, write_json
@@ -255,5 +255,5 @@ def to_json(
 
 
 if __name__ == "__main__":
-    keep_memory()
+    use_huge_pages()
     sys.exit(run_command(main, sys.argv[1:]))

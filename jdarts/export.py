@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from jdarts.cli import keep_memory, parse_options, run_command
+from jdarts.cli import parse_options, run_command, use_huge_pages
 from jdarts.compile import enable_cache
 from jdarts.errors import UserError, unknown_choice
 from jdarts.exports import FORMATS, load_trained, write_exports
@@ -58,5 +58,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    keep_memory()
+    use_huge_pages()
     sys.exit(run_command(main, sys.argv[1:]))

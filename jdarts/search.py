@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from jdarts.cli import keep_memory, parse_search, run_command
+from jdarts.cli import parse_search, run_command, use_huge_pages
 from jdarts.compile import enable_cache
 from jdarts.config import AnySearchConfig, to_json
 from jdarts.io import RunFolder, cell_svg, cell_text, write_atomic
@@ -88,5 +88,5 @@ def population_summary(config: AnySearchConfig, results: list[SearchResult]) -> 
 
 
 if __name__ == "__main__":
-    keep_memory()
+    use_huge_pages()
     sys.exit(run_command(main, sys.argv[1:]))

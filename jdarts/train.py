@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from jdarts.cli import keep_memory, run_command
+from jdarts.cli import run_command, use_huge_pages
 from jdarts.compile import enable_cache
 from jdarts.io import RunFolder, hold, write_atomic, write_json
 from jdarts.loops.train import evaluate_checkpoint, run_training, train_setup
@@ -125,5 +125,5 @@ def population_summary(results: list[TrainResult]) -> str:
 
 
 if __name__ == "__main__":
-    keep_memory()
+    use_huge_pages()
     sys.exit(run_command(main, sys.argv[1:]))

@@ -7,34 +7,44 @@ from pathlib import Path
 import pytest
 
 from jdarts.config import SearchConfig, config_names, from_json, load_config, to_json
-from jdarts.data import DataConfig
+from jdarts.data import DataConfig, TextConfig
 from jdarts.errors import UserError
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods import METHODS
 from jdarts.methods.darts import DartsConfig
 from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer
+from jdarts.nets.recurrent import Dropout
+from jdarts.text_config import TextSearchConfig
 
 SHIPPED = sorted(config_names())
 
 
+METHOD = DartsConfig(
+    HypergradientConfig("unrolled", 2, "reverse"),
+    WeightOptimizer(1.0, 0.5, 0.1, 0.2, 0.3),
+    ArchOptimizer(0.4, 0.6, 0.7, 0.8),
+    init_scale=0.9,
+    clip_virtual=True,
+)
+COMMON = {"name": "other", "steps": 7, "checkpoint_minutes": 0.5, "method": METHOD}
+OWN = {
+    SearchConfig: {
+        "space": "toy",
+        "compute_dtype": "bfloat16",
+        "data": DataConfig("npz", Path("some/x.npz"), 3, 4, 0.25, True, 1, False, 2),
+    },
+    TextSearchConfig: {
+        "space": "toy_rnn",
+        "units": 5,
+        "dropout": Dropout(0.1, 0.2, 0.3, 0.4, 0.5),
+        "data": TextConfig("file", Path("some/x.txt"), "character"),
+    },
+}
+
+
 def different(config):
-    """A configuration in which no field has its default."""
-    return dataclasses.replace(
-        config,
-        name="other",
-        space="toy",
-        compute_dtype="bfloat16",
-        steps=7,
-        checkpoint_minutes=0.5,
-        data=DataConfig("npz", Path("some/x.npz"), 3, 4, 0.25, True, 1, False, 2),
-        method=DartsConfig(
-            HypergradientConfig("unrolled", 2, "reverse"),
-            WeightOptimizer(1.0, 0.5, 0.1, 0.2, 0.3),
-            ArchOptimizer(0.4, 0.6, 0.7, 0.8),
-            init_scale=0.9,
-            clip_virtual=True,
-        ),
-    )
+    """A configuration in which little has its default."""
+    return dataclasses.replace(config, **COMMON, **OWN[type(config)])
 
 
 def test_shipped():

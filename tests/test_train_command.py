@@ -166,6 +166,9 @@ def test_recipes_are_apart_from_searches():
         "train_cifar100",
         "train_digits",
         "train_imagenet",
+        "train_ptb",
+        "train_topics",
+        "train_wikitext2",
     }
     assert not set(RECIPES) & set(config_names())
 

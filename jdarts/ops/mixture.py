@@ -38,6 +38,7 @@ from jax.interpreters import ad, partial_eval
 from jaxtyping import Array, Float
 
 from jdarts.ops import native
+from jdarts.ops.moments import batch_mean, per_channel, widened
 from jdarts.ops.primitive import new_primitive, zero_tangent
 
 __all__ = ["mixture"]
@@ -76,25 +77,13 @@ def mixture(
 # --- plain definitions ---------------------------------------------------------------
 
 
-def _mean(x: Array) -> Array:
-    return x.mean((-4, -3, -2))
-
-
-def _per_channel(value: Array) -> Array:
-    return value[..., None, None, None, :]
-
-
-def _wide(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
 def _mixture_plain(z: Array, share: Array, *, edges: int, epsilon: float) -> tuple:
-    wide = _wide(z)
-    mean = _mean(wide)
-    centred = wide - _per_channel(mean)
-    var = _mean(jnp.square(centred))
+    wide = widened(z)
+    mean = batch_mean(wide)
+    centred = wide - per_channel(mean)
+    var = batch_mean(jnp.square(centred))
     r = lax.rsqrt(var + epsilon)
-    weighted = centred * _per_channel(r * share[..., None])
+    weighted = centred * per_channel(r * share[..., None])
     axis = weighted.ndim - 5
     stacked = weighted.reshape(*share.shape[:-1], -1, edges, *z.shape[-4:])
     return stacked.sum(axis), mean, r, var
@@ -241,8 +230,8 @@ def _mixture_jvp(primals: tuple, tangents: tuple, **params: Any) -> tuple:
     dy = _bind(_output_p, (z, share, mean, r), along, **params)
     if type(dz) is ad.Zero:
         return out, [dy, *(zero_tangent(o) for o in (mean, r, var))]
-    d_mean = _mean(_wide(dz))
-    d_var = 2 * _mean((_wide(z) - _per_channel(mean)) * dz)
+    d_mean = batch_mean(widened(dz))
+    d_var = 2 * batch_mean((widened(z) - per_channel(mean)) * dz)
     return out, [dy, d_mean, -0.5 * r**3 * d_var, d_var]
 
 

@@ -11,13 +11,14 @@ from jax.interpreters import ad
 from jaxtyping import Array, Float
 
 from jdarts.ops import native
+from jdarts.ops.affine_norm import affine_norm
 from jdarts.ops.init import constant
 from jdarts.ops.mixture import mixture
+from jdarts.ops.moments import EPSILON, batch_mean, per_channel, widened
 from jdarts.ops.primitive import new_primitive, zero_tangent
 
 __all__ = ["BatchNorm", "MixedNorm"]
 
-EPSILON = 1e-5
 MOMENTUM = 0.9  # new running value = 0.9 old + 0.1 batch
 
 
@@ -39,7 +40,7 @@ class _Running(nn.Module):
         shape = (x.shape[0], x.shape[-1])
         mean = self._variable("mean", 0.0, shape, x.dtype).value
         var = self._variable("var", 1.0, shape, x.dtype).value
-        return (x - _per_channel(mean)) * _per_channel(lax.rsqrt(var + EPSILON))
+        return (x - per_channel(mean)) * per_channel(lax.rsqrt(var + EPSILON))
 
     def _variable(self, name: str, start: float, *args: Any) -> nn.Variable:
         return self.variable("batch_stats", name, constant(start), None, *args)
@@ -66,17 +67,22 @@ class BatchNorm(_Running):
     def __call__(
         self, x: Float[Array, "edge batch height width channel"], *, train: bool
     ) -> Float[Array, "edge batch height width channel"]:
+        if not self.affine:
+            return self._by_batch(x) if train else self.standardise(x).astype(x.dtype)
+        shape = (x.shape[0], x.shape[-1])
+        scale = widened(self.param("scale", constant(1.0), shape, x.dtype))
+        shift = widened(self.param("shift", constant(0.0), shape, x.dtype))
         if train:
-            y, _, mean, var = _standardise(x)
-            self.record(x, mean, var)
-        else:
-            y = self.standardise(x)
-        if self.affine:
-            shape = (x.shape[0], x.shape[-1])
-            scale = self.param("scale", constant(1.0), shape, x.dtype)
-            shift = self.param("shift", constant(0.0), shape, x.dtype)
-            y = _wide(y) * _per_channel(scale) + _per_channel(shift)
+            y, _, *statistics = affine_norm(x, scale, shift)
+            self.record(x, *statistics)
+            return y
+        y = widened(self.standardise(x)) * per_channel(scale) + per_channel(shift)
         return y.astype(x.dtype)
+
+    def _by_batch(self, x: Array) -> Array:
+        y, _, *statistics = _standardise(x)
+        self.record(x, *statistics)
+        return y
 
 
 class MixedNorm(_Running):
@@ -97,7 +103,7 @@ class MixedNorm(_Running):
         train: bool,
     ) -> Float[Array, "edge batch height width channel"]:
         """Returns the sum, in float32 at least."""
-        share = share.astype(_wide(x).dtype)
+        share = share.astype(widened(x).dtype)
         if train:
             y, mean, var = mixture(x, share, edges=self.edges, epsilon=EPSILON)
             self.record(x, mean, var)
@@ -120,33 +126,23 @@ def _standardise_jvp(primals: tuple, tangents: tuple) -> tuple:
     # The first is its own transpose: one kernel for the derivative in both modes.
     (t,) = tangents
     n, r, mean, var = _standardise(*primals)
-    along_n = _mean(_wide(n) * t)
+    along_n = batch_mean(widened(n) * t)
     tangent = (
         _project_p.bind(t, n, r),
         -jnp.square(r) * along_n,
-        _mean(_wide(t)),
+        batch_mean(widened(t)),
         2 * along_n / r,
     )
     return (n, r, mean, var), tangent
 
 
-def _mean(x: Array) -> Array:
-    """``<x>``: over batch, height and width."""
-    return x.mean((-4, -3, -2))
-
-
-def _wide(x: Array) -> Array:
-    """In float32 at least: a sum over a batch in bfloat16 would stop growing."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
 def _standardise_plain(x: Array) -> tuple[Array, Array, Array, Array]:
-    wide = _wide(x)
-    mean = _mean(wide)
-    centred = wide - _per_channel(mean)
-    var = _mean(jnp.square(centred))
+    wide = widened(x)
+    mean = batch_mean(wide)
+    centred = wide - per_channel(mean)
+    var = batch_mean(jnp.square(centred))
     r = lax.rsqrt(var + EPSILON)
-    return (centred * _per_channel(r)).astype(x.dtype), r, mean, var
+    return (centred * per_channel(r)).astype(x.dtype), r, mean, var
 
 
 def _standardise_cpu(x: Array) -> tuple[Array, Array, Array, Array]:
@@ -163,9 +159,11 @@ def _standardise_cpu(x: Array) -> tuple[Array, Array, Array, Array]:
 
 def _project_plain(t: Array, n: Array, r: Array) -> Array:
     """``r (t - <t> - n <n t>)``."""
-    wide = _wide(t)
-    projected = wide - _per_channel(_mean(wide)) - n * _per_channel(_mean(n * wide))
-    return (projected * _per_channel(r)).astype(t.dtype)
+    wide = widened(t)
+    projected = (
+        wide - per_channel(batch_mean(wide)) - n * per_channel(batch_mean(n * wide))
+    )
+    return (projected * per_channel(r)).astype(t.dtype)
 
 
 def _project_cpu(t: Array, n: Array, r: Array) -> Array:
@@ -241,8 +239,3 @@ _project_tangent_p = new_primitive(
 )
 ad.primitive_jvps[_project_tangent_p] = _project_tangent_jvp
 ad.primitive_transposes[_project_tangent_p] = _project_tangent_transpose
-
-
-def _per_channel(value: jax.Array) -> jax.Array:
-    """``[edge, channel]`` against ``[edge, batch, height, width, channel]``."""
-    return value[..., None, None, None, :]

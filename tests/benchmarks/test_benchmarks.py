@@ -168,7 +168,7 @@ def test_memory_child(capsys):
 
 
 def test_a_script_by_itself():
-    """The memory settings, the exit status and the error, in a process."""
+    """The huge pages, the exit status and the error, in a process."""
     command = [sys.executable, str(FOLDER / "step_time.py"), "--rounds", "0"]
     done = subprocess.run(command, capture_output=True, text=True)
     expected = "error: --rounds: 0; expected a whole number >= 1\n"

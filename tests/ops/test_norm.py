@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, directional_difference, random_like
 
+from jdarts import tree
 from jdarts.ops.init import draw
 from jdarts.ops.norm import BatchNorm
 
@@ -72,29 +73,56 @@ def test_a_batch_of_one_value():
     assert jnp.isfinite(new["batch_stats"]["var"]).all()
 
 
+@pytest.mark.parametrize("affine", [False, True])
 @pytest.mark.parametrize("train", [True, False])
-def test_derivatives(train):
-    norm, variables, x = make()
-    direction, cotangent = random_like(jax.random.key(1), [x, x])
+def test_derivatives(train, affine):
+    """In the input, and in scale and shift, of all orders that a search takes."""
+    norm, variables, x = make(affine)
+    stats = variables["batch_stats"]
+    params = random_like(jax.random.key(2), variables.get("params", {}))
+    point = (params, x)
+    direction, (_, cotangent) = random_like(jax.random.key(1), [point, point])
 
     @jax.jit
-    def derivatives(x):
-        def f(x):
-            y = norm.apply(variables, x, train=train)
-            return (jnp.sin(y) * cotangent).sum()
+    def derivatives(point):
+        def f(point):
+            w, x = point
+            given = {"params": w, "batch_stats": stats}
+            return (jnp.sin(norm.apply(given, x, train=train)) * cotangent).sum()
 
         gradient = jax.grad(f)
-        along = jax.jvp(gradient, (x,), (direction,))[1]
-        reverse = jax.grad(lambda x: jnp.vdot(gradient(x), direction))(x)
-        return f(x), gradient(x), along, reverse
+        along = jax.jvp(gradient, (point,), (direction,))[1]
+        reverse = jax.grad(lambda p: tree.dot(gradient(p), direction))(point)
+        return f(point), gradient(point), along, reverse
 
-    _, gradient, along, reverse = derivatives(x)
-    numeric = directional_difference(lambda x: derivatives(x)[:3], x, direction)
-    assert_close(jnp.vdot(gradient, direction), numeric[0], 1e-7)
-    assert_close(along, numeric[1], 1e-7)
-    assert_close(reverse, along, 1e-12)
-    third = jax.jvp(lambda x: derivatives(x)[3], (x,), (direction,))[1]
-    assert_close(third, numeric[2], 1e-6)
+    _, gradient, along, reverse = derivatives(point)
+    numeric = directional_difference(lambda p: derivatives(p)[:3], point, direction)
+    assert_close(tree.dot(gradient, direction), numeric[0], 1e-7)
+    assert_close(along, numeric[1], 1e-6)
+    assert_close(reverse, along, 1e-11)
+    third = jax.jvp(lambda p: derivatives(p)[3], (point,), (direction,))[1]
+    assert_close(third, numeric[2], 1e-5)
+
+
+@pytest.mark.parametrize("affine", [False, True])
+def test_vectorised(affine):
+    """Over inputs alone, and over everything."""
+    norm, variables, x = make(affine)
+    params = random_like(jax.random.key(2), variables.get("params", {}))
+    weight = random_like(jax.random.key(3), x)
+
+    def gradient(params, x):
+        def f(params, x):
+            return (norm.apply({"params": params}, x, train=True) * weight).sum()
+
+        return jax.grad(f, (0, 1))(params, x)
+
+    xs = jnp.stack([x, 2 * jnp.sin(x)])
+    each = [gradient(params, own) for own in xs]
+    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    assert_close(jax.vmap(gradient, (None, 0))(params, xs), expected, 1e-11)
+    both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), params)
+    assert_close(jax.vmap(gradient)(both, xs), expected, 1e-11)
 
 
 def test_statistics_have_derivatives():

@@ -33,7 +33,14 @@ __all__ = ["available", "call", "depthwise", "pool", "usable"]
 
 _log = logging.getLogger("jdarts")
 _FOLDER = Path(__file__).parent
-_SOURCES = ("depthwise.cc", "mixture.cc", "norm.cc", "pool.cc", "stage.cc")
+_SOURCES = (
+    "affine_norm.cc",
+    "depthwise.cc",
+    "mixture.cc",
+    "norm.cc",
+    "pool.cc",
+    "stage.cc",
+)
 _HEADERS = ("by_type.h", "micro.h", "norm.h", "parallel.h")
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-w")
 _HANDLERS = (
@@ -43,6 +50,8 @@ _HANDLERS = (
     "mixture",
     "mixture_output",
     "mixture_input",
+    "norm_affine",
+    "norm_affine_pull",
     "norm_standardise",
     "norm_project",
     "norm_project_tangent",

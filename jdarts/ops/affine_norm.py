@@ -1,0 +1,166 @@
+"""Batch normalisation with a learnt scale and shift, in training: one kernel each way.
+
+With m and v the mean and the biased variance over batch, height and width,
+``r = 1 / sqrt(v + eps)`` and ``n = (x - m) r``:
+
+    y = scale n + shift
+    dy = scale r (dx - <dx> - n <n dx>) + n dscale + dshift
+
+(<.> the mean over batch, height and width). For a cotangent g of y the gradient in x is
+``scale r (g - <g> - n <n g>)``, and those in scale and shift are the sums of ``n g``
+and of g: two means give all three, and nothing but x is kept for them.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.interpreters import ad
+
+from jdarts.ops import native
+from jdarts.ops.moments import EPSILON, batch_mean, per_channel, widened
+from jdarts.ops.primitive import new_primitive, zero_tangent
+
+__all__ = ["affine_norm"]
+
+_MOVING = 3  # arguments that the two derivatives are linear in
+
+
+@jax.custom_jvp
+def affine_norm(
+    x: Array, scale: Array, shift: Array
+) -> tuple[Array, Array, Array, Array]:
+    """The normalised x, and the statistics of the batch.
+
+    Args:
+      x: ``[edge, batch, height, width, channel]``.
+      scale: ``[edge, channel]``, in float32 at least.
+      shift: the same.
+
+    Returns:
+      y, of the type of x; r, the mean and the biased variance, ``[edge, channel]``, in
+      float32 at least.
+    """
+    return tuple(_affine_p.bind(x, scale, shift))
+
+
+@affine_norm.defjvp
+def _affine_jvp(primals: tuple, tangents: tuple) -> tuple:
+    x, scale, _ = primals
+    y, r, m, var = affine_norm(*primals)
+    moved = _tangent_p.bind(*tangents, x, m, r, scale)
+    dx = widened(tangents[0])
+    along_n = batch_mean((widened(x) - per_channel(m)) * per_channel(r) * dx)
+    statistics = (-jnp.square(r) * along_n, batch_mean(dx), 2 * along_n / r)
+    return (y, r, m, var), (moved, *statistics)
+
+
+def _affine_plain(
+    x: Array, scale: Array, shift: Array
+) -> tuple[Array, Array, Array, Array]:
+    m = batch_mean(widened(x))
+    centred = widened(x) - per_channel(m)
+    var = batch_mean(jnp.square(centred))
+    r = lax.rsqrt(var + EPSILON)
+    y = centred * per_channel(r * scale) + per_channel(shift)
+    return y.astype(x.dtype), r, m, var
+
+
+def _affine_cpu(
+    x: Array, scale: Array, shift: Array
+) -> tuple[Array, Array, Array, Array]:
+    if not native.usable(x.dtype):
+        return _affine_plain(x, scale, shift)
+    image, small = _flat(x), (_rows(scale), _rows(shift))
+    like = jax.ShapeDtypeStruct(small[0].shape, small[0].dtype)
+    out = (jax.ShapeDtypeStruct(image.shape, x.dtype), like, like, like)
+    y, *found = native.call("norm_affine", out, image, *small, eps=np.float64(EPSILON))
+    return y.reshape(x.shape), *(s.reshape(scale.shape) for s in found)
+
+
+def _tangent_plain(
+    dx: Array, dscale: Array, dshift: Array, x: Array, m: Array, r: Array, scale: Array
+) -> Array:
+    """dy, see the module."""
+    n, t = (widened(x) - per_channel(m)) * per_channel(r), widened(dx)
+    projected = t - per_channel(batch_mean(t)) - n * per_channel(batch_mean(n * t))
+    moved = projected * per_channel(scale * r) + n * per_channel(dscale)
+    return (moved + per_channel(dshift)).astype(x.dtype)
+
+
+def _tangent_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Any]:
+    out = _tangent_p.bind(*primals)
+    if all(type(t) is ad.Zero for t in tangents[_MOVING:]):
+        moving = [ad.instantiate_zeros(t) for t in tangents[:_MOVING]]
+        return out, _tangent_p.bind(*moving, *primals[_MOVING:])
+    filled = tuple(ad.instantiate_zeros(t) for t in tangents)
+    return out, jax.jvp(_tangent_plain, primals, filled)[1]
+
+
+def _tangent_transpose(cotangent: Any, *arguments: Any) -> list:
+    moving, fixed = arguments[:_MOVING], arguments[_MOVING:]
+    if type(cotangent) is ad.Zero:
+        return [ad.Zero(a.aval) for a in moving] + [None] * len(fixed)
+    found = zip(moving, _pull_p.bind(cotangent, *fixed), strict=True)
+    return [g if ad.is_undefined_primal(a) else None for a, g in found] + [None] * 4
+
+
+def _pull_plain(
+    g: Array, x: Array, m: Array, r: Array, scale: Array
+) -> tuple[Array, Array, Array]:
+    """The gradients in x, scale and shift, see the module."""
+    n, t = (widened(x) - per_channel(m)) * per_channel(r), widened(g)
+    along_n, along = batch_mean(n * t), batch_mean(t)
+    gx = (t - per_channel(along) - n * per_channel(along_n)) * per_channel(scale * r)
+    count = x.size // m.size
+    return gx.astype(x.dtype), count * along_n, count * along
+
+
+def _pull_cpu(
+    g: Array, x: Array, m: Array, r: Array, scale: Array
+) -> tuple[Array, Array, Array]:
+    if not native.usable(x.dtype):
+        return _pull_plain(g, x, m, r, scale)
+    images, small = (_flat(g), _flat(x)), [_rows(s) for s in (m, r, scale)]
+    like = jax.ShapeDtypeStruct(small[0].shape, small[0].dtype)
+    out = (jax.ShapeDtypeStruct(images[0].shape, x.dtype), like, like)
+    gx, *found = native.call("norm_affine_pull", out, *images, *small)
+    return gx.reshape(x.shape), *(s.reshape(scale.shape) for s in found)
+
+
+def _pull_jvp(primals: tuple, tangents: tuple) -> tuple[list, list]:
+    out = _pull_p.bind(*primals)
+    moving, *fixed = tangents
+    if all(type(t) is ad.Zero for t in fixed):
+        if type(moving) is ad.Zero:
+            return out, [zero_tangent(o) for o in out]
+        return out, _pull_p.bind(moving, *primals[1:])
+    filled = tuple(ad.instantiate_zeros(t) for t in tangents)
+    return out, list(jax.jvp(_pull_plain, primals, filled)[1])
+
+
+def _pull_transpose(cotangents: list, g: Any, *fixed: Array) -> list:
+    if all(type(c) is ad.Zero for c in cotangents):
+        return [ad.Zero(g.aval)] + [None] * len(fixed)
+    filled = [ad.instantiate_zeros(c) for c in cotangents]
+    return [_tangent_p.bind(*filled, *fixed)] + [None] * len(fixed)
+
+
+def _flat(x: Array) -> Array:
+    """The edges, and what vmap put before them, as one axis."""
+    return x.reshape(-1, *x.shape[-4:])
+
+
+def _rows(value: Array) -> Array:
+    return value.reshape(-1, value.shape[-1])
+
+
+_affine_p = new_primitive("affine_norm", _affine_plain, _affine_cpu, multiple=True)
+_tangent_p = new_primitive("affine_norm_tangent", _tangent_plain, _tangent_plain)
+ad.primitive_jvps[_tangent_p] = _tangent_jvp
+ad.primitive_transposes[_tangent_p] = _tangent_transpose
+_pull_p = new_primitive("affine_norm_pull", _pull_plain, _pull_cpu, multiple=True)
+ad.primitive_jvps[_pull_p] = _pull_jvp
+ad.primitive_transposes[_pull_p] = _pull_transpose
