@@ -24,7 +24,7 @@ def get_config() -> TextSearchConfig:
         data=TextConfig(name="topics", level="character"),
         method=DartsConfig(
             weights=WeightOptimizer(
-                lr=10.0, lr_min=10.0, momentum=0.0, weight_decay=5e-7, clip=0.25
+                lr=10.0, lr_min=None, momentum=0.0, weight_decay=5e-7, clip=0.25
             ),
             arch=ArchOptimizer(lr=3e-3, b1=0.9),
             clip_virtual=True,

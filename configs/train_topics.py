@@ -22,7 +22,7 @@ def get_config() -> TextTrainConfig:
         test_batch=10,
         dropout=Dropout(output=0.1, hidden=0.05, input=0.1, embedded=0.05),
         optimizer=WeightOptimizer(
-            lr=10.0, lr_min=10.0, momentum=0.0, weight_decay=8e-7, clip=0.25
+            lr=10.0, lr_min=None, momentum=0.0, weight_decay=8e-7, clip=0.25
         ),
         data=TextConfig(name="topics", level="character"),
     )

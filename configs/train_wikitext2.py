@@ -17,7 +17,7 @@ def get_config() -> TextTrainConfig:
         units=700,
         dropout=Dropout(hidden=0.15, word=0.1),
         optimizer=WeightOptimizer(
-            lr=20.0, lr_min=20.0, momentum=0.0, weight_decay=5e-7, clip=0.25
+            lr=20.0, lr_min=None, momentum=0.0, weight_decay=5e-7, clip=0.25
         ),
         data=TextConfig(name="wikitext2"),
     )

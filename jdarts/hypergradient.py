@@ -331,6 +331,12 @@ class HypergradientConfig:
         """Training batches needed per search step."""
         return 1 if self.steps is None else self.steps
 
+    @property
+    def takes_virtual_steps(self) -> bool:
+        """Whether the optimiser of the weights has a part in it."""
+        row = HYPERGRADIENTS.get(self.name)
+        return row is not None and row.virtual
+
 
 def _make_unrolled(steps: int = 1, mode: str = "forward") -> Hypergradient:
     modes = {"forward": unrolled_forward, "reverse": unrolled_reverse}
@@ -360,13 +366,14 @@ def _make_neumann(terms: int = 3, scale: float = 0.01) -> Hypergradient:
 class _Row(NamedTuple):
     make: Callable[..., Hypergradient]
     options: tuple[str, ...]
+    virtual: bool  # whether it takes virtual weight steps
 
 
 HYPERGRADIENTS: dict[str, _Row] = {
-    "first_order": _Row(lambda: first_order, ()),
-    "unrolled": _Row(_make_unrolled, ("steps", "mode")),
-    "finite_difference": _Row(_make_finite_difference, ("radius",)),
-    "neumann": _Row(_make_neumann, ("terms", "scale")),
+    "first_order": _Row(lambda: first_order, (), False),
+    "unrolled": _Row(_make_unrolled, ("steps", "mode"), True),
+    "finite_difference": _Row(_make_finite_difference, ("radius",), True),
+    "neumann": _Row(_make_neumann, ("terms", "scale"), False),
 }
 
 

@@ -181,7 +181,8 @@ def next_token(network: LanguageModel, weights: Weights) -> BilevelProblem:
 
     The model state holds the running statistics and two hidden states: that of the
     training text after the last real weight step, and that of the validation text as
-    the last architecture step saw it, at its virtual weights. Both are constants.
+    the last architecture step saw it, at its virtual weights if it makes any. Both are
+    constants.
     Dropout is drawn once for all passes of an architecture step, and once for the
     weight step.
 

@@ -16,7 +16,7 @@ _SEED = 3
 
 # As published for the Penn Treebank (DARTS, appendix A.1.2, and its code).
 TEXT_WEIGHTS = WeightOptimizer(
-    lr=20.0, lr_min=20.0, momentum=0.0, weight_decay=5e-7, clip=0.25
+    lr=20.0, lr_min=None, momentum=0.0, weight_decay=5e-7, clip=0.25
 )
 TEXT_ARCH = ArchOptimizer(lr=3e-3, b1=0.9, b2=0.999, weight_decay=1e-3)
 
@@ -35,7 +35,7 @@ class TextSearchConfig:
     length: int = 35
     """Time steps of back-propagation; the learning rate goes with it. >= 2."""
     halved: float = 0.05
-    """Probability of a segment of half that length, in [0, 1]."""
+    """Probability of a segment of half that length (at least 5), in [0, 1]."""
     epochs: int = 50
     """Passes over the training text, >= 1."""
     batch_size: int = 256
@@ -82,16 +82,22 @@ class TextSearchConfig:
         """The seeds, be it one or several."""
         if self.seeds is not None:
             return self.seeds
-        return (_SEED if self.seed is None else self.seed,)
+        assert self.seed is not None  # settled
+        return (self.seed,)
 
     def with_seed(self, seed: int) -> "TextSearchConfig":
         """The configuration of that seed alone."""
         return dataclasses.replace(self, seed=seed, seeds=None)
 
     def with_method(self, method: Any) -> "TextSearchConfig":
-        """The same search by another method, with the optimisers for texts."""
+        """The same search by another method, with the settings for texts."""
         own = {field.name for field in dataclasses.fields(method)}
-        settings = {"weights": TEXT_WEIGHTS, "arch": TEXT_ARCH}
+        rule = getattr(method, "hypergradient", None)
+        settings = {
+            "weights": TEXT_WEIGHTS,
+            "arch": TEXT_ARCH,
+            "clip_virtual": rule is not None and rule.takes_virtual_steps,
+        }
         method = dataclasses.replace(
             method, **{name: settings[name] for name in own & settings.keys()}
         )

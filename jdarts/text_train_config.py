@@ -27,7 +27,7 @@ class TextTrainConfig:
     length: int = 35
     """Usual time steps of back-propagation; the learning rate goes with them. >= 2."""
     halved: float = 0.05
-    """Probability of half that length, in [0, 1]."""
+    """Probability of half that length (at least 5), in [0, 1]."""
     deviation: float = 5.0
     """Standard deviation of the lengths, >= 0."""
     epochs: int = 3600
@@ -60,7 +60,7 @@ class TextTrainConfig:
     checkpoint_minutes: float = 10.0
     """Save a checkpoint at least this often (and after every epoch), > 0."""
     optimizer: WeightOptimizer = WeightOptimizer(
-        lr=20.0, lr_min=20.0, momentum=0.0, weight_decay=8e-7, clip=0.25
+        lr=20.0, lr_min=None, momentum=0.0, weight_decay=8e-7, clip=0.25
     )
     """The optimiser of the weights."""
     data: TextConfig = TextConfig()

@@ -70,7 +70,7 @@ def text_summary(results: list[TextResult]) -> str:
     ]
     if len(results) == 1:
         since = first.averaged_from
-        how = f", weights averaged from epoch {since} on" if since else ""
+        how = f", weights averaged after epoch {since}" if since else ""
         lines += [
             f"test perplexity: {first.test['perplexity']:.2f} (weights of the epoch "
             "with the best validation)",

@@ -13,7 +13,7 @@ from jdarts.cli import (
     without_overridden_seeds,
 )
 from jdarts.config_fields import parse_fields
-from jdarts.data import TextConfig
+from jdarts.data import TEXTS, TextConfig
 from jdarts.errors import UserError
 from jdarts.io import load_genotype, read_json
 from jdarts.spaces import ZOO, Genotype
@@ -91,14 +91,14 @@ def parse_train(arguments: list[str]) -> TrainCommand:
     given = _given(words[0], named=len(words) > 1) if words else _Given(Path("runs"))
     recipe = load_recipe(words[1]) if len(words) > 1 else given.recipe
     genotype = None if asks_help else _genotype(words[0], "--allow-unfinished" in rest)
-    task = genotype.task if genotype else "images"
+    shown = ZOO.get(words[0]) if asks_help and words else genotype
+    task = shown.task if shown else "images"
     recipe = recipe or load_recipe(_DEFAULTS[task])
     if genotype and task_of(recipe) != task:
         kind = {"images": "convolutional", "text": "recurrent"}[task]
-        fitting = [n for n in recipe_names() if task_of(load_recipe(n)) == task]
         raise UserError(
             f"{words[0]}: {kind} cells, but recipe '{recipe.name}' is for "
-            f"{task_of(recipe)}; expected one of {', '.join(fitting)}"
+            f"{task_of(recipe)}; expected one of {', '.join(_recipes_for(task))}"
         )
     parsed = _parse(rest, recipe)
     assert genotype is not None  # --help does not come here
@@ -162,6 +162,10 @@ def _given(what: str, named: bool) -> _Given:
     return _Given(path, None if named else _recipe_of_search(path, data))
 
 
+def _recipes_for(task: str) -> list[str]:
+    return [n for n in recipe_names() if task_of(load_recipe(n)) == task]
+
+
 def _recipe_of_search(path: Path, config: dict[str, Any]) -> Recipe:
     """That of the search's data set, with the folder of its data; of a text with all
     that says how it is read."""
@@ -169,6 +173,7 @@ def _recipe_of_search(path: Path, config: dict[str, Any]) -> Recipe:
     name = data.get("name", "digits") if isinstance(data, dict) else "digits"
     names = recipe_names()
     if f"train_{name}" not in names:
+        names = _recipes_for("text" if name in TEXTS else "images")
         raise UserError(
             f"{path}: was searched on '{name}', which has no recipe; expected one as "
             f"the second word: {', '.join(names)}, or a file"

@@ -23,7 +23,7 @@ BASE = (
     "rnn_demo --space toy_rnn --units 6 --length 6 --batch-size 4 --evaluation-batch 3 "
     "--data.name file --data.level word --epochs 2 --log-every 1 "
     "--method.hypergradient.name first_order --method.no-clip-virtual "
-    "--method.weights.lr 1 --method.weights.lr-min 1"
+    "--method.weights.lr 1"
 ).split()
 PER_EPOCH = 24
 
@@ -226,7 +226,7 @@ def test_a_configuration_keeps_its_kind():
 TRAIN = (
     "RNN_DARTS_V1 train_topics --units 6 --length 6 --deviation 1 --batch-size 4 "
     "--evaluation-batch 3 --test-batch 2 --data.name file --data.level word --epochs 6 "
-    "--patience 1 --log-every 1 --optimizer.lr 30 --optimizer.lr-min 30"
+    "--patience 1 --log-every 1 --optimizer.lr 30"
 ).split()
 
 
@@ -279,7 +279,7 @@ def test_training(trained, text):
     )
     assert result["averaged_from"] == since
     assert [row["averaging"] for row in rows] == [
-        float(since is not None and i + 1 >= since) for i in range(6)
+        float(since is not None and i + 1 > since) for i in range(6)
     ]
     assert "test perplexity" in (trained / "summary.txt").read_text()
     report = (trained / "report.html").read_text()
@@ -300,6 +300,22 @@ def test_evaluation_only(train, trained, capsys):
     expected = json.loads((trained / "result.json").read_text())["test"]["perplexity"]
     train(trained, "--data.eval-only")
     assert f"test perplexity {expected:.2f}" in capsys.readouterr().out
+
+
+def test_a_training_inside_its_first_epoch(train, tmp_path, capsys):
+    """There is no best epoch yet: the last weights count, also of the checkpoint."""
+    folder = train(tmp_path / "run", "--steps", "3")
+    found = json.loads((folder / "result.json").read_text())["test"]["perplexity"]
+    capsys.readouterr()
+    train(folder, "--steps", "3", "--data.eval-only")
+    assert f"test perplexity {found:.2f}" in capsys.readouterr().out
+
+
+def test_help_of_a_recurrent_genotype(capsys):
+    with pytest.raises(SystemExit) as stop:
+        train_main(["RNN_DARTS_V2", "--help"])
+    out = capsys.readouterr().out
+    assert stop.value.code == 0 and "--deviation" in out and "--layers" not in out
 
 
 def test_a_found_cell(train, unbroken, text, capsys):

@@ -67,7 +67,7 @@ def segment_at(
 
     Args:
       text: from `columns`.
-      start: its first row; a segment that would go over the end begins earlier.
+      start: its first row; one that is closer to the end than `longest` begins there.
       length: time steps that count, at most `longest`; may be traced.
       longest: time steps of the arrays.
       fresh: see `Segment`; may be traced.
@@ -83,9 +83,9 @@ class Lengths(NamedTuple):
 
     With probability `halved` half of `base` is meant, otherwise `base`; with a
     `deviation` the length is drawn around that from a normal distribution and kept
-    between `least` and `longest` (Merity, Keskar, Socher, ICLR 2018, section 5). The
-    draws depend on the step's number alone, so that the learning rate, which goes with
-    the length, is a function of the step.
+    between `least` (or `base`, if that is less) and `longest` (Merity, Keskar, Socher,
+    ICLR 2018, section 5). The draws depend on the step's number alone, so that the
+    learning rate, which goes with the length, is a function of the step.
 
     Attributes:
       base: the usual length, >= 2.
@@ -132,5 +132,9 @@ class Lengths(NamedTuple):
         An epoch has that many whatever the draws: a few rows at the end may be left
         out, or the last segments overlap.
         """
-        mean = self.base * (1 - self.halved / 2)
+        least = min(self.least, self.base)
+        half = max(self.base / 2 if self.deviation else self.base // 2, least)
+        mean = self.base * (1 - self.halved) + half * self.halved
+        if self.deviation:
+            mean -= 0.5  # what rounding down takes
         return max(1, round((rows - 1) / mean))

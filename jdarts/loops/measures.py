@@ -8,7 +8,7 @@ import numpy as np
 
 from jdarts.problem import Evaluation
 
-__all__ = ["IMAGES", "TEXT", "Measures"]
+__all__ = ["IMAGES", "TEXT", "Measures", "perplexity"]
 
 Row = dict[str, float]
 
@@ -82,13 +82,14 @@ IMAGES = Measures(
 def _text_row(means: Row, found: Evaluation) -> Row:
     row = _image_row(means, found)
     return row | {
-        "supernet_perplexity": _perplexity(row["supernet_loss"]),
-        "train_perplexity": _perplexity(means["epoch_train_loss"]),
+        "supernet_perplexity": perplexity(row["supernet_loss"]),
+        "train_perplexity": perplexity(means["epoch_train_loss"]),
     }
 
 
-def _perplexity(loss: float) -> float:
-    """Finite, so that it can be written down."""
+def perplexity(loss: float) -> float:
+    """``exp(loss)``, finite, so that it can be written down. A training loss has its
+    penalties in it."""
     return math.exp(min(loss, 700.0)) if loss == loss else np.finfo(float).max
 
 

@@ -23,7 +23,7 @@ In the folder of a training of several seeds it is ``{"kind": "train", "task": "
 """
 
 import dataclasses
-import math
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ import numpy as np
 from jdarts import compile
 from jdarts.errors import UserError
 from jdarts.io import Checkpoints, GenotypeLog, RunFolder, read_json
+from jdarts.loops.measures import perplexity
 from jdarts.loops.record import Record
 from jdarts.loops.run import Run, abstract
 from jdarts.loops.text_train_setup import TextTrainSetup
@@ -155,7 +156,8 @@ class _Record(Record):
           averaged from now on.
         """
         row, loss = self.epoch_means(whole), float(found.loss) / float(found.count)
-        score = {"epoch": epoch, "perplexity": _perplexity(loss)}
+        score = {"epoch": epoch, "perplexity": perplexity(loss)}
+        averaging = self.averaged_from is not None  # in what was evaluated
         self.last, improved, trigger = score, False, False
         if whole:
             improved = not self.losses or loss < min(self.losses)
@@ -165,12 +167,12 @@ class _Record(Record):
                 self.averaged_from, trigger = epoch, True
             self.losses.append(loss)
         row |= {
-            "train_perplexity": _perplexity(row["epoch_train_loss"]),
+            "train_perplexity": perplexity(row["epoch_train_loss"]),
             "valid_loss": loss,
             "valid_perplexity": score["perplexity"],
             "valid_accuracy": float(found.correct) / float(found.count),
             "best_valid_perplexity": (self.best or score)["perplexity"],
-            "averaging": float(self.averaged_from is not None),
+            "averaging": float(averaging),
             **self._baselines,
         }
         kind = "epoch" if whole else "stop"
@@ -181,11 +183,6 @@ class _Record(Record):
         """The non-monotonic trigger (Merity et al., ICLR 2018, algorithm 1)."""
         before = self.losses[: max(len(self.losses) - self._patience, 0)]
         return bool(before) and loss > min(before)
-
-
-def _perplexity(loss: float) -> float:
-    """Finite, so that it can be written down."""
-    return math.exp(min(loss, 700.0))
 
 
 class _TextTraining(Run[_Record]):
@@ -213,15 +210,18 @@ class _TextTraining(Run[_Record]):
             ]
         rows, improved, trigger = zip(*ended, strict=True)
         if any(improved) or any(trigger):
-            self.state = self._settle(self.state, improved, trigger)
+            self.state = self._settle(improved, trigger)
         means = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
-        averaged = ", averaged weights" if means["averaging"] else ""
+        averaged = ", averaged weights" if means["averaging"] == 1 else ""
         return (
             f"train perplexity {means['train_perplexity']:.2f}, valid perplexity "
             f"{means['valid_perplexity']:.2f}{averaged}"
         )
 
-    def _settle(self, state: PyTree, improved: Any, trigger: Any) -> PyTree:
+    @functools.cached_property
+    def _settled(self) -> Callable[..., PyTree]:
+        """``settled(state, improved, trigger)``: see `end_epoch`."""
+
         def settle(state: TextTrainState, improved: Any, trigger: Any) -> Any:
             best = jax.tree.map(
                 lambda new, old: jax.numpy.where(improved, new, old),
@@ -231,15 +231,18 @@ class _TextTraining(Run[_Record]):
             return state._replace(best=best, averaging=state.averaging | trigger)
 
         seeds = self.start.seeds
-        flags = [
-            seeds.stack([np.bool_(flag) for flag in f]) for f in (improved, trigger)
-        ]
-        run = jax.jit(
+        return jax.jit(
             seeds.map(settle, (True, True, True)),
             out_shardings=seeds.own,
             donate_argnums=0,
         )
-        return run(state, *jax.device_put(flags, seeds.own))
+
+    def _settle(self, improved: Any, trigger: Any) -> PyTree:
+        seeds = self.start.seeds
+        flags = [
+            seeds.stack([np.bool_(flag) for flag in f]) for f in (improved, trigger)
+        ]
+        return self._settled(self.state, *jax.device_put(flags, seeds.own))
 
 
 def run_text_training(
@@ -274,16 +277,17 @@ def run_text_training(
     stop = training.proceed()
     if stop.signal is not None:
         return [], stop.exit_status
-    state = training.state
-    if records[0].best is None:  # it ended inside its first epoch
-        state = training._settle(
-            state, *[[True] * len(records), [False] * len(records)]
-        )
+    state = _to_test(training.state, records[0].best)
     say(f"testing with batches of {config.test_batch}")
     return [
         _result(config, start, record, training.step, sums)
         for record, sums in zip(records, _test(config, start, state), strict=True)
     ], 0
+
+
+def _to_test(state: TextTrainState, best: Any) -> TextTrainState:
+    """With the last weights as the best ones, where no epoch has ended yet."""
+    return state if best is not None else state._replace(best=state.w)
 
 
 def _test(
@@ -307,13 +311,15 @@ def test_checkpoint(
         restored = checkpoints.restore(abstract(start.state))
     if restored is None:
         raise UserError(f"{folder}: holds no checkpoint; expected one of a training")
-    return [_tested(sums) for sums in _test(config, start, restored.state)]
+    seeds = restored.meta.get("seeds", [restored.meta])
+    state = _to_test(restored.state, seeds[0]["best"])
+    return [_tested(sums) for sums in _test(config, start, state)]
 
 
 def _tested(sums: Evaluation) -> dict[str, float]:
     count = float(sums.count)
     return {
-        "perplexity": _perplexity(float(sums.loss) / count),
+        "perplexity": perplexity(float(sums.loss) / count),
         "tokens": int(sums.count),
     }
 

@@ -53,8 +53,8 @@ class BilevelConfig:
     warmup: float = 0.0
     """Share of the epochs, at the start, that train the weights alone; in [0, 1)."""
     clip_virtual: bool = False
-    """Clip the virtual weight step as the real one; the published step is not clipped.
-    """
+    """Clip the virtual weight step as the real one; published so for texts, not for
+    images."""
     simultaneous: bool = False
     """Take the weight step at the old architecture: shares its forward pass with the
     virtual step's, but is not the published algorithm, which takes it at the new one.
@@ -69,10 +69,12 @@ class BilevelConfig:
                 f"--method.warmup: {self.warmup}; expected a share of the epochs, at "
                 "least 0 and less than 1"
             )
-        if self.clip_virtual and self.hypergradient.name == "first_order":
+        if self.clip_virtual and not self.hypergradient.takes_virtual_steps:
             raise UserError(
-                "--method.clip-virtual: has no effect with 'first_order'; expected "
-                "--method.hypergradient.name unrolled or finite_difference"
+                "--method.clip-virtual: has no effect with "
+                f"'{self.hypergradient.name}'; expected "
+                "--method.no-clip-virtual, or --method.hypergradient.name unrolled or "
+                "finite_difference"
             )
 
     def warmup_epochs(self, epochs: int) -> int:

@@ -31,8 +31,9 @@ class WeightOptimizer:
 
     lr: float = 0.025
     """Learning rate of the first epoch, > 0."""
-    lr_min: float = 0.001
-    """Where the cosine ends, reached after the last epoch; in [0, lr]."""
+    lr_min: float | None = 0.001
+    """Where the cosine ends, reached after the last epoch; in [0, lr]. None: it is
+    always lr."""
     momentum: float = 0.9
     """In [0, 1)."""
     weight_decay: float = 3e-4
@@ -42,10 +43,16 @@ class WeightOptimizer:
     nesterov: bool = False
     """Nesterov's momentum."""
 
+    @property
+    def lowest(self) -> float:
+        """The learning rate after the last epoch."""
+        return self.lr if self.lr_min is None else self.lr_min
+
     def check(self, where: str) -> None:
         """Raises a UserError for a value out of range; `where` is the field's name."""
         _check(where, "lr", self.lr, self.lr > 0, "more than 0")
-        _check(where, "lr_min", self.lr_min, 0 <= self.lr_min <= self.lr, "0 to lr")
+        lowest = self.lowest
+        _check(where, "lr_min", lowest, 0 <= lowest <= self.lr, "0 to lr")
         _check(where, "momentum", self.momentum, 0 <= self.momentum < 1, "0 to 1")
         _check(where, "weight_decay", self.weight_decay, self.weight_decay >= 0, ">= 0")
         _check(where, "clip", self.clip, self.clip > 0, "more than 0")
@@ -94,10 +101,10 @@ def _check(where: str, name: str, value: float, valid: bool, expected: str) -> N
 def cosine_by_epoch(
     config: WeightOptimizer, epochs: int, steps_per_epoch: int
 ) -> optax.Schedule:
-    """``lr_min + (lr - lr_min) (1 + cos(pi e / epochs)) / 2``, constant in an epoch e.
+    """``lowest + (lr - lowest) (1 + cos(pi e / epochs)) / 2``, constant in an epoch e.
 
     Args:
-      config: holds `lr` and `lr_min`.
+      config: holds `lr` and `lowest`.
       epochs: length of the search, >= 1.
       steps_per_epoch: weight steps in one epoch, >= 1.
     """
@@ -105,7 +112,7 @@ def cosine_by_epoch(
     def schedule(step: ArrayLike) -> jax.Array:
         epoch = jnp.minimum(jnp.asarray(step) // steps_per_epoch, epochs)
         share = 0.5 * (1 + jnp.cos(math.pi * epoch / epochs))
-        return config.lr_min + (config.lr - config.lr_min) * share
+        return config.lowest + (config.lr - config.lowest) * share
 
     return schedule
 

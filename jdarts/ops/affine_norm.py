@@ -8,7 +8,7 @@ With m and v the mean and the biased variance over batch, height and width,
 
 (<.> the mean over batch, height and width). For a cotangent g of y the gradient in x is
 ``scale r (g - <g> - n <n g>)``, and those in scale and shift are the sums of ``n g``
-and of g: two means give all three, and nothing but x is kept for them.
+and of g: two means give all three, and no other array of the size of x is kept.
 """
 
 from typing import Any
@@ -36,12 +36,12 @@ def affine_norm(
 
     Args:
       x: ``[edge, batch, height, width, channel]``.
-      scale: ``[edge, channel]``, in float32 at least.
+      scale: ``[edge, channel]``, of the type ``widened(x).dtype``.
       shift: the same.
 
     Returns:
       y, of the type of x; r, the mean and the biased variance, ``[edge, channel]``, in
-      float32 at least.
+      that type.
     """
     return tuple(_affine_p.bind(x, scale, shift))
 

@@ -231,6 +231,10 @@ def test_simultaneous_steps():
             DartsConfig(HypergradientConfig("first_order"), clip_virtual=True),
             "--method.clip-virtual: has no effect",
         ),
+        (
+            DartsConfig(HypergradientConfig("neumann"), clip_virtual=True),
+            "'neumann'; expected --method.no-clip-virtual",
+        ),
         (DartsConfig(HypergradientConfig("unrolled", steps=0)), "steps: 0"),
     ],
 )

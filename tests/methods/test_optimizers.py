@@ -50,6 +50,11 @@ def test_cosine_is_constant_within_an_epoch():
     assert_close(schedule(jnp.int32(epochs * steps)), 0.02, 1e-14)
 
 
+def test_a_constant_rate():
+    schedule = cosine_by_epoch(WeightOptimizer(lr=20.0, lr_min=None), 3, 2)
+    assert [float(schedule(step)) for step in range(7)] == [20.0] * 7
+
+
 @pytest.mark.parametrize("clip", [False, True])
 def test_weight_steps(clip):
     """Clip, then decay, then momentum, then the learning rate of the epoch."""
