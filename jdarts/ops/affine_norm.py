@@ -16,11 +16,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from jax.interpreters import ad
 
 from jdarts.ops import native
-from jdarts.ops.moments import EPSILON, batch_mean, per_channel, widened
+from jdarts.ops.moments import (
+    EPSILON,
+    batch_mean,
+    centre,
+    per_channel,
+    project,
+    widened,
+)
 from jdarts.ops.primitive import new_primitive, zero_tangent
 
 __all__ = ["affine_norm"]
@@ -52,18 +59,19 @@ def _affine_jvp(primals: tuple, tangents: tuple) -> tuple:
     y, r, m, var = affine_norm(*primals)
     moved = _tangent_p.bind(*tangents, x, m, r, scale)
     dx = widened(tangents[0])
-    along_n = batch_mean((widened(x) - per_channel(m)) * per_channel(r) * dx)
+    along_n = batch_mean(_normalised(x, m, r) * dx)
     statistics = (-jnp.square(r) * along_n, batch_mean(dx), 2 * along_n / r)
     return (y, r, m, var), (moved, *statistics)
+
+
+def _normalised(x: Array, m: Array, r: Array) -> Array:
+    return (widened(x) - per_channel(m)) * per_channel(r)
 
 
 def _affine_plain(
     x: Array, scale: Array, shift: Array
 ) -> tuple[Array, Array, Array, Array]:
-    m = batch_mean(widened(x))
-    centred = widened(x) - per_channel(m)
-    var = batch_mean(jnp.square(centred))
-    r = lax.rsqrt(var + EPSILON)
+    centred, r, m, var = centre(x)
     y = centred * per_channel(r * scale) + per_channel(shift)
     return y.astype(x.dtype), r, m, var
 
@@ -84,9 +92,8 @@ def _tangent_plain(
     dx: Array, dscale: Array, dshift: Array, x: Array, m: Array, r: Array, scale: Array
 ) -> Array:
     """dy, see the module."""
-    n, t = (widened(x) - per_channel(m)) * per_channel(r), widened(dx)
-    projected = t - per_channel(batch_mean(t)) - n * per_channel(batch_mean(n * t))
-    moved = projected * per_channel(scale * r) + n * per_channel(dscale)
+    n = _normalised(x, m, r)
+    moved = project(dx, n) * per_channel(scale * r) + n * per_channel(dscale)
     return (moved + per_channel(dshift)).astype(x.dtype)
 
 
@@ -111,7 +118,7 @@ def _pull_plain(
     g: Array, x: Array, m: Array, r: Array, scale: Array
 ) -> tuple[Array, Array, Array]:
     """The gradients in x, scale and shift, see the module."""
-    n, t = (widened(x) - per_channel(m)) * per_channel(r), widened(g)
+    n, t = _normalised(x, m, r), widened(g)
     along_n, along = batch_mean(n * t), batch_mean(t)
     gx = (t - per_channel(along) - n * per_channel(along_n)) * per_channel(scale * r)
     count = x.size // m.size

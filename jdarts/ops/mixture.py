@@ -33,12 +33,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.interpreters import ad, partial_eval
 from jaxtyping import Array, Float
 
 from jdarts.ops import native
-from jdarts.ops.moments import batch_mean, per_channel, widened
+from jdarts.ops.moments import batch_mean, centre, per_channel, widened
 from jdarts.ops.primitive import new_primitive, zero_tangent
 
 __all__ = ["mixture"]
@@ -78,11 +77,7 @@ def mixture(
 
 
 def _mixture_plain(z: Array, share: Array, *, edges: int, epsilon: float) -> tuple:
-    wide = widened(z)
-    mean = batch_mean(wide)
-    centred = wide - per_channel(mean)
-    var = batch_mean(jnp.square(centred))
-    r = lax.rsqrt(var + epsilon)
+    centred, r, mean, var = centre(z, epsilon)
     weighted = centred * per_channel(r * share[..., None])
     axis = weighted.ndim - 5
     stacked = weighted.reshape(*share.shape[:-1], -1, edges, *z.shape[-4:])

@@ -1,10 +1,10 @@
-"""What all normalisers compute with: means over batch, height and width."""
+"""What all normalisers compute with, in plain JAX: moments of a batch, and ``P``."""
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
-__all__ = ["EPSILON", "batch_mean", "per_channel", "widened"]
+__all__ = ["EPSILON", "batch_mean", "centre", "per_channel", "project", "widened"]
 
 EPSILON = 1e-5
 """Added to a variance."""
@@ -23,3 +23,19 @@ def widened(x: Array) -> Array:
 def per_channel(value: jax.Array) -> jax.Array:
     """``[edge, channel]`` against ``[edge, batch, height, width, channel]``."""
     return value[..., None, None, None, :]
+
+
+def centre(x: Array, epsilon: float = EPSILON) -> tuple[Array, Array, Array, Array]:
+    """``(x - mean, r, mean, var)``, the variance biased, ``r = 1 / sqrt(var + eps)``;
+    in float32 at least."""
+    wide = widened(x)
+    mean = batch_mean(wide)
+    centred = wide - per_channel(mean)
+    var = batch_mean(jnp.square(centred))
+    return centred, lax.rsqrt(var + epsilon), mean, var
+
+
+def project(t: Array, n: Array) -> Array:
+    """``P(t) = t - <t> - n <n t>``, in float32 at least."""
+    t = widened(t)
+    return t - per_channel(batch_mean(t)) - n * per_channel(batch_mean(n * t))

@@ -14,7 +14,14 @@ from jdarts.ops import native
 from jdarts.ops.affine_norm import affine_norm
 from jdarts.ops.init import constant
 from jdarts.ops.mixture import mixture
-from jdarts.ops.moments import EPSILON, batch_mean, per_channel, widened
+from jdarts.ops.moments import (
+    EPSILON,
+    batch_mean,
+    centre,
+    per_channel,
+    project,
+    widened,
+)
 from jdarts.ops.primitive import new_primitive, zero_tangent
 
 __all__ = ["BatchNorm", "MixedNorm"]
@@ -137,11 +144,7 @@ def _standardise_jvp(primals: tuple, tangents: tuple) -> tuple:
 
 
 def _standardise_plain(x: Array) -> tuple[Array, Array, Array, Array]:
-    wide = widened(x)
-    mean = batch_mean(wide)
-    centred = wide - per_channel(mean)
-    var = batch_mean(jnp.square(centred))
-    r = lax.rsqrt(var + EPSILON)
+    centred, r, mean, var = centre(x)
     return (centred * per_channel(r)).astype(x.dtype), r, mean, var
 
 
@@ -159,11 +162,7 @@ def _standardise_cpu(x: Array) -> tuple[Array, Array, Array, Array]:
 
 def _project_plain(t: Array, n: Array, r: Array) -> Array:
     """``r (t - <t> - n <n t>)``."""
-    wide = widened(t)
-    projected = (
-        wide - per_channel(batch_mean(wide)) - n * per_channel(batch_mean(n * wide))
-    )
-    return (projected * per_channel(r)).astype(t.dtype)
+    return (project(t, n) * per_channel(r)).astype(t.dtype)
 
 
 def _project_cpu(t: Array, n: Array, r: Array) -> Array:

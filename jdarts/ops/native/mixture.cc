@@ -4,7 +4,6 @@
 // Arrays z, dz are [N, S E, B, H, W, C], with row s E + e for op s on edge e; sums and
 // cotangents c, dc are [N, E, B, H, W, C]; shares [N, S E]; statistics [N, S E, C].
 
-#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -66,29 +65,25 @@ template <typename T>
 void Sum(ffi::ThreadPool& pool, const Shape& g, const T* z, const T* dz,
          const std::vector<T>& on_z, const std::vector<T>& on_dz,
          const std::vector<T>& constant, T* to) {
-  constexpr int64_t kBlock = 64;  // pixels: what is summed up stays in the cache
   const int64_t C = g.all.channels, batch = g.all.batch, image = g.all.image();
   ParallelFor(pool, g.problems() * g.edges * batch, [&](int64_t task) {
     const int64_t sum = task / batch;
     T* out = to + task * image;
-    for (int64_t start = 0; start < image; start += kBlock * C) {
-      const int64_t end = std::min(image, start + kBlock * C);
+    OverBlocks<T>(g.all, [&](auto v, int64_t c, int64_t first, int64_t last) {
+      constexpr int V = v.value;
       for (int64_t op = 0; op < g.ops(); ++op) {
         const int64_t row = g.row(sum, op), offset = (row * batch + task % batch) * image;
-        OverChannels<T>(C, [&](auto v, int64_t c) {
-          constexpr int V = v.value;
-          const auto by_z = Load<T, V>(on_z.data() + row * C + c);
-          const auto by_dz = Load<T, V>(on_dz.data() + row * C + c);
-          const auto add = Load<T, V>(constant.data() + row * C + c);
-          for (int64_t at = start + c; at < end; at += C) {
-            auto total = add + by_z * Load<T, V>(z + offset + at);
-            if (dz) total += by_dz * Load<T, V>(dz + offset + at);
-            if (op > 0) total += Load<T, V>(out + at);
-            Store<T, V>(out + at, total);
-          }
-        });
+        const auto by_z = Load<T, V>(on_z.data() + row * C + c);
+        const auto by_dz = Load<T, V>(on_dz.data() + row * C + c);
+        const auto add = Load<T, V>(constant.data() + row * C + c);
+        for (int64_t at = first * C + c; at < last * C; at += C) {
+          auto total = add + by_z * Load<T, V>(z + offset + at);
+          if (dz) total += by_dz * Load<T, V>(dz + offset + at);
+          if (op > 0) total += Load<T, V>(out + at);
+          Store<T, V>(out + at, total);
+        }
       }
-    }
+    });
   });
 }
 
