@@ -47,12 +47,15 @@ class Network(NamedTuple):
         `none` apart, is positive: it alone is computed. Under `jax.vmap` over mixing
         weights all are.
       partial: which channels go through the ops.
+      price: ``price(mix) -> scalar``: what a method that learns the architecture adds
+        to the validation loss, of the expected mixing weights; None: nothing.
     """
 
     init: Callable[[jax.Array, jax.Array], tuple[PyTree, PyTree]]
     apply: Callable[..., tuple[jax.Array, PyTree]]
     apply_single: Callable[..., tuple[jax.Array, PyTree]]
     partial: PartialChannels = ALL_CHANNELS
+    price: Callable[[dict[str, jax.Array]], jax.Array] | None = None
 
 
 class _Supernet(nn.Module):
