@@ -18,7 +18,8 @@ from jdarts.config_fields import (
 )
 from jdarts.data import DataConfig
 from jdarts.errors import UserError, unknown_choice
-from jdarts.methods import get_method, name_of
+from jdarts.hardware import HardwareConfig
+from jdarts.methods import get_method, learns_architecture, name_of
 from jdarts.methods.darts import DartsConfig
 from jdarts.nets.stems import STEMS
 from jdarts.spaces import get_space
@@ -92,6 +93,8 @@ class SearchConfig:
     c10."""
     data: DataConfig = DataConfig()
     """The images."""
+    hardware: HardwareConfig = HardwareConfig()
+    """What the networks cost, and whether that is minimised as well."""
     method: object = DartsConfig()
     """How it is searched; --method NAME takes another row of the METHODS table."""
 
@@ -107,6 +110,7 @@ class SearchConfig:
         check_run(self)
         check_cells(self)
         settle_seeds(self, _SEED)
+        self.hardware.check(learns_architecture(self.method), name_of(self.method))
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

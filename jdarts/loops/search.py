@@ -93,7 +93,7 @@ class _Search(Run[SeedRecord]):
                     sums,
                     genotype,
                     arch,
-                    self.start.known(genotype),
+                    self.start.known(genotype, arch["mix"]),
                 )
                 for record, sums, genotype, arch in zip(
                     self.records, found, self.discretize(), self.archs(), strict=True

@@ -18,10 +18,12 @@ from jdarts.data import (
     train_valid_split,
 )
 from jdarts.errors import UserError
+from jdarts.hardware import Hardware, hardware_of
 from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
-from jdarts.loops.measures import IMAGES, Measures
+from jdarts.loops.measures import IMAGES, Measures, with_cost
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.methods import SearchMethod, SearchState, build_method, make_supernet
+from jdarts.nets.cost import NetworkShape
 from jdarts.nets.network import COMPUTE_DTYPES
 from jdarts.spaces import Genotype, get_space
 
@@ -49,7 +51,8 @@ class Setup(NamedTuple):
       seeds: where the seeds are; it holds the mesh.
       measures: what is measured.
       baselines: what an epoch's row of each seed says besides.
-      known: what is known of a derived genotype: from a table, if there is one.
+      known: what is known of a derived genotype and the mixing weights behind it: from
+        a table, if there is one, and what they cost, if that is wanted.
       seconds: what it took: ``data``, and ``init`` of the networks.
     """
 
@@ -64,7 +67,7 @@ class Setup(NamedTuple):
     seeds: SeedAxis
     measures: Measures
     baselines: list[dict[str, float]]
-    known: Callable[[Genotype], dict[str, float]]
+    known: Callable[[Genotype, dict[str, Any]], dict[str, float]]
     seconds: dict[str, float]
 
     @property
@@ -109,6 +112,19 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         remat=config.remat,
         dtype=COMPUTE_DTYPES[config.compute_dtype],
     )
+    shape = NetworkShape(
+        config.channels,
+        config.layers,
+        images.num_classes,
+        images.image_shape,
+        config.stem,
+    )
+    hardware = hardware_of(config.hardware, space, shape)
+    measures = IMAGES
+    if hardware is not None:
+        measures = with_cost(IMAGES, hardware.sentence)
+        price = hardware.price if config.hardware.weight else None
+        network = network._replace(price=price)
     method = build_method(
         config.method, space, network, epochs=config.epochs, steps_per_epoch=per_epoch
     )
@@ -124,6 +140,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         )
     seconds = {"data": loaded - begin, "init": time.perf_counter() - loaded}
     count = valid.shape[-1]
+    chance = {} if table is None else table.chance
     labels = [images.train_labels[half] for _, half in halves]
     return Setup(
         method=method,
@@ -135,11 +152,23 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         valid_count=count,
         evaluations=-(-count // config.batch_size),
         seeds=axis,
-        measures=IMAGES,
-        baselines=[{"majority_accuracy": _majority(own)} for own in labels],
-        known=(lambda genotype: {}) if table is None else table.look_up,
+        measures=measures,
+        baselines=[{"majority_accuracy": _majority(own)} | chance for own in labels],
+        known=_known(table, hardware),
         seconds=seconds,
     )
+
+
+def _known(
+    table: AccuracyTable | None, hardware: Hardware | None
+) -> Callable[[Genotype, dict[str, Any]], dict[str, float]]:
+    """See `Setup.known`."""
+
+    def known(genotype: Genotype, mix: dict[str, Any]) -> dict[str, float]:
+        row = {} if table is None else table.look_up(genotype)
+        return row if hardware is None else row | hardware.row(genotype, mix)
+
+    return known
 
 
 def _majority(labels: np.ndarray) -> float:

@@ -57,7 +57,7 @@ class TextSetup(NamedTuple):
     seeds: SeedAxis
     measures: Measures
     baselines: list[dict[str, float]]
-    known: Callable[[Genotype], dict[str, float]]
+    known: Callable[[Genotype, dict[str, Any]], dict[str, float]]
     seconds: dict[str, float]
 
     def programs(
@@ -151,7 +151,7 @@ def text_setup(
         seeds=axis,
         measures=TEXT,
         baselines=[text_baselines(text, text.valid)] * len(config.all_seeds),
-        known=lambda genotype: {},
+        known=lambda genotype, mix: {},
         seconds=seconds,
     )
 
