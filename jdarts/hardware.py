@@ -200,7 +200,9 @@ def model_of(
     """
     if table is None:
         return counted(space, shape, cost)
-    return latency_model(read_latencies(table, where), space, shape, f"{where}: {table}")
+    return latency_model(
+        read_latencies(table, where), space, shape, f"{where}: {table}"
+    )
 
 
 # --- latencies ------------------------------------------------------------------------

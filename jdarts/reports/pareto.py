@@ -40,7 +40,7 @@ class Point(NamedTuple):
 def _retrained(run: SearchRun, seed: Seed) -> float | None:
     """Mean over the trainings of the genotype that lie in the search's folders."""
     found = [
-        result.last.accuracy
+        result.last.top1
         for training in run.trainings
         for result in training.results
         if result.genotype == seed.genotype
@@ -74,12 +74,10 @@ def points_of(
         if None not in found:
             break
     else:
-        missing = next(
-            seed.path for (_, _, seed), q in zip(seeds, found, strict=True) if q is None
-        )
+        missing = seeds[found.index(None)][2].path
         raise UserError(
-            f"--quality: {quality}: {missing} has none; expected another one of "
-            f"{', '.join(QUALITIES)}"
+            f"--quality: {missing} has no accuracy of the kind {name}; expected another "
+            f"one of {', '.join(QUALITIES)}"
         )
     points = [
         Point(label, str(seed.path), seed.seed, price(seed.final), value)
@@ -108,7 +106,7 @@ def trend(runs: Sequence[SearchRun], points: Sequence[Point], unit: str) -> str:
     if len(names) != 1 or len(runs) < 2:
         return ""
     (name,) = names
-    values = [own.get(name) for own in flat for _ in own_seeds(runs, flat, own)]
+    values = [o.get(name) for run, o in zip(runs, flat, strict=True) for _ in run.seeds]
     if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
         return ""
     costs = np.array([point.cost for point in points])
@@ -121,11 +119,6 @@ def trend(runs: Sequence[SearchRun], points: Sequence[Point], unit: str) -> str:
         rank = stats.spearmanr(values, costs).statistic
         text += f" Rank correlation of {name} and cost: {rank:+.2f}."
     return text
-
-
-def own_seeds(runs: Sequence[SearchRun], flat: list, own: dict) -> list[Seed]:
-    """The seeds of the run with these settings."""
-    return runs[next(i for i, other in enumerate(flat) if other is own)].seeds
 
 
 def front_page(
