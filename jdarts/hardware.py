@@ -79,8 +79,8 @@ class HardwareConfig:
             raise UserError(f"--hardware.weight: {self.weight}; expected at least 0")
         if self.weight and not learns:
             raise UserError(
-                f"--hardware.weight: has no effect with --method {method}, which learns "
-                "no architecture by gradients; expected 0, or another method"
+                f"--hardware.weight: has no effect with --method {method}, which "
+                "learns no architecture by gradients; expected 0, or another method"
             )
         self._check_target()
         if (self.cost == "latency") != (self.latency_table is not None):
@@ -101,8 +101,8 @@ class HardwareConfig:
             raise UserError(f"--hardware.target: {self.target}; expected more than 0")
         if not self.weight:
             raise UserError(
-                "--hardware.target: has no effect without --hardware.weight; expected a "
-                "weight of more than 0"
+                "--hardware.target: has no effect without --hardware.weight; expected "
+                "a weight of more than 0"
             )
 
     def _check_unused(self) -> None:
@@ -111,8 +111,8 @@ class HardwareConfig:
             if getattr(self, field.name) != field.default:
                 flag = field.name.replace("_", "-")
                 raise UserError(
-                    f"--hardware.{flag}: has no effect without --hardware.cost; expected "
-                    f"one of {', '.join(COSTS)}"
+                    f"--hardware.{flag}: has no effect without --hardware.cost; "
+                    f"expected one of {', '.join(COSTS)}"
                 )
 
 
@@ -271,8 +271,8 @@ def latency_model(
         if tuple(place) not in times:
             raise UserError(
                 f"{where}: lacks {place.primitive} of stride {place.stride} on "
-                f"{place.height} x {place.width} x {place.channels}; expected a table of "
-                f"all primitives of {space.name} (python -m jdarts.latency)"
+                f"{place.height} x {place.width} x {place.channels}; expected a table "
+                f"of all primitives of {space.name} (python -m jdarts.latency)"
             )
         return times[tuple(place)]
 

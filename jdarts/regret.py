@@ -1,4 +1,4 @@
-"""``python -m jdarts.regret RUN...``: true accuracies of several searches, by method."""
+"""``python -m jdarts.regret RUN...``: true accuracies of searches, by method."""
 
 import dataclasses
 import sys

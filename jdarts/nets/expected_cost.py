@@ -4,9 +4,10 @@
                    of mix[kind of the cell][e, o] * cost of o at that place
 
 the cost of the network in which every edge draws its primitive with its mixing weight
-as probability: linear in the mixing weights, so it is exact and its derivative is the table
-of costs. Cai, Zhu, Han, 'ProxylessNAS', ICLR 2019, section 3.3 (equation 4); Wu et al.,
-'FBNet', CVPR 2019, section 3.3 (equation 6).
+as probability: linear in the mixing weights, so it is exact, and its derivative is the
+table of costs. All edges into a node count, also those that a derived cell does not
+keep. Cai, Zhu, Han, 'ProxylessNAS', ICLR 2019, and Wu et al., 'FBNet', CVPR 2019, use
+it for latency.
 """
 
 import functools

@@ -76,8 +76,8 @@ def points_of(
     else:
         missing = seeds[found.index(None)][2].path
         raise UserError(
-            f"--quality: {missing} has no accuracy of the kind {name}; expected another "
-            f"one of {', '.join(QUALITIES)}"
+            f"--quality: {missing} has no accuracy of the kind {name}; expected "
+            f"another one of {', '.join(QUALITIES)}"
         )
     points = [
         Point(label, str(seed.path), seed.seed, price(seed.final), value)

@@ -75,8 +75,8 @@ def groups_of(runs: Sequence[SearchRun]) -> list[Group]:
             rows = seed.epochs
             if not rows or "random_regret" not in rows[-1]:
                 raise UserError(
-                    f"{seed.path}: no true accuracies in its metrics; expected an ended "
-                    "epoch of a search with --table FILE"
+                    f"{seed.path}: no true accuracies in its metrics; expected an "
+                    "ended epoch of a search with --table FILE"
                 )
             by_label.setdefault(label, []).append(rows)
     return [_group(label, seeds) for label, seeds in by_label.items()]
@@ -112,9 +112,9 @@ def sentence(groups: Sequence[Group]) -> str:
     best = max(groups, key=lambda group: group.final[0])
     below = [group.label for group in groups if group.gain <= 0]
     text = (
-        f"Highest mean true test accuracy: {best.label}, {100 * best.final[0]:.2f} % of "
-        f"{len(best.accuracy)} seeds, {100 * best.gain:+.2f} points from the mean random "
-        f"cell ({100 * best.chance:.2f} %), {100 * (best.best - best.final[0]):.2f} "
+        f"Highest mean true test accuracy: {best.label}, {100 * best.final[0]:.2f} % "
+        f"of {len(best.accuracy)} seeds, {100 * best.gain:+.2f} points from the mean "
+        f"random cell ({100 * best.chance:.2f} %), {100 * (best.best - best.final[0]):.2f} "
         f"below the best cell ({100 * best.best:.2f} %)."
     )
     if below:
@@ -127,8 +127,8 @@ def sentence(groups: Sequence[Group]) -> str:
 def regret_page(groups: Sequence[Group]) -> str:
     """One self-contained page."""
     table = html.table(
-        "At the end of the searches; deviation between seeds, gain over the mean of all "
-        "cells of the table",
+        "At the end of the searches; deviation between seeds, gain over the mean of "
+        "all cells of the table",
         HEAD,
         [group.cells() for group in groups],
     )
@@ -169,8 +169,8 @@ def _curves(groups: Sequence[Group]) -> str:
     )
     return html.figure(
         "Regret.",
-        "By how much the best cell's true test accuracy is higher than that of the cell "
-        "derived after each epoch: mean over the seeds, thin lines one deviation from "
+        "By how much the best cell's true test accuracy is higher than that of the "
+        "cell derived after each epoch: mean over the seeds, thin lines one deviation from "
         "it; 0 is the best cell of the table.",
         chart,
         html.legend(

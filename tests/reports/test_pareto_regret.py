@@ -1,6 +1,5 @@
 """Several searches side by side: the front, and regret by method."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -33,7 +32,7 @@ def test_non_dominated_against_brute_force():
 
 
 def add_columns(folder, columns):
-    """Gives every epoch of a run more metrics: ``columns(epoch)``."""
+    """Gives every epoch of a run more metrics: ``columns(epoch, folder)``."""
     for file in folder.rglob("metrics.jsonl"):
         rows = [json.loads(line) for line in file.read_text().splitlines()]
         for row in rows:
@@ -115,5 +114,3 @@ def test_regret(tmp_path, capsys):
     assert "Fewer than three seeds" in printed  # of NASP
     page = (tmp_path / "a" / "regret.html").read_text()
     assert "<script" not in page and "mean random cell" in page
-    settings = dataclasses.replace(config(), table_data=None)
-    assert settings.table is None
