@@ -114,8 +114,8 @@ def sentence(groups: Sequence[Group]) -> str:
     text = (
         f"Highest mean true test accuracy: {best.label}, {100 * best.final[0]:.2f} % "
         f"of {len(best.accuracy)} seeds, {100 * best.gain:+.2f} points from the mean "
-        f"random cell ({100 * best.chance:.2f} %), {100 * (best.best - best.final[0]):.2f} "
-        f"below the best cell ({100 * best.best:.2f} %)."
+        f"random cell ({100 * best.chance:.2f} %), "
+        f"{100 * (best.best - best.final[0]):.2f} below the best cell ({100 * best.best:.2f} %)."
     )
     if below:
         text += f" Not better than the mean random cell: {'; '.join(below)}."
@@ -170,8 +170,8 @@ def _curves(groups: Sequence[Group]) -> str:
     return html.figure(
         "Regret.",
         "By how much the best cell's true test accuracy is higher than that of the "
-        "cell derived after each epoch: mean over the seeds, thin lines one deviation from "
-        "it; 0 is the best cell of the table.",
+        "cell derived after each epoch: mean over the seeds, thin lines one deviation "
+        "from it; 0 is the best cell of the table.",
         chart,
         html.legend(
             [
