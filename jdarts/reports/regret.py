@@ -111,11 +111,12 @@ def sentence(groups: Sequence[Group]) -> str:
     """The outcome in words."""
     best = max(groups, key=lambda group: group.final[0])
     below = [group.label for group in groups if group.gain <= 0]
+    regret = 100 * (best.best - best.final[0])
     text = (
         f"Highest mean true test accuracy: {best.label}, {100 * best.final[0]:.2f} % "
         f"of {len(best.accuracy)} seeds, {100 * best.gain:+.2f} points from the mean "
-        f"random cell ({100 * best.chance:.2f} %), "
-        f"{100 * (best.best - best.final[0]):.2f} below the best cell ({100 * best.best:.2f} %)."
+        f"random cell ({100 * best.chance:.2f} %), {regret:.2f} below the best cell "
+        f"({100 * best.best:.2f} %)."
     )
     if below:
         text += f" Not better than the mean random cell: {'; '.join(below)}."
