@@ -65,29 +65,34 @@ def points_of(
     Raises:
       UserError: for a seed without a finished search, or without that quality.
     """
-    seeds = [(run, label, seed) for run, label in _named(runs) for seed in run.seeds]
-    for _, _, seed in seeds:
-        if seed.final is None or not seed.epochs:
-            raise UserError(f"{seed.path}: the search is not finished; let it go on")
-    for name in QUALITIES if quality is None else (quality,):
-        found = [QUALITIES[name](run, seed) for run, _, seed in seeds]
-        if None not in found:
-            break
-    else:
-        missing = seeds[found.index(None)][2].path
-        raise UserError(
-            f"--quality: {missing} has no accuracy of the kind {name}; expected "
-            f"another one of {', '.join(QUALITIES)}"
-        )
-    points = [
-        Point(label, str(seed.path), seed.seed, price(seed.final), value)
-        for (_, label, seed), value in zip(seeds, found, strict=True)
-    ]
+    found: list[tuple[SearchRun, str, Seed, Genotype]] = []
+    for run, label in zip(runs, labels(runs), strict=True):
+        for seed in run.seeds:
+            if seed.final is None or not seed.epochs:
+                raise UserError(
+                    f"{seed.path}: the search is not finished; let it go on"
+                )
+            found.append((run, label, seed, seed.final))
+    name = quality or _first_common([(run, seed) for run, _, seed, _ in found])
+    points = []
+    for run, label, seed, genotype in found:
+        value = QUALITIES[name](run, seed)
+        if value is None:
+            raise UserError(
+                f"--quality: {seed.path} has no accuracy of the kind {name}; expected "
+                f"another one of {', '.join(QUALITIES)}"
+            )
+        path = str(seed.path)
+        points.append(Point(label, path, seed.seed, price(genotype), value))
     return points, name
 
 
-def _named(runs: Sequence[SearchRun]) -> list[tuple[SearchRun, str]]:
-    return list(zip(runs, labels(runs), strict=True))
+def _first_common(seeds: Sequence[tuple[SearchRun, Seed]]) -> str:
+    """The first of QUALITIES that all have; the last one if there is none."""
+    for name, judge in QUALITIES.items():
+        if all(judge(run, seed) is not None for run, seed in seeds):
+            return name
+    return list(QUALITIES)[-1]
 
 
 def non_dominated(costs: Sequence[float], qualities: Sequence[float]) -> np.ndarray:
@@ -96,7 +101,7 @@ def non_dominated(costs: Sequence[float], qualities: Sequence[float]) -> np.ndar
     cost, good = np.asarray(costs, float), np.asarray(qualities, float)
     as_good = (cost <= cost[:, None]) & (good >= good[:, None])  # [point, other]
     better = (cost < cost[:, None]) | (good > good[:, None])
-    return ~(as_good & better).any(axis=1)
+    return np.logical_not((as_good & better).any(axis=1))
 
 
 def trend(runs: Sequence[SearchRun], points: Sequence[Point], unit: str) -> str:
@@ -106,13 +111,14 @@ def trend(runs: Sequence[SearchRun], points: Sequence[Point], unit: str) -> str:
     if len(names) != 1 or len(runs) < 2:
         return ""
     (name,) = names
-    values = [o.get(name) for run, o in zip(runs, flat, strict=True) for _ in run.seeds]
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+    found = [o.get(name) for run, o in zip(runs, flat, strict=True) for _ in run.seeds]
+    values = [v for v in found if type(v) in (int, float)]
+    if len(values) < len(found):
         return ""
     costs = np.array([point.cost for point in points])
     means = [
         f"{value:g}: {costs[np.array(values) == value].mean():,.4g}"
-        for value in sorted(set(values))
+        for value in np.unique(values)
     ]
     text = f"Mean {unit} by {name}: {', '.join(means)}."
     if len(set(costs)) > 1:
