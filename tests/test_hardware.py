@@ -117,7 +117,7 @@ def test_a_methods_own_penalty_stays():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t["entries"].pop(), "lacks skip_connect of stride 2 on 4 x 4 x 8"),
+        (lambda t: t["entries"].pop(), "lacks skip_connect of stride 2 on 8 x 8 x 4"),
         (lambda t: t["network"].update(channels=4), "channels 4, but .* channels 2"),
         (lambda t: t.update(space="darts_cnn"), "measured with space darts_cnn, but"),
         (lambda t: t.pop("network"), "no table of latencies; expected a file"),
