@@ -112,12 +112,12 @@ def trend(runs: Sequence[SearchRun], points: Sequence[Point], unit: str) -> str:
         return ""
     (name,) = names
     found = [o.get(name) for run, o in zip(runs, flat, strict=True) for _ in run.seeds]
-    values = [v for v in found if type(v) in (int, float)]
+    values = np.array([float(v) for v in found if type(v) in (int, float)])
     if len(values) < len(found):
         return ""
     costs = np.array([point.cost for point in points])
     means = [
-        f"{value:g}: {costs[np.array(values) == value].mean():,.4g}"
+        f"{value:g}: {costs[values == value].mean():,.4g}"
         for value in np.unique(values)
     ]
     text = f"Mean {unit} by {name}: {', '.join(means)}."
