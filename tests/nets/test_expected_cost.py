@@ -1,6 +1,7 @@
 """Expected costs against enumerations of cells, and against costs of networks."""
 
 import itertools
+import os
 from pathlib import Path
 
 import jax
@@ -24,7 +25,10 @@ from jdarts.spaces import (
 from jdarts.spaces.random import random_genotype
 
 SHAPE = NetworkShape(channels=2, layers=3, classes=3, image=(8, 8, 3))
-TABLES = Path(__file__).resolve().parents[3] / "shared/data/nas_benchmarks/nb201.npz"
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+if "JDARTS_GOLDEN" in os.environ:
+    SHARED = Path(os.environ["JDARTS_GOLDEN"]).parent
+TABLES = SHARED / "data/nas_benchmarks/nb201.npz"
 SPEC = TOY.cells["normal"]
 MEASURES = ("parameters", "multiply_adds")
 
