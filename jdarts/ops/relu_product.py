@@ -37,7 +37,7 @@ def relu_product(
     return _product_p.bind(flat, flat, p).reshape(*x.shape[:-1], p.shape[-1])
 
 
-# --- plain definitions, and their kernels ----------------------------------------------
+# --- plain definitions, and their kernels ---------------------------------------------
 
 
 def _gate(x: Array, a: Array) -> Array:
@@ -77,7 +77,7 @@ def _compiled(name: str, plain: Implementation) -> Implementation:
     return cpu
 
 
-# --- the primitives and their rules ----------------------------------------------------
+# --- the primitives and their rules ---------------------------------------------------
 
 
 def _new(name: str, plain: Implementation) -> Primitive:
