@@ -180,89 +180,93 @@ void TapRowSums(const std::vector<Tap<T>>& taps, const T* from, int64_t step,
 }
 
 template <typename T, int V, int U, int N>
-inline void ProductBlock(const T* a, const T* m, int64_t channels, int64_t n, T* to,
-                         bool add) {
+inline void ProductBlock(const T* a, const T* m, int64_t inner, int64_t outer, int64_t n,
+                         T* to, bool add) {
   using Vec = typename Vector<T, V>::type;
   Vec sums[U][N];
   for (int u = 0; u < U; ++u)
     for (int i = 0; i < N; ++i)
-      sums[u][i] = add ? Load<T, V>(to + u * channels + n + i * V) : Vec{};
-  for (int64_t k = 0; k < channels; ++k) {
+      sums[u][i] = add ? Load<T, V>(to + u * outer + n + i * V) : Vec{};
+  for (int64_t k = 0; k < inner; ++k) {
     Vec row[N];
-    for (int i = 0; i < N; ++i) row[i] = Load<T, V>(m + k * channels + n + i * V);
+    for (int i = 0; i < N; ++i) row[i] = Load<T, V>(m + k * outer + n + i * V);
     for (int u = 0; u < U; ++u)
-      for (int i = 0; i < N; ++i) sums[u][i] += a[u * channels + k] * row[i];
+      for (int i = 0; i < N; ++i) sums[u][i] += a[u * inner + k] * row[i];
   }
   for (int u = 0; u < U; ++u)
-    for (int i = 0; i < N; ++i) Store<T, V>(to + u * channels + n + i * V, sums[u][i]);
+    for (int i = 0; i < N; ++i) Store<T, V>(to + u * outer + n + i * V, sums[u][i]);
 }
 
 // U rows of the product below, by pairs of vectors as far as they go.
 template <typename T, int U>
-inline void ProductRows(const T* a, const T* m, int64_t channels, T* to, bool add) {
+inline void ProductRows(const T* a, const T* m, int64_t inner, int64_t outer, T* to,
+                        bool add) {
   constexpr int V = kVectorBytes / sizeof(T);
   int64_t n = 0;
-  for (; n + 2 * V <= channels; n += 2 * V)
-    ProductBlock<T, V, U, 2>(a, m, channels, n, to, add);
+  for (; n + 2 * V <= outer; n += 2 * V)
+    ProductBlock<T, V, U, 2>(a, m, inner, outer, n, to, add);
   const auto rest = [&](auto v, int64_t c) {
-    ProductBlock<T, v.value, U, 1>(a, m, channels, c, to, add);
+    ProductBlock<T, v.value, U, 1>(a, m, inner, outer, c, to, add);
   };
-  OverChannels<T>(channels, rest, n);
+  OverChannels<T>(outer, rest, n);
 }
 
-// to (+)= a m: [pixels, channels] times [channels, channels].
+// to (+)= a m: [pixels, inner] times [inner, outer].
 template <typename T>
-void Product(const T* a, const T* m, int64_t pixels, int64_t channels, T* to, bool add) {
-  const auto at = [channels](auto* base, int64_t u) { return base + u * channels; };
+void Product(const T* a, const T* m, int64_t pixels, int64_t inner, int64_t outer, T* to,
+             bool add) {
   int64_t u = 0;
-  for (; u + 6 <= pixels; u += 6)
-    ProductRows<T, 6>(at(a, u), m, channels, at(to, u), add);
-  for (; u + 2 <= pixels; u += 2)
-    ProductRows<T, 2>(at(a, u), m, channels, at(to, u), add);
-  if (u < pixels) ProductRows<T, 1>(at(a, u), m, channels, at(to, u), add);
+  const auto rows = [&](auto count) {
+    ProductRows<T, count.value>(a + u * inner, m, inner, outer, to + u * outer, add);
+    u += count.value;
+  };
+  while (pixels - u >= 6) rows(std::integral_constant<int, 6>());
+  while (pixels - u >= 2) rows(std::integral_constant<int, 2>());
+  if (u < pixels) rows(std::integral_constant<int, 1>());
 }
 
 template <typename T, int V, int K, int N>
-inline void OuterBlock(const T* a, const T* b, int64_t pixels, int64_t channels, int64_t k,
-                       int64_t n, T* to) {
+inline void OuterBlock(const T* a, const T* b, int64_t pixels, int64_t inner,
+                       int64_t outer, int64_t k, int64_t n, T* to) {
   using Vec = typename Vector<T, V>::type;
   Vec sums[K][N];
   for (int j = 0; j < K; ++j)
     for (int i = 0; i < N; ++i)
-      sums[j][i] = Load<T, V>(to + (k + j) * channels + n + i * V);
+      sums[j][i] = Load<T, V>(to + (k + j) * outer + n + i * V);
   for (int64_t u = 0; u < pixels; ++u) {
     Vec row[N];
-    for (int i = 0; i < N; ++i) row[i] = Load<T, V>(b + u * channels + n + i * V);
+    for (int i = 0; i < N; ++i) row[i] = Load<T, V>(b + u * outer + n + i * V);
     for (int j = 0; j < K; ++j)
-      for (int i = 0; i < N; ++i) sums[j][i] += a[u * channels + k + j] * row[i];
+      for (int i = 0; i < N; ++i) sums[j][i] += a[u * inner + k + j] * row[i];
   }
   for (int j = 0; j < K; ++j)
     for (int i = 0; i < N; ++i)
-      Store<T, V>(to + (k + j) * channels + n + i * V, sums[j][i]);
+      Store<T, V>(to + (k + j) * outer + n + i * V, sums[j][i]);
 }
 
 // K rows of the sum below.
 template <typename T, int K>
-inline void OuterRows(const T* a, const T* b, int64_t pixels, int64_t channels, int64_t k,
-                      T* to) {
+inline void OuterRows(const T* a, const T* b, int64_t pixels, int64_t inner,
+                      int64_t outer, int64_t k, T* to) {
   constexpr int V = kVectorBytes / sizeof(T);
   int64_t n = 0;
-  for (; n + 2 * V <= channels; n += 2 * V)
-    OuterBlock<T, V, K, 2>(a, b, pixels, channels, k, n, to);
+  for (; n + 2 * V <= outer; n += 2 * V)
+    OuterBlock<T, V, K, 2>(a, b, pixels, inner, outer, k, n, to);
   const auto rest = [&](auto v, int64_t c) {
-    OuterBlock<T, v.value, K, 1>(a, b, pixels, channels, k, c, to);
+    OuterBlock<T, v.value, K, 1>(a, b, pixels, inner, outer, k, c, to);
   };
-  OverChannels<T>(channels, rest, n);
+  OverChannels<T>(outer, rest, n);
 }
 
-// to += a^T b, both [pixels, channels].
+// to += a^T b: [pixels, inner] and [pixels, outer].
 template <typename T>
-void OuterSum(const T* a, const T* b, int64_t pixels, int64_t channels, T* to) {
+void OuterSum(const T* a, const T* b, int64_t pixels, int64_t inner, int64_t outer,
+              T* to) {
   int64_t k = 0;
-  for (; k + 6 <= channels && channels - k != 8; k += 6)
-    OuterRows<T, 6>(a, b, pixels, channels, k, to);
-  for (; k + 4 <= channels; k += 4) OuterRows<T, 4>(a, b, pixels, channels, k, to);
-  for (; k < channels; ++k) OuterRows<T, 1>(a, b, pixels, channels, k, to);
+  for (; k + 6 <= inner && inner - k != 8; k += 6)
+    OuterRows<T, 6>(a, b, pixels, inner, outer, k, to);
+  for (; k + 4 <= inner; k += 4) OuterRows<T, 4>(a, b, pixels, inner, outer, k, to);
+  for (; k < inner; ++k) OuterRows<T, 1>(a, b, pixels, inner, outer, k, to);
 }
 
 }  // namespace jdarts
