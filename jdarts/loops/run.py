@@ -11,12 +11,14 @@ from typing import Any, Generic, TypeVar
 import jax
 import numpy as np
 
-from jdarts import compile, tree
+from jdarts import tree
+from jdarts.compile import programs_folder
 from jdarts.errors import RunError, UserError
 from jdarts.io import Checkpoints, Progress, RunFolder, Timing
 from jdarts.loops.chunk import MAX_STEPS
 from jdarts.loops.record import Record
 from jdarts.loops.stop import StopRequest
+from jdarts.program_store import compile_stored
 from jdarts.types import PyTree
 
 __all__ = ["Run"]
@@ -99,7 +101,9 @@ class Run(Generic[R]):
         chunk, evaluation = self.functions()
         self._number = lambda n: jax.device_put(np.int32(n), seeds.shared)
         number = self._number(1)
-        self._chunk = compile.compile_timed(
+        programs = programs_folder()
+        self._chunk = compile_stored(
+            programs,
             chunk,
             s.key,
             s.state,
@@ -108,7 +112,8 @@ class Run(Generic[R]):
             donate_argnums=1,
             out_shardings=seeds.own,
         )
-        self._evaluation = compile.compile_timed(
+        self._evaluation = compile_stored(
+            programs,
             evaluation,
             s.state,
             s.data,

@@ -197,32 +197,38 @@ inline void ProductBlock(const T* a, const T* m, int64_t inner, int64_t outer, i
     for (int i = 0; i < N; ++i) Store<T, V>(to + u * outer + n + i * V, sums[u][i]);
 }
 
-// U rows of the product below, by pairs of vectors as far as they go.
-template <typename T, int U>
-inline void ProductRows(const T* a, const T* m, int64_t inner, int64_t outer, T* to,
-                        bool add) {
-  constexpr int V = kVectorBytes / sizeof(T);
-  int64_t n = 0;
-  for (; n + 2 * V <= outer; n += 2 * V)
-    ProductBlock<T, V, U, 2>(a, m, inner, outer, n, to, add);
-  const auto rest = [&](auto v, int64_t c) {
-    ProductBlock<T, v.value, U, 1>(a, m, inner, outer, c, to, add);
+// Rows of the product below and its columns from n on, N vectors of V of them.
+template <typename T, int V, int U, int N>
+void ProductColumns(const T* a, const T* m, int64_t pixels, int64_t inner, int64_t outer,
+                    int64_t n, T* to, bool add) {
+  int64_t u = 0;
+  const auto rows = [&](auto count) {
+    ProductBlock<T, V, count.value, N>(a + u * inner, m, inner, outer, n, to + u * outer,
+                                       add);
+    u += count.value;
   };
-  OverChannels<T>(outer, rest, n);
+  while (pixels - u >= U) rows(std::integral_constant<int, U>());
+  while (pixels - u >= 4) rows(std::integral_constant<int, 4>());
+  while (u < pixels) rows(std::integral_constant<int, 1>());
 }
 
-// to (+)= a m: [pixels, inner] times [inner, outer].
+// to (+)= a m: [pixels, inner] times [inner, outer]. Columns by pairs of vectors, and
+// what these leave by single ones, of twice as many rows: twelve sums either way.
 template <typename T>
 void Product(const T* a, const T* m, int64_t pixels, int64_t inner, int64_t outer, T* to,
              bool add) {
-  int64_t u = 0;
-  const auto rows = [&](auto count) {
-    ProductRows<T, count.value>(a + u * inner, m, inner, outer, to + u * outer, add);
-    u += count.value;
-  };
-  while (pixels - u >= 6) rows(std::integral_constant<int, 6>());
-  while (pixels - u >= 2) rows(std::integral_constant<int, 2>());
-  if (u < pixels) rows(std::integral_constant<int, 1>());
+  constexpr int V = kVectorBytes / sizeof(T);
+  constexpr int64_t kBlock = 48;  // rows that stay in the nearest cache
+  for (; pixels > 0; pixels -= kBlock, a += kBlock * inner, to += kBlock * outer) {
+    const int64_t count = pixels < kBlock ? pixels : kBlock;
+    int64_t n = 0;
+    for (; n + 2 * V <= outer; n += 2 * V)
+      ProductColumns<T, V, 6, 2>(a, m, count, inner, outer, n, to, add);
+    const auto rest = [&](auto v, int64_t c) {
+      ProductColumns<T, v.value, 12, 1>(a, m, count, inner, outer, c, to, add);
+    };
+    OverChannels<T>(outer, rest, n);
+  }
 }
 
 template <typename T, int V, int K, int N>
@@ -258,15 +264,20 @@ inline void OuterRows(const T* a, const T* b, int64_t pixels, int64_t inner,
   OverChannels<T>(outer, rest, n);
 }
 
-// to += a^T b: [pixels, inner] and [pixels, outer].
+// to += a^T b: [pixels, inner] and [pixels, outer], by as many pixels as stay in the
+// nearest cache while all of `to` is gone over.
 template <typename T>
 void OuterSum(const T* a, const T* b, int64_t pixels, int64_t inner, int64_t outer,
               T* to) {
-  int64_t k = 0;
-  for (; k + 6 <= inner && inner - k != 8; k += 6)
-    OuterRows<T, 6>(a, b, pixels, inner, outer, k, to);
-  for (; k + 4 <= inner; k += 4) OuterRows<T, 4>(a, b, pixels, inner, outer, k, to);
-  for (; k < inner; ++k) OuterRows<T, 1>(a, b, pixels, inner, outer, k, to);
+  constexpr int64_t kBlock = 64;
+  for (; pixels > 0; pixels -= kBlock, a += kBlock * inner, b += kBlock * outer) {
+    const int64_t count = pixels < kBlock ? pixels : kBlock;
+    int64_t k = 0;
+    for (; k + 6 <= inner && inner - k != 8; k += 6)
+      OuterRows<T, 6>(a, b, count, inner, outer, k, to);
+    for (; k + 4 <= inner; k += 4) OuterRows<T, 4>(a, b, count, inner, outer, k, to);
+    for (; k < inner; ++k) OuterRows<T, 1>(a, b, count, inner, outer, k, to);
+  }
 }
 
 }  // namespace jdarts
