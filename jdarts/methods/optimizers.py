@@ -39,13 +39,13 @@ class WeightOptimizer:
     """In [0, 1)."""
     weight_decay: float = 3e-4
     """Added to the gradient (after clipping), >= 0."""
-    weight_decay_last: float | None = None
-    """Weight decay of the last epoch, to which it goes in equal steps from epoch to
-    epoch; >= 0. None: it is always weight_decay."""
     clip: float = 5.0
     """Largest gradient norm over all weights, > 0."""
     nesterov: bool = False
     """Nesterov's momentum."""
+    weight_decay_last: float | None = None
+    """Weight decay of the last epoch, to which it goes in equal steps from epoch to
+    epoch; >= 0. None: it is always weight_decay."""
 
     @property
     def lowest(self) -> float:
