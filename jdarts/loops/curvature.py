@@ -50,13 +50,14 @@ def make_curvature(
             "--curvature.every: this --method learns the architecture by no gradient; "
             "expected 0, or another method"
         )
+    loss: Callable[..., jax.Array] = mean_loss
 
     def curvature(key: jax.Array, state: SearchState, data: DeviceData) -> jax.Array:
         indices = data.valid[:batch_size]
         images = normalise(data.images[indices], spec, default_dtype())
         batch = shard_batch(Batch(images, data.labels[indices]), mesh)
         return dominant_eigenvalue(
-            lambda alpha: mean_loss(state, alpha, batch),
+            lambda alpha: loss(state, alpha, batch),
             state.arch.alpha,
             jax.random.fold_in(key, _PART),
             iterations=iterations,

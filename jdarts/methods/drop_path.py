@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +51,7 @@ class DropPathConfig:
 
 def drop_rate(
     config: DropPathConfig, epochs: int, steps_per_epoch: int
-) -> Callable[[jax.Array], jax.Array] | None:
+) -> Callable[[jax.Array], Any] | None:
     """From the number of steps done to the rate; None without drop path.
 
     Linear as in Zela et al., 'Understanding and Robustifying DARTS', ICLR 2020, section

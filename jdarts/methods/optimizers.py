@@ -195,7 +195,7 @@ def _add_scheduled_decay(schedule: optax.Schedule) -> optax.GradientTransformati
     """Adds ``schedule(step) * params`` to the gradient."""
 
     def update(updates: PyTree, state: Any, params: Any = None) -> tuple[PyTree, Any]:
-        decay = schedule(state.count)
+        decay = jnp.asarray(schedule(state.count))
         updates = jax.tree.map(
             lambda u, p: u + decay.astype(p.dtype) * p, updates, params
         )

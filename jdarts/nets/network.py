@@ -59,7 +59,7 @@ class Network(NamedTuple):
     apply: Callable[..., tuple[jax.Array, PyTree]]
     apply_single: Callable[..., tuple[jax.Array, PyTree]]
     partial: PartialChannels = ALL_CHANNELS
-    drop_rate: Callable[[jax.Array], jax.Array] | None = None
+    drop_rate: Callable[[jax.Array], Any] | None = None
 
 
 class _Supernet(nn.Module):
@@ -181,7 +181,7 @@ def supernet(
     dtype: DTypeLike | None = None,
     partial: PartialChannels = ALL_CHANNELS,
     stem: str = "cifar",
-    drop_rate: Callable[[jax.Array], jax.Array] | None = None,
+    drop_rate: Callable[[jax.Array], Any] | None = None,
 ) -> Network:
     """The search network of a space: all ops on all edges.
 

@@ -56,7 +56,7 @@ class SingleSource(nn.Module):
         best = candidates.argmax(axis=1)
         share = jnp.take_along_axis(candidates, best[:, None], axis=1)[:, 0]
         index = jnp.where(share > 0, best + 1, 0)
-        own = {
+        own: dict[str, Any] = {
             kind: _unpack(self.variables.get(kind, {}), names, len(weights))
             for kind in ("params", "batch_stats")
         }
