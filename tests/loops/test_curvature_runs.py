@@ -151,7 +151,10 @@ def test_seeds_end_as_they_would_alone(run, stopped, tmp_path):
     assert epochs(folder / "seed_7")[0]["curvature"] != row["curvature"]
 
 
-def test_methods_without_a_gradient(run, tmp_path, capsys):
-    assert run(tmp_path / "run", "--method", "random") == 2
+def test_methods_without_a_gradient(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("jdarts.search.enable_cache", lambda: None)
+    arguments = "smoke --method random --channels 2 --layers 1 --curvature.every 1"
+    command = [*arguments.split(), "--run-dir", str(tmp_path / "run")]
+    assert run_command(jdarts.search.main, command) == 2
     assert "--curvature.every: this --method learns" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
