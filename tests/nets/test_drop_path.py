@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jdarts.compile import jit
 from jdarts.nets.cell import MixedCell
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
+from jdarts.ops.init import draw
 from jdarts.spaces import CellSpec
 
 # One node that sums two identities.
@@ -21,11 +23,16 @@ KEY, RATE = jax.random.key(1), 0.4
 def test_edges_of_images_are_dropped(partial):
     """Each image has one of the four sums, as often as the rate says."""
     cell = MixedCell(SPEC, 4, False, True, partial)
-    variables = cell.init(jax.random.key(2), (X, X), jnp.ones((2, 1)))
+    boxed = jax.eval_shape(cell.init, jax.random.key(2), (X, X), jnp.ones((2, 1)))
+    variables = {kind: draw(jax.random.key(2), tree) for kind, tree in boxed.items()}
+
+    @jit
+    def apply(weights, key, rate):
+        args = (X, X), weights[:, None], key, rate
+        return cell.apply(variables, *args, mutable=["batch_stats"])[0]
 
     def run(weights, key=None, rate=None):
-        args = (X, X), jnp.array(weights)[:, None], key, rate
-        return np.asarray(cell.apply(variables, *args, mutable=["batch_stats"])[0])
+        return np.asarray(apply(jnp.array(weights), key, rate))
 
     first, second = run([1.0, 0.0]), run([0.0, 1.0])
     dropped = run([1.0, 1.0], KEY, RATE)
