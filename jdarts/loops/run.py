@@ -145,6 +145,7 @@ class Run(Generic[R]):
                 f"--steps: {self.last_step}; {self.folder.path} is already at step "
                 f"{self.step}; expected at least that"
             )
+        self._end_early()
         self.timing.rewind(self.step)
         for record in self.records:
             record.rewind(self.step)
@@ -182,6 +183,11 @@ class Run(Generic[R]):
             record.restore(own)
 
     # --- stepping ---
+
+    def _end_early(self) -> None:
+        """Makes this step the last one if all seeds have come to their end."""
+        if all(record.ended for record in self.records):
+            self.last_step = self.step
 
     @property
     def finished(self) -> bool:
@@ -298,6 +304,7 @@ class Run(Generic[R]):
         epoch, whole = -(-self.step // per_epoch), self.step % per_epoch == 0
         line = self.end_epoch(epoch, whole)
         self.evaluated = self.step
+        self._end_early()
         say(f"epoch {epoch}/{self.config.epochs}: {self.means}{line}")
 
     def evaluate(self) -> list[Any]:

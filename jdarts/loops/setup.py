@@ -10,6 +10,7 @@ import numpy as np
 
 from jdarts.accuracy_table import AccuracyTable, load_table
 from jdarts.config import SearchConfig
+from jdarts.curvature import CurvatureConfig
 from jdarts.data import (
     Images,
     augment_spec,
@@ -17,11 +18,14 @@ from jdarts.data import (
     steps_per_epoch,
     train_valid_split,
 )
+from jdarts.derive import with_max_skips
 from jdarts.errors import UserError
 from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
+from jdarts.loops.curvature import make_curvature
 from jdarts.loops.measures import IMAGES, Measures
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.methods import SearchMethod, SearchState, build_method, make_supernet
+from jdarts.methods.drop_path import drop_rate
 from jdarts.nets.network import COMPUTE_DTYPES
 from jdarts.spaces import Genotype, get_space
 
@@ -50,6 +54,9 @@ class Setup(NamedTuple):
       measures: what is measured.
       baselines: what an epoch's row of each seed says besides.
       known: what is known of a derived genotype: from a table, if there is one.
+      curvature: when it is measured, and when the search stops because of it.
+      measure: the function to compile that measures it, see `make_curvature`; None: it
+        is not measured.
       seconds: what it took: ``data``, and ``init`` of the networks.
     """
 
@@ -65,6 +72,8 @@ class Setup(NamedTuple):
     measures: Measures
     baselines: list[dict[str, float]]
     known: Callable[[Genotype], dict[str, float]]
+    curvature: CurvatureConfig
+    measure: Callable[..., Any] | None
     seconds: dict[str, float]
 
     @property
@@ -99,6 +108,8 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     _check_steps(config, per_epoch)
     loaded = time.perf_counter()
     space = get_space(config.space)
+    if config.max_skips is not None:
+        space = with_max_skips(space, config.max_skips)
     network = make_supernet(
         config.method,
         space,
@@ -108,10 +119,12 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         classes=images.num_classes,
         remat=config.remat,
         dtype=COMPUTE_DTYPES[config.compute_dtype],
+        drop_rate=drop_rate(config.drop_path, config.epochs, per_epoch),
     )
     method = build_method(
         config.method, space, network, epochs=config.epochs, steps_per_epoch=per_epoch
     )
+    measure = _measure(config, method, images, axis)
     state, key = _start(config, method, images, axis)
     shared = (images.train_images, images.train_labels)
     data = DeviceData(
@@ -138,6 +151,8 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         measures=IMAGES,
         baselines=[{"majority_accuracy": _majority(own)} for own in labels],
         known=(lambda genotype: {}) if table is None else table.look_up,
+        curvature=config.curvature,
+        measure=measure,
         seconds=seconds,
     )
 
@@ -174,6 +189,22 @@ def programs(
         axis.map(chunk, (True, True, _OWN_DATA, False)),
         axis.map(evaluation, (True, _OWN_DATA, False, False)),
     )
+
+
+def _measure(
+    config: SearchConfig, method: SearchMethod, images: Images, axis: SeedAxis
+) -> Callable[..., Any] | None:
+    """What measures the curvature: of all seeds, where there are several."""
+    if not config.curvature.every:
+        return None
+    curvature = make_curvature(
+        method,
+        augment_spec(config.data, images),
+        axis.batch_mesh,
+        batch_size=config.batch_size,
+        iterations=config.curvature.iterations,
+    )
+    return axis.map(curvature, (True, True, _OWN_DATA))
 
 
 def _table(config: SearchConfig) -> AccuracyTable | None:

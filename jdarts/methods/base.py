@@ -77,6 +77,9 @@ class SearchMethod(NamedTuple):
         the supernet.
       discretize: ``discretize(arch) -> Genotype``.
       train_batches: number of training batches that a step reads.
+      mean_loss: ``mean_loss(state, alpha, batch)``: the validation loss, without
+        penalties, of another alpha where each mixing weight is the mean of its draws:
+        whose curvature in alpha can be measured. None where alpha follows no gradient.
     """
 
     init: Callable[[jax.Array, Any], SearchState]
@@ -85,6 +88,7 @@ class SearchMethod(NamedTuple):
     evaluate: Callable[..., Any]
     discretize: Callable[[Arch], Genotype]
     train_batches: int
+    mean_loss: Callable[..., jax.Array] | None = None
 
 
 class Training(NamedTuple):

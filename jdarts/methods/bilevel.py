@@ -1,6 +1,7 @@
 """What all bilevel methods share: settings, and the method made of its parts."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import TypedDict
 
@@ -22,6 +23,7 @@ from jdarts.methods.optimizers import (
     WeightOptimizer,
     arch_transformation,
     cosine_by_epoch,
+    decay_by_epoch,
     weight_transformation,
 )
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
@@ -155,11 +157,15 @@ def build_bilevel(
     def schedule(step: ArrayLike) -> jax.Array:
         return by_epoch(step) * problem.rate(step)
 
+    transformation = functools.partial(
+        weight_transformation,
+        config.weights,
+        schedule,
+        decay=decay_by_epoch(config.weights, epochs, steps_per_epoch),
+    )
     training = Training(
-        weights=weight_transformation(config.weights, schedule, clip=True),
-        virtual=weight_transformation(
-            config.weights, schedule, clip=config.clip_virtual
-        ),
+        weights=transformation(clip=True),
+        virtual=transformation(clip=config.clip_virtual),
         arch=arch_transformation(config.arch),
         schedule=schedule,
     )
@@ -176,6 +182,12 @@ def build_bilevel(
     def evaluate(state: SearchState, batch, mask):
         return problem.evaluate(state.w, state.model_state, state.arch, batch, mask)
 
+    mean_problem = pose(network, lambda arch, now=None: relaxation.expected(arch))
+
+    def mean_loss(state: SearchState, alpha: dict[str, jax.Array], batch) -> jax.Array:
+        arch = state.arch._replace(alpha=alpha)
+        return mean_problem.valid_loss(state.w, arch, batch)[0]
+
     def strongest(arch: Arch) -> Genotype:
         return derive_genotype(space, relaxation.expected(arch))
 
@@ -186,4 +198,5 @@ def build_bilevel(
         evaluate=evaluate,
         discretize=discretize or strongest,
         train_batches=config.hypergradient.virtual_steps,
+        mean_loss=mean_loss,
     )
