@@ -7,14 +7,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close
+from helpers import assert_close, shapes
 
 from jdarts.compile import jit
 from jdarts.errors import UserError
+from jdarts.hypergradient import HYPERGRADIENTS, HypergradientConfig
 from jdarts.io import Checkpoints
 from jdarts.methods import SearchBatches, build_method, make_supernet
 from jdarts.methods.asap import AsapConfig, pruning, temperature_at
-from jdarts.methods.sgas import SgasConfig, decide_edge, decision_epochs, scores
+from jdarts.methods.sgas import (
+    SgasConfig,
+    decide_edge,
+    decision_epochs,
+    decisions,
+    scores,
+)
 from jdarts.relaxation import Held, pruned_softmax, settle_by_epoch
 from jdarts.relaxation.pruned import kept_softmax
 from jdarts.spaces import NAS_BENCH_201, SPACES, TOY, TOY_RNN
@@ -179,6 +186,19 @@ def test_published_epochs():
     assert decision_epochs(SgasConfig(), NAS_BENCH_201, 20) == [4, 6, 8, 10, 12, 14]
 
 
+def test_a_population_decides_as_each_seed():
+    relaxation, prune = pruned_softmax(), jax.jit(decisions(TOY, [1, 2, 2]))
+    seeds = [relaxation.init(jax.random.key(i), TOY) for i in range(3)]
+    seeds = [arch._replace(held=arch.held._replace(memory={})) for arch in seeds]
+    epochs = [2, 1, 3]  # two decisions, one, none
+    each = [prune(arch, jnp.int32(n)) for arch, n in zip(seeds, epochs, strict=True)]
+    assert [int(held.kept["normal"].all(1).sum()) for held in each][1:] == [4, 5]
+    together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
+    found = jax.vmap(prune)(together, jnp.array(epochs, jnp.int32))
+    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    assert_close(found, expected, 0.0)
+
+
 # --- ASAP ---------------------------------------------------------------------------
 
 
@@ -216,11 +236,9 @@ CONFIGS = {
 }
 
 
-def build(config, space=TOY, epochs=EPOCHS):
-    network = make_supernet(config, space, channels=2, layers=2, classes=3)
-    return build_method(
-        config, space, network, epochs=epochs, steps_per_epoch=PER_EPOCH
-    )
+def build(config, layers=2):
+    network = make_supernet(config, TOY, channels=2, layers=layers, classes=3)
+    return build_method(config, TOY, network, epochs=EPOCHS, steps_per_epoch=PER_EPOCH)
 
 
 def batches(step):
@@ -288,6 +306,18 @@ def test_sgas_decides_every_input():
             np.testing.assert_array_equal(arch.held.kept[kind], kept)
             assert_close(arch.held.memory[kind], past, 1e-6)
         assert [int(np.sum(kept[rows])) for rows in spec.node_slices] == [2, 2]
+
+
+@pytest.mark.parametrize("name", sorted({*HYPERGRADIENTS} - {"first_order"}))
+def test_every_hypergradient(name):
+    """By shapes alone: what is held goes through each as a constant."""
+    config = dataclasses.replace(
+        CONFIGS["sgas"], hypergradient=HypergradientConfig(name)
+    )
+    method = build(config, layers=1)
+    state = jax.eval_shape(lambda: method.init(KEY, batches(0).valid.images))
+    after, _ = jax.eval_shape(method.step, KEY, state, batches(0))
+    assert shapes(after) == shapes(state)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
