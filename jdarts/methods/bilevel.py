@@ -28,7 +28,7 @@ from jdarts.methods.optimizers import (
 )
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
 from jdarts.problem import BilevelProblem, Networks, pose
-from jdarts.relaxation import Relaxation
+from jdarts.relaxation import Prune, Relaxation, settle_by_epoch
 from jdarts.spaces import Genotype, SearchSpace
 from jdarts.types import Arch
 
@@ -124,6 +124,7 @@ def build_bilevel(
     mixer: Mixer = all_ops,
     partial: PartialChannels = ALL_CHANNELS,
     penalty: Callable[[Arch], jax.Array] | None = None,
+    prune: Prune | None = None,
     discretize: Callable[[Arch], Genotype] | None = None,
 ) -> SearchMethod:
     """A bilevel method, made of its parts.
@@ -138,6 +139,7 @@ def build_bilevel(
       mixer: which ops are computed.
       partial: which channels the network has to send through the ops.
       penalty: added to the validation loss.
+      prune: what is given up after an epoch; for a relaxation as `pruned_softmax`.
       discretize: from architecture parameters to the genotype; by default the strongest
         connections by the mixing weights.
 
@@ -177,6 +179,7 @@ def build_bilevel(
         simultaneous=config.simultaneous,
         warmup_steps=config.warmup_epochs(epochs) * steps_per_epoch,
         penalty=penalty,
+        settle=settle_by_epoch(prune, steps_per_epoch) if prune else None,
     )
 
     def evaluate(state: SearchState, batch, mask):
