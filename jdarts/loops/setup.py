@@ -22,7 +22,7 @@ from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
 from jdarts.loops.measures import IMAGES, Measures
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.methods import SearchMethod, SearchState, build_method, make_supernet
-from jdarts.nets.network import COMPUTE_DTYPES
+from jdarts.nets.network import COMPUTE_DTYPES, Network
 from jdarts.spaces import Genotype, get_space
 
 __all__ = ["Setup", "programs", "setup"]
@@ -39,6 +39,7 @@ class Setup(NamedTuple):
 
     Attributes:
       method: the search method.
+      network: its supernet.
       images: the data set.
       data: the training part, on the devices.
       state: the start of the search, on the devices; the search donates it.
@@ -54,6 +55,7 @@ class Setup(NamedTuple):
     """
 
     method: SearchMethod
+    network: Network
     images: Images
     data: DeviceData
     state: SearchState
@@ -127,6 +129,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     labels = [images.train_labels[half] for _, half in halves]
     return Setup(
         method=method,
+        network=network,
         images=images,
         data=data,
         state=state,
