@@ -35,7 +35,7 @@ NAME = "perturbation"
 class PerturbOptions(PerturbConfig):
     """Which search, and how."""
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")] = Path()
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The folder of a finished search on images."""
 
     def settings(self) -> PerturbConfig:

@@ -137,7 +137,9 @@ class Perturbation:
 
     def apply(self, decision: dict[str, Any]) -> None:
         """Takes a decision as it was written down."""
-        spec, weights = self._space.cells[decision["cell"]], self.mix[decision["cell"]]
+        kind = decision["cell"]
+        # A copy: on CPU the device's array may be this very memory.
+        spec, weights = self._space.cells[kind], self.mix[kind].copy()
         if "edge" in decision:
             edge, column = decision["edge"], spec.primitives.index(decision["kept"][0])
             total = weights[edge].sum()
@@ -147,6 +149,7 @@ class Perturbation:
             rows = spec.node_slices[decision["node"]]
             gone = set(range(rows.stop - rows.start)) - set(decision["kept"])
             weights[[rows.start + source for source in sorted(gone)]] = 0
+        self.mix = {**self.mix, kind: weights}
         self.decisions.append(decision)
 
     def genotype(self) -> Genotype:

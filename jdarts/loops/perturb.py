@@ -34,7 +34,7 @@ _TUNE = 1  # folded into the run's key: other batches than those of the search
 _CHUNK = 64  # steps between two looks at the loss
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PerturbConfig:
     """Settings of a perturbation; defaults as published (DARTS-PT, ICLR 2021)."""
 
