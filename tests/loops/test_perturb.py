@@ -74,7 +74,11 @@ def decisions(folder):
 
 def test_first_round_is_measured_as_by_hand(unbroken):
     folder, config, start = unbroken
-    first, state, data = decisions(folder)[0], start.state, start.data
+    # Both cells of this network are reductions: the normal cell makes no difference.
+    normal, first, *_ = decisions(folder)
+    state, data = start.state, start.data
+    assert normal["cell"] == "normal" and len(set(normal["loss"])) == 1
+    assert first["cell"] == "reduce" and len(set(first["loss"])) == 2
     images = normalise(
         data.images[data.valid], augment_spec(config.data, start.images), np.float32
     )
@@ -91,7 +95,7 @@ def test_first_round_is_measured_as_by_hand(unbroken):
     losses, accuracies = [], []
     for name in first["candidates"]:
         changed = {k: a.copy() for k, a in mix.items()}
-        column = TOY.cells["normal"].primitives.index(name)
+        column = TOY.cells["reduce"].primitives.index(name)
         changed[first["cell"]][first["edge"], column] = 0
         accuracy, loss = measure(changed)
         accuracies.append(accuracy)
@@ -140,10 +144,11 @@ def test_resumed_is_the_same(unbroken, tmp_path, monkeypatch):
 
 
 def test_several_seeds_decide_as_each_by_itself(unbroken, tmp_path, capsys):
-    folder = tmp_path / "run"
+    folder, untuned = tmp_path / "run", ["--epochs-between", "0"]
     make_search(folder, "--seeds", "2", "3")
-    assert main([str(folder), *TUNE]) == 0
-    assert "seed 3, normal edge" in capsys.readouterr().out
+    assert main([str(folder), *untuned]) == 0
+    said = capsys.readouterr().out
+    assert "seed 3, normal edge" in said and "tuning step" not in said
     own, other = (decisions(folder / f"seed_{seed}") for seed in (2, 3))
     expected = decisions(unbroken[0])
     places = [[(d["cell"], d.get("edge", "node")) for d in x] for x in (own, expected)]
@@ -151,7 +156,10 @@ def test_several_seeds_decide_as_each_by_itself(unbroken, tmp_path, capsys):
     for a, b in zip(own[:2], expected[:2], strict=True):  # before any tuning
         np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-4)
     assert [d.get("edge") for d in other] != [d.get("edge") for d in own]
-    assert main([str(folder), *TUNE]) == 0  # all is decided: written again
+    assert main([str(folder), *untuned]) == 0  # all is decided: written again
+    assert "compiled" not in capsys.readouterr().out
+    with pytest.raises(UserError, match="a part of another run"):
+        main([str(folder / "seed_2")])
 
 
 @pytest.mark.parametrize(
