@@ -26,7 +26,7 @@ from jdarts.loops.measures import IMAGES, Measures
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.methods import SearchMethod, SearchState, build_method, make_supernet
 from jdarts.methods.drop_path import drop_rate
-from jdarts.nets.network import COMPUTE_DTYPES
+from jdarts.nets.network import COMPUTE_DTYPES, Network
 from jdarts.spaces import Genotype, get_space
 
 __all__ = ["Setup", "programs", "setup"]
@@ -43,6 +43,7 @@ class Setup(NamedTuple):
 
     Attributes:
       method: the search method.
+      network: its supernet.
       images: the data set.
       data: the training part, on the devices.
       state: the start of the search, on the devices; the search donates it.
@@ -61,6 +62,7 @@ class Setup(NamedTuple):
     """
 
     method: SearchMethod
+    network: Network
     images: Images
     data: DeviceData
     state: SearchState
@@ -140,6 +142,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     labels = [images.train_labels[half] for _, half in halves]
     return Setup(
         method=method,
+        network=network,
         images=images,
         data=data,
         state=state,
