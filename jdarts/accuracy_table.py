@@ -31,6 +31,17 @@ class AccuracyTable(NamedTuple):
     test: np.ndarray
     rows: dict[tuple[str, ...], int]
 
+    @property
+    def chance(self) -> dict[str, float]:
+        """``table_mean_test_accuracy``: of all cells, so that of random ones exactly;
+        ``table_best_test_accuracy``; ``random_regret``: their difference."""
+        mean, best = float(self.test.mean(dtype=np.float64)), float(self.test.max())
+        return {
+            "table_mean_test_accuracy": mean,
+            "table_best_test_accuracy": best,
+            "random_regret": best - mean,
+        }
+
     def look_up(self, genotype: Genotype) -> dict[str, float]:
         """``table_valid_accuracy``, ``table_test_accuracy``, and ``regret``: by how
         much the best cell's test accuracy is higher."""

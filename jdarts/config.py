@@ -19,7 +19,8 @@ from jdarts.config_fields import (
 from jdarts.curvature import CurvatureConfig
 from jdarts.data import DataConfig
 from jdarts.errors import UserError, unknown_choice
-from jdarts.methods import get_method, name_of
+from jdarts.hardware import HardwareConfig
+from jdarts.methods import get_method, learns_architecture, name_of
 from jdarts.methods.darts import DartsConfig
 from jdarts.methods.drop_path import DropPathConfig
 from jdarts.nets.stems import STEMS
@@ -101,6 +102,8 @@ class SearchConfig:
     """How sharp the search's minimum is, and stopping early because of it."""
     data: DataConfig = DataConfig()
     """The images."""
+    hardware: HardwareConfig = HardwareConfig()
+    """What the networks cost, and whether that is minimised as well."""
     method: object = DartsConfig()
     """How it is searched; --method NAME takes another row of the METHODS table."""
 
@@ -118,6 +121,7 @@ class SearchConfig:
         self.drop_path.check("--drop-path", self.epochs)
         self.curvature.check("--curvature", self.epochs)
         settle_seeds(self, _SEED)
+        self.hardware.check(learns_architecture(self.method), name_of(self.method))
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

@@ -18,10 +18,10 @@ from jdarts.cli import parse_options, run_command, use_huge_pages
 from jdarts.compile import compile_timed, enable_cache
 from jdarts.errors import UserError
 from jdarts.io import Progress, load_genotype, write_json
-from jdarts.latency import device_text, median_seconds
 from jdarts.nets.cost import Cost, NetworkShape, auxiliary_head, network_cost, parts
 from jdarts.nets.fixed import fixed_network
 from jdarts.spaces import Genotype
+from jdarts.stopwatch import device_text, median_seconds
 from jdarts.types import PyTree
 
 __all__ = ["CostOptions", "Row", "count", "main", "measure"]

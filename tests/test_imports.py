@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[1] / "jdarts"
 # From the top down. Parts of one line do not import each other.
 ORDER = [
     {"__init__"},
-    {"search", "train", "report", "cost", "compare", "export", "perturb"},
+    {"search", "train", "report", "cost", "compare", "export", "perturb"}
+    | {"latency", "pareto", "regret"},
     {"text_training"},
     {"comparisons", "train_cli"},
     {"cli", "reports", "exports"},
@@ -22,14 +23,14 @@ ORDER = [
     {"config_fields"},
     {"training"},
     {"methods"},
-    {"problem"},
+    {"problem", "hardware"},
     {"nets"},
     {"ops"},
     {"hypergradient", "curvature"},
     {"relaxation", "derive", "perturbation"},
     {"data", "io", "sharding", "accuracy_table"},
     {"spaces"},
-    {"tree", "types", "errors", "compile", "statistics", "latency"},
+    {"tree", "types", "errors", "compile", "statistics", "stopwatch"},
 ]
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 FLAX = {"nets", "ops"}

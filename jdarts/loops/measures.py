@@ -8,7 +8,7 @@ import numpy as np
 
 from jdarts.problem import Evaluation
 
-__all__ = ["IMAGES", "TEXT", "Measures", "perplexity"]
+__all__ = ["IMAGES", "TEXT", "Measures", "perplexity", "with_cost"]
 
 Row = dict[str, float]
 
@@ -117,3 +117,23 @@ TEXT = Measures(
     ),
     columns=lambda row: {"perplexity": row["supernet_perplexity"]},
 )
+
+
+def with_cost(measures: Measures, describe: Callable[[Row], str]) -> Measures:
+    """The same, with what the derived network costs.
+
+    Args:
+      measures: of the supernet.
+      describe: the costs of a row in words.
+    """
+    return measures._replace(
+        line=lambda row: f"{measures.line(row)}, {describe(row)}",
+        sentence=lambda row: f"{measures.sentence(row)}\n{describe(row)}",
+        heading=lambda row: (
+            f"{measures.heading(row)}\ncost: of each derived network, in the unit of "
+            "--hardware.cost"
+        ),
+        columns=lambda row: (
+            measures.columns(row) | {"        cost": row["derived_cost"]}
+        ),
+    )

@@ -99,7 +99,7 @@ class _Search(Run[SeedRecord]):
                     sums,
                     genotype,
                     arch,
-                    self.start.known(genotype),
+                    self.start.known(genotype, arch["mix"]),
                     curvature,
                 )
                 for record, sums, genotype, arch, curvature in zip(

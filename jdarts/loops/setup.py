@@ -20,12 +20,14 @@ from jdarts.data import (
 )
 from jdarts.derive import with_max_skips
 from jdarts.errors import UserError
+from jdarts.hardware import Hardware, hardware_of
 from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
 from jdarts.loops.curvature import make_curvature
-from jdarts.loops.measures import IMAGES, Measures
+from jdarts.loops.measures import IMAGES, Measures, with_cost
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.methods import SearchMethod, SearchState, build_method, make_supernet
 from jdarts.methods.drop_path import drop_rate
+from jdarts.nets.cost import NetworkShape
 from jdarts.nets.network import COMPUTE_DTYPES, Network
 from jdarts.spaces import Genotype, get_space
 
@@ -54,7 +56,8 @@ class Setup(NamedTuple):
       seeds: where the seeds are; it holds the mesh.
       measures: what is measured.
       baselines: what an epoch's row of each seed says besides.
-      known: what is known of a derived genotype: from a table, if there is one.
+      known: what is known of a derived genotype and the mixing weights behind it: from
+        a table, if there is one, and what they cost, if that is wanted.
       curvature: when it is measured, and when the search stops because of it.
       measure: the function to compile that measures it, see `make_curvature`; None: it
         is not measured.
@@ -73,7 +76,7 @@ class Setup(NamedTuple):
     seeds: SeedAxis
     measures: Measures
     baselines: list[dict[str, float]]
-    known: Callable[[Genotype], dict[str, float]]
+    known: Callable[[Genotype, dict[str, Any]], dict[str, float]]
     curvature: CurvatureConfig
     measure: Callable[..., Any] | None
     seconds: dict[str, float]
@@ -123,6 +126,19 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         dtype=COMPUTE_DTYPES[config.compute_dtype],
         drop_rate=drop_rate(config.drop_path, config.epochs, per_epoch),
     )
+    shape = NetworkShape(
+        config.channels,
+        config.layers,
+        images.num_classes,
+        images.image_shape,
+        config.stem,
+    )
+    hardware = hardware_of(config.hardware, space, shape)
+    measures = IMAGES
+    if hardware is not None:
+        measures = with_cost(IMAGES, hardware.sentence)
+        price = hardware.price if config.hardware.weight else None
+        network = network._replace(price=price)
     method = build_method(
         config.method, space, network, epochs=config.epochs, steps_per_epoch=per_epoch
     )
@@ -139,6 +155,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         )
     seconds = {"data": loaded - begin, "init": time.perf_counter() - loaded}
     count = valid.shape[-1]
+    chance = {} if table is None else table.chance
     labels = [images.train_labels[half] for _, half in halves]
     return Setup(
         method=method,
@@ -151,13 +168,25 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         valid_count=count,
         evaluations=-(-count // config.batch_size),
         seeds=axis,
-        measures=IMAGES,
-        baselines=[{"majority_accuracy": _majority(own)} for own in labels],
-        known=(lambda genotype: {}) if table is None else table.look_up,
+        measures=measures,
+        baselines=[{"majority_accuracy": _majority(own)} | chance for own in labels],
+        known=_known(table, hardware),
         curvature=config.curvature,
         measure=measure,
         seconds=seconds,
     )
+
+
+def _known(
+    table: AccuracyTable | None, hardware: Hardware | None
+) -> Callable[[Genotype, dict[str, Any]], dict[str, float]]:
+    """See `Setup.known`."""
+
+    def known(genotype: Genotype, mix: dict[str, Any]) -> dict[str, float]:
+        row = {} if table is None else table.look_up(genotype)
+        return row if hardware is None else row | hardware.row(genotype, mix)
+
+    return known
 
 
 def _majority(labels: np.ndarray) -> float:

@@ -60,7 +60,7 @@ class TextSetup(NamedTuple):
     seeds: SeedAxis
     measures: Measures
     baselines: list[dict[str, float]]
-    known: Callable[[Genotype], dict[str, float]]
+    known: Callable[[Genotype, dict[str, Any]], dict[str, float]]
     curvature: CurvatureConfig
     measure: None
     seconds: dict[str, float]
@@ -156,7 +156,7 @@ def text_setup(
         seeds=axis,
         measures=TEXT,
         baselines=[text_baselines(text, text.valid)] * len(config.all_seeds),
-        known=lambda genotype: {},
+        known=lambda genotype, mix: {},
         curvature=CurvatureConfig(),
         measure=None,
         seconds=seconds,

@@ -18,6 +18,7 @@ from jdarts.methods import (
     snas,
 )
 from jdarts.methods.base import SearchBatches, SearchMethod, SearchState
+from jdarts.methods.bilevel import BilevelConfig
 from jdarts.nets.network import Network, supernet
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
 from jdarts.spaces import SearchSpace
@@ -30,6 +31,7 @@ __all__ = [
     "SearchState",
     "build_method",
     "get_method",
+    "learns_architecture",
     "make_supernet",
     "method_table",
     "name_of",
@@ -166,6 +168,12 @@ def name_of(config: Any) -> str:
             return name
     kinds = ", ".join(row.config.__name__ for row in METHODS.values())
     raise UserError(f"method: found {type(config).__name__}; expected one of {kinds}")
+
+
+def learns_architecture(config: Any) -> bool:
+    """Whether the method of that configuration learns by the architecture's gradient:
+    it then minimises `Network.price` as well."""
+    return isinstance(config, BilevelConfig)
 
 
 def build_method(config: Any, *args: Any, **kwargs: Any) -> SearchMethod:

@@ -138,7 +138,8 @@ def build_bilevel(
       steps_per_epoch: steps in one epoch, >= 1.
       mixer: which ops are computed.
       partial: which channels the network has to send through the ops.
-      penalty: added to the validation loss.
+      penalty: added to the validation loss, as is what `network.price` says of the
+        expected mixing weights.
       prune: what is given up after an epoch; for a relaxation as `pruned_softmax`.
       discretize: from architecture parameters to the genotype; by default the strongest
         connections by the mixing weights.
@@ -178,7 +179,7 @@ def build_bilevel(
         training,
         simultaneous=config.simultaneous,
         warmup_steps=config.warmup_epochs(epochs) * steps_per_epoch,
-        penalty=penalty,
+        penalty=_with_price(penalty, network.price, relaxation),
         settle=settle_by_epoch(prune, steps_per_epoch) if prune else None,
     )
 
@@ -203,3 +204,19 @@ def build_bilevel(
         train_batches=config.hypergradient.virtual_steps,
         mean_loss=mean_loss,
     )
+
+
+def _with_price(
+    penalty: Callable[[Arch], jax.Array] | None,
+    price: Callable[[dict[str, jax.Array]], jax.Array] | None,
+    relaxation: Relaxation,
+) -> Callable[[Arch], jax.Array] | None:
+    """The method's own penalty and the network's price together."""
+    if price is None:
+        return penalty
+
+    def priced(arch: Arch) -> jax.Array:
+        cost = price(relaxation.expected(arch))
+        return cost if penalty is None else cost + penalty(arch)
+
+    return priced

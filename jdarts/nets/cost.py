@@ -17,7 +17,7 @@ from jdarts.nets.stems import STEMS
 from jdarts.ops import make_op
 from jdarts.ops.count import kept_bytes, multiply_adds
 from jdarts.ops.init import draw
-from jdarts.spaces import CellGenotype, Genotype
+from jdarts.spaces import CellGenotype, Genotype, SearchSpace
 from jdarts.types import PyTree
 
 __all__ = [
@@ -25,8 +25,12 @@ __all__ = [
     "NetworkShape",
     "Part",
     "auxiliary_head",
+    "connection_part",
+    "fixed_parts",
+    "module_part",
     "network_cost",
     "parts",
+    "placed_cells",
     "weights_of_op",
 ]
 
@@ -222,6 +226,49 @@ def weights_of_op(name: str, channels: int) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(made.get("params", {})))
 
 
+def connection_part(name: str, stride: int, source: tuple[int, ...]) -> Part:
+    """One connection of a cell.
+
+    Args:
+      name: a row of OPS that computes something.
+      stride: 1 or 2.
+      source: ``(batch, height, width, channels)`` of what it reads.
+    """
+    x = jax.ShapeDtypeStruct(source, jnp.result_type(float))
+    return Part(name, _always(Connection(name, stride)), _call, x)
+
+
+def module_part(
+    name: str, module: nn.Module, source: tuple[int, ...], takes_train: bool = True
+) -> Part:
+    """A module that reads one image or map of ``(height, width, channels)``."""
+    x = jax.ShapeDtypeStruct((1, *source), jnp.result_type(float))
+    return Part(name, _always(module), _call if takes_train else _call_head, x)
+
+
+def placed_cells(space: SearchSpace, shape: NetworkShape) -> "list[_Placed]":
+    """The cells of every network that a genotype of the space makes, for one image.
+
+    Args:
+      space: whose cells read two inputs.
+      shape: of the network.
+    """
+    return _placed(_without_connections(space), shape, 1)
+
+
+def fixed_parts(space: SearchSpace, shape: NetworkShape) -> list[Part]:
+    """Those networks without connections: stem, inputs of each cell, head."""
+    placed = placed_cells(space, shape)
+    bare = CellGenotype(nodes=(), concat=(0, 1))
+    cells = [_cell("inputs", bare, p.plan._replace(kind=""), p.inputs) for p in placed]
+    return [_stem(shape, 1), *cells, _head(shape, placed[-1].output)]
+
+
+def _without_connections(space: SearchSpace) -> Genotype:
+    cells = {k: CellGenotype((), spec.concat) for k, spec in space.cells.items()}
+    return Genotype(space.name, cells)
+
+
 @functools.cache
 def _stem_cost(shape: NetworkShape) -> Cost:
     return _stem(shape, 1).cost()
@@ -235,9 +282,7 @@ def _inputs_cost(plan: CellPlan, inputs: tuple[jax.ShapeDtypeStruct, ...]) -> Co
 
 @functools.cache
 def _connection_cost(name: str, stride: int, source: tuple[int, int, int]) -> Cost:
-    module = Connection(name, stride)
-    x = jax.ShapeDtypeStruct((1, *source), jnp.result_type(float))
-    return Part(name, _always(module), _call, x).cost()
+    return connection_part(name, stride, (1, *source)).cost()
 
 
 @functools.cache

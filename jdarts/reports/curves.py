@@ -65,6 +65,7 @@ def search_curves(seeds: Sequence[Seed]) -> str:
             factor=100.0,
         ),
         _regret(seeds),
+        _costs(seeds),
         _chart(
             seeds,
             "Skip connections",
@@ -99,11 +100,30 @@ def _regret(seeds: Sequence[Seed]) -> str:
         seeds,
         "Regret",
         "By how much the test accuracy of the best cell of the table is higher than "
-        "that of the cell derived after each epoch.",
+        "that of the cell derived after each epoch, and than the mean of all cells.",
         "points of accuracy",
-        [("derived cell", "regret", "s0")],
+        [
+            ("derived cell", "regret", "s0"),
+            ("mean random cell", "random_regret", "base d1"),
+        ],
         factor=100.0,
         y_range=(0.0, 1.0),
+    )
+
+
+def _costs(seeds: Sequence[Seed]) -> str:
+    """Nothing of a search that does not reckon costs."""
+    return _chart(
+        seeds,
+        "Cost",
+        "Of the network derived after each epoch, and expected of the relaxed one, in "
+        "the unit of --hardware.cost.",
+        "cost",
+        [
+            ("expected", "expected_cost", "s0"),
+            ("derived network", "derived_cost", "s1"),
+            ("target", "target_cost", "base d1"),
+        ],
     )
 
 

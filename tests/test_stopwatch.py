@@ -1,6 +1,6 @@
 """Timing, with a clock that the test turns."""
 
-from jdarts.latency import device_text, median_seconds
+from jdarts.stopwatch import device_text, median_seconds
 
 
 class Clock:

@@ -1,0 +1,182 @@
+"""Cost and quality of what several searches found, and the front between the two."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from jdarts.errors import UserError
+from jdarts.reports import html
+from jdarts.reports.labels import labels, settings
+from jdarts.reports.page import Section, page
+from jdarts.reports.run import SearchRun, Seed
+from jdarts.reports.svg import Line, line_chart
+from jdarts.spaces import Genotype
+
+__all__ = ["QUALITIES", "Point", "front_page", "non_dominated", "points_of", "trend"]
+
+_STYLES = 5  # colours
+
+
+class Point(NamedTuple):
+    """What one seed of a search found.
+
+    Attributes:
+      label: its method and settings.
+      path: its folder.
+      seed: its seed.
+      cost: of the derived network.
+      quality: in [0, 1].
+    """
+
+    label: str
+    path: str
+    seed: int
+    cost: float
+    quality: float
+
+
+def _retrained(run: SearchRun, seed: Seed) -> float | None:
+    """Mean over the trainings of the genotype that lie in the search's folders."""
+    found = [
+        result.last.top1
+        for training in run.trainings
+        for result in training.results
+        if result.genotype == seed.genotype
+    ]
+    return float(np.mean(found)) if found else None
+
+
+QUALITIES: dict[str, Callable[[SearchRun, Seed], float | None]] = {
+    "table": lambda run, seed: seed.epochs[-1].get("table_test_accuracy"),
+    "retrained": _retrained,
+    "supernet": lambda run, seed: seed.epochs[-1].get("supernet_accuracy"),
+}
+"""What a genotype can be judged by, the most telling first; None where it is not."""
+
+
+def points_of(
+    runs: Sequence[SearchRun], price: Callable[[Genotype], float], quality: str | None
+) -> tuple[list[Point], str]:
+    """A point a seed, and by which of QUALITIES: if none is named the first that all
+    seeds have.
+
+    Raises:
+      UserError: for a seed without a finished search, or without that quality.
+    """
+    found: list[tuple[SearchRun, str, Seed, Genotype]] = []
+    for run, label in zip(runs, labels(runs), strict=True):
+        for seed in run.seeds:
+            if seed.final is None or not seed.epochs:
+                raise UserError(
+                    f"{seed.path}: the search is not finished; let it go on"
+                )
+            found.append((run, label, seed, seed.final))
+    name = quality or _first_common([(run, seed) for run, _, seed, _ in found])
+    points = []
+    for run, label, seed, genotype in found:
+        value = QUALITIES[name](run, seed)
+        if value is None:
+            raise UserError(
+                f"--quality: {seed.path} has no accuracy of the kind {name}; expected "
+                f"another one of {', '.join(QUALITIES)}"
+            )
+        path = str(seed.path)
+        points.append(Point(label, path, seed.seed, price(genotype), value))
+    return points, name
+
+
+def _first_common(seeds: Sequence[tuple[SearchRun, Seed]]) -> str:
+    """The first of QUALITIES that all have; the last one if there is none."""
+    for name, judge in QUALITIES.items():
+        if all(judge(run, seed) is not None for run, seed in seeds):
+            return name
+    return list(QUALITIES)[-1]
+
+
+def non_dominated(costs: Sequence[float], qualities: Sequence[float]) -> np.ndarray:
+    """Which points no other one dominates, ``[points]``: none is as cheap and as good
+    and better in one of the two. Equal points are all kept."""
+    cost, good = np.asarray(costs, float), np.asarray(qualities, float)
+    as_good = (cost <= cost[:, None]) & (good >= good[:, None])  # [point, other]
+    better = (cost < cost[:, None]) | (good > good[:, None])
+    return np.logical_not((as_good & better).any(axis=1))
+
+
+def trend(runs: Sequence[SearchRun], points: Sequence[Point], unit: str) -> str:
+    """How the cost goes with the one number that the runs differ in; else nothing."""
+    flat = [settings(run) for run in runs]
+    names = [n for n in flat[0] if any(own.get(n) != flat[0][n] for own in flat)]
+    if len(names) != 1 or len(runs) < 2:
+        return ""
+    (name,) = names
+    found = [o.get(name) for run, o in zip(runs, flat, strict=True) for _ in run.seeds]
+    numbers = [v for v in found if isinstance(v, int | float)]
+    values = np.array([float(v) for v in numbers if not isinstance(v, bool)])
+    if len(values) < len(found):
+        return ""
+    costs = np.array([point.cost for point in points])
+    means = [
+        f"{value:g}: {costs[values == value].mean():,.4g}"
+        for value in np.unique(values)
+    ]
+    text = f"Mean {unit} by {name}: {', '.join(means)}."
+    if len(set(costs)) > 1:
+        rank = stats.spearmanr(values, costs).statistic
+        text += f" Rank correlation of {name} and cost: {rank:+.2f}."
+    return text
+
+
+def front_page(
+    points: Sequence[Point], kept: np.ndarray, unit: str, quality: str, lead: str
+) -> str:
+    """One self-contained page with the front drawn.
+
+    Args:
+      points: what was found.
+      kept: which are on the front.
+      unit: of the cost.
+      quality: what the points are judged by.
+      lead: the result in words.
+    """
+    names = list(dict.fromkeys(point.label for point in points))
+    places = {point: (point.cost, 100 * point.quality) for point in points}
+    front = sorted({places[p] for p, on in zip(points, kept, strict=True) if on})
+    lines = [Line("front", front, "base d1")]
+    for point in points:
+        style = f"s{names.index(point.label) % _STYLES}"
+        lines.append(Line(point.label, [places[point]], style))
+    chart = line_chart(
+        lines,
+        title=f"{quality} accuracy by {unit}",
+        description=lead,
+        x_label=unit,
+        y_label="accuracy in %",
+    )
+    colours = [(name, "", f"s{i % _STYLES}") for i, name in enumerate(names)]
+    figure = html.figure(
+        "Cost and quality.",
+        f"A dot is the network that one seed found, judged by its {quality} accuracy; "
+        "the dashed line joins those that no other one beats in both.",
+        chart,
+        html.legend([*colours, ("front", "", "base d1")]),
+    )
+    rows = [
+        (p.label, str(p.seed), f"{p.cost:,.4g}", f"{100 * p.quality:.2f}", _mark(on))
+        for p, on in zip(points, kept, strict=True)
+    ]
+    head = ["Search", "Seed", unit.capitalize(), "Accuracy in %", "On the front"]
+    body = figure + html.table("What was found", head, rows)
+    return page(
+        kind="Pareto",
+        title="Cost and quality",
+        lead=lead,
+        top="",
+        sections=[Section("front", "Front", body)],
+        missing=[],
+    )
+
+
+def _mark(on: bool) -> str:
+    return "yes" if on else ""

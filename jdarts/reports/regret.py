@@ -1,0 +1,183 @@
+"""Searches with known accuracies side by side: regret over the epochs, by method."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jdarts.errors import UserError
+from jdarts.reports import html
+from jdarts.reports.labels import labels
+from jdarts.reports.page import Section, page
+from jdarts.reports.run import SearchRun
+from jdarts.reports.svg import Line, line_chart
+from jdarts.statistics import mean_deviation
+
+__all__ = ["Group", "groups_of", "regret_page", "sentence"]
+
+_STYLES = 5  # colours
+
+
+class Group(NamedTuple):
+    """The seeds of one method and setting.
+
+    Attributes:
+      label: the method, and in what it differs from others of its name.
+      epochs: the numbers of the epochs that all seeds have ended, ``[epoch]``.
+      regret: in [0, 1], ``[seed, epoch]``.
+      accuracy: the true test accuracy of the last derived cell, ``[seed]``.
+      chance: of the mean random cell: exact, the mean over the table.
+      best: of the best cell.
+    """
+
+    label: str
+    epochs: np.ndarray
+    regret: np.ndarray
+    accuracy: np.ndarray
+    chance: float
+    best: float
+
+    @property
+    def final(self) -> tuple[float, float | None]:
+        """Mean and sample deviation of `accuracy`; no deviation of one seed."""
+        return mean_deviation(self.accuracy)
+
+    @property
+    def gain(self) -> float:
+        """By how much the mean accuracy is higher than a random cell's."""
+        return self.final[0] - self.chance
+
+    def cells(self) -> tuple[str, ...]:
+        """Its row of the table, in percent."""
+        mean, deviation = self.final
+        spread = "" if deviation is None else f" +- {100 * deviation:.2f}"
+        return (
+            self.label,
+            str(len(self.accuracy)),
+            f"{100 * mean:.2f}{spread}",
+            f"{100 * (self.best - mean):.2f}",
+            f"{100 * self.gain:+.2f}",
+        )
+
+
+HEAD = ["Method", "Seeds", "True test accuracy in %", "Regret", "Gain over chance"]
+
+
+def groups_of(runs: Sequence[SearchRun]) -> list[Group]:
+    """Runs that differ in their seeds alone are one group.
+
+    Raises:
+      UserError: for a run without a table's accuracies, or with another table.
+    """
+    by_label: dict[str, list] = {}
+    for run, label in zip(runs, labels(runs), strict=True):
+        for seed in run.seeds:
+            rows = seed.epochs
+            if not rows or "random_regret" not in rows[-1]:
+                raise UserError(
+                    f"{seed.path}: no true accuracies in its metrics; expected an "
+                    "ended epoch of a search with --table FILE"
+                )
+            by_label.setdefault(label, []).append(rows)
+    return [_group(label, seeds) for label, seeds in by_label.items()]
+
+
+def _group(label: str, seeds: list) -> Group:
+    count = min(map(len, seeds))
+    last = [rows[-1] for rows in seeds]
+    return Group(
+        label=label,
+        epochs=np.array([row["epoch"] for row in seeds[0][:count]]),
+        regret=np.array([[row["regret"] for row in rows[:count]] for rows in seeds]),
+        accuracy=np.array([row["table_test_accuracy"] for row in last]),
+        chance=last[0]["table_mean_test_accuracy"],
+        best=last[0]["table_best_test_accuracy"],
+    )
+
+
+def check_one_table(groups: Sequence[Group]) -> None:
+    """Raises a UserError unless all accuracies are from one table."""
+    first = groups[0]
+    for group in groups[1:]:
+        if (group.chance, group.best) != (first.chance, first.best):
+            raise UserError(
+                f"{group.label}: scored by another table than {first.label} (mean "
+                f"{100 * group.chance:.2f} % and {100 * first.chance:.2f} %); expected "
+                "runs with one table and --table-data"
+            )
+
+
+def sentence(groups: Sequence[Group]) -> str:
+    """The outcome in words."""
+    best = max(groups, key=lambda group: group.final[0])
+    below = [group.label for group in groups if group.gain <= 0]
+    regret = 100 * (best.best - best.final[0])
+    text = (
+        f"Highest mean true test accuracy: {best.label}, {100 * best.final[0]:.2f} % "
+        f"of {len(best.accuracy)} seeds, {100 * best.gain:+.2f} points from the mean "
+        f"random cell ({100 * best.chance:.2f} %), {regret:.2f} below the best cell "
+        f"({100 * best.best:.2f} %)."
+    )
+    if below:
+        text += f" Not better than the mean random cell: {'; '.join(below)}."
+    if min(len(group.accuracy) for group in groups) < 3:
+        text += " Fewer than three seeds: the order may be luck."
+    return text
+
+
+def regret_page(groups: Sequence[Group]) -> str:
+    """One self-contained page."""
+    table = html.table(
+        "At the end of the searches; deviation between seeds, gain over the mean of "
+        "all cells of the table",
+        HEAD,
+        [group.cells() for group in groups],
+    )
+    return page(
+        kind="regret",
+        title="True accuracies by method",
+        lead=sentence(groups),
+        top="",
+        sections=[
+            Section("curves", "Regret over the epochs", _curves(groups)),
+            Section("table", "At the end", table),
+        ],
+        missing=[],
+    )
+
+
+def _curves(groups: Sequence[Group]) -> str:
+    longest = max((group.epochs for group in groups), key=len)
+    chance = 100 * (groups[0].best - groups[0].chance)
+    lines = [Line("mean random cell", [(e, chance) for e in longest], "base d1")]
+    thick = []
+    for i, group in enumerate(groups):
+        mean, style = 100 * group.regret.mean(axis=0), f"s{i % _STYLES}"
+        if len(group.regret) > 1:
+            spread = 100 * group.regret.std(axis=0, ddof=1)
+            for edge in (mean - spread, mean + spread):
+                points = list(zip(group.epochs, edge, strict=True))
+                lines.append(Line(group.label, points, f"{style} thin"))
+        points = list(zip(group.epochs, mean, strict=True))
+        thick.append(Line(group.label, points, style))
+    chart = line_chart(
+        lines + thick,
+        title="Regret over the epochs",
+        description=sentence(groups),
+        x_label="epoch",
+        y_label="points of accuracy",
+        y_range=(0.0, 1.0),
+    )
+    return html.figure(
+        "Regret.",
+        "By how much the best cell's true test accuracy is higher than that of the "
+        "cell derived after each epoch: mean over the seeds, thin lines one deviation "
+        "from it; 0 is the best cell of the table.",
+        chart,
+        html.legend(
+            [
+                *((ln.name, f"{ln.points[-1][1]:.2f}", ln.style) for ln in thick),
+                ("mean random cell", f"{chance:.2f}", "base d1"),
+            ]
+        ),
+    )
