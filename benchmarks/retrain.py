@@ -46,7 +46,7 @@ def parser() -> Parser:
     )
     parser.add_argument("--remat", action="store_true", help="rematerialise cells")
     parser.add_argument(
-        "--no-scan", action="store_true", help="compile every cell by itself"
+        "--scan", action="store_true", help="run equal cells as one loop"
     )
     parser.add_argument(
         "--torch-layout",
@@ -66,7 +66,7 @@ def build(args: Any) -> tuple[Callable[..., Any], tuple]:
         layers=args.layers,
         classes=CLASSES,
         auxiliary=True,
-        scan=not args.no_scan,
+        scan=args.scan,
         remat=args.remat,
     )
     settings = TrainSettings(TrainOptimizer(), EPOCHS, drop_path=DROP_PATH)

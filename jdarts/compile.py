@@ -18,6 +18,7 @@ __all__ = [
     "compiler_options",
     "enable_cache",
     "jit",
+    "programs_folder",
 ]
 
 # XLA:CPU normally drops optimization barriers before it fuses, which makes them
@@ -111,6 +112,17 @@ def enable_cache() -> Path:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     return Path(str(jax.config.values["jax_compilation_cache_dir"]))
+
+
+def programs_folder() -> Path | None:
+    """Where whole programs are kept (see `jdarts.program_store`).
+
+    In `cache_folder`, if that is in use; None where there is no cache, or one that the
+    user has chosen.
+    """
+    own = cache_folder()
+    in_use = jax.config.values["jax_compilation_cache_dir"] == str(own)
+    return own / "programs" if in_use else None
 
 
 def _processor() -> str:

@@ -16,11 +16,13 @@ from jdarts.config_fields import (
     settle_seeds,
     shipped,
 )
+from jdarts.curvature import CurvatureConfig
 from jdarts.data import DataConfig
 from jdarts.errors import UserError, unknown_choice
 from jdarts.hardware import HardwareConfig
 from jdarts.methods import get_method, learns_architecture, name_of
 from jdarts.methods.darts import DartsConfig
+from jdarts.methods.drop_path import DropPathConfig
 from jdarts.nets.stems import STEMS
 from jdarts.spaces import get_space
 from jdarts.text_config import TextSearchConfig
@@ -91,6 +93,13 @@ class SearchConfig:
     table_data: str | None = None
     """What the table's cells were trained on: c10 (CIFAR-10), c100 or in16; not given:
     c10."""
+    max_skips: int | None = None
+    """Most skip connections of the derived normal cell, >= 0: the strongest stay, the
+    others' edges get their runner-up. Not given: any number."""
+    drop_path: DropPathConfig = DropPathConfig()
+    """Drop path in the search network."""
+    curvature: CurvatureConfig = CurvatureConfig()
+    """How sharp the search's minimum is, and stopping early because of it."""
     data: DataConfig = DataConfig()
     """The images."""
     hardware: HardwareConfig = HardwareConfig()
@@ -109,6 +118,8 @@ class SearchConfig:
             raise unknown_choice("--stem", self.stem, STEMS)
         check_run(self)
         check_cells(self)
+        self.drop_path.check("--drop-path", self.epochs)
+        self.curvature.check("--curvature", self.epochs)
         settle_seeds(self, _SEED)
         self.hardware.check(learns_architecture(self.method), name_of(self.method))
 

@@ -1,6 +1,12 @@
-"""The curvature of a loss by exact products with its Hessian: Lanczos' method."""
+"""The curvature of a loss by exact products with its Hessian: Lanczos' method.
 
-from collections.abc import Callable
+And when a search stops because of it.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jdarts.errors import UserError
 from jdarts.types import PyTree
 
-__all__ = ["dominant_eigenvalue"]
+__all__ = ["CurvatureConfig", "Stop", "dominant_eigenvalue", "early_stop"]
 
 
 def dominant_eigenvalue(
@@ -71,3 +77,111 @@ def dominant_eigenvalue(
         jnp.diag(diagonal) + jnp.diag(beside[:-1], 1) + jnp.diag(beside[:-1], -1)
     )
     return jnp.linalg.eigvalsh(tridiagonal)[-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class CurvatureConfig:
+    """Measuring how sharp a search's minimum is, and stopping when it gets sharper.
+
+    Zela et al., 'Understanding and Robustifying DARTS', ICLR 2020, section 4.3; the
+    defaults are those of the authors' code."""
+
+    every: int = 0
+    """Epochs between two measurements of the largest eigenvalue of the Hessian of the
+    validation loss in alpha; 0: it is not measured. Published: 2."""
+    iterations: int = 20
+    """Products with the Hessian in one measurement, >= 1; the eigenvalue is approached
+    from below."""
+    stop: float | None = None
+    """Stop when the mean of the last eigenvalues is more than so many times the mean of
+    earlier ones, > 0; the genotype of the earlier epoch is the result. Published: 1.3.
+    Not given: never."""
+    window: int = 5
+    """Measurements that a mean is of, >= 1."""
+    back: int = 4
+    """By so many measurements the earlier mean is earlier, >= 1."""
+    start: int = 10
+    """The first epoch whose genotype may be the result, >= 1."""
+
+    def check(self, where: str, epochs: int) -> None:
+        """Raises a UserError for a value out of range, or one without effect.
+
+        Args:
+          where: the field's name on the command line.
+          epochs: of the search.
+        """
+        least = {"every": 0, "iterations": 1, "window": 1, "back": 1, "start": 1}
+        for name, lowest in least.items():
+            if getattr(self, name) < lowest:
+                raise UserError(
+                    f"{where}.{name}: {getattr(self, name)}; expected a whole number "
+                    f">= {lowest}"
+                )
+        if self.every > epochs:
+            raise UserError(
+                f"{where}.every: {self.every} is more than the {epochs} epochs; "
+                f"expected at most {epochs}"
+            )
+        if self.stop is not None and not (self.stop > 0 and math.isfinite(self.stop)):
+            raise UserError(f"{where}.stop: {self.stop}; expected more than 0")
+        if not self.every:
+            self._refuse(where, ("iterations", "stop"), f"{where}.every 0")
+        if self.stop is None:
+            self._refuse(where, ("window", "back", "start"), f"no {where}.stop")
+        elif self._first > epochs:
+            raise UserError(
+                f"{where}.stop: has no effect in {epochs} epochs; with these settings "
+                f"expected at least {self._first}"
+            )
+
+    def _refuse(self, where: str, names: Sequence[str], without: str) -> None:
+        for name in names:
+            if getattr(self, name) != getattr(CurvatureConfig, name):
+                raise UserError(f"{where}.{name}: has no effect with {without}")
+
+    @property
+    def _first(self) -> int:
+        """The first epoch after which a search can stop."""
+        centre = -(-self.start // self.every)
+        return self.every * max(
+            self.window + self.back, centre + self.window // 2 + self.back
+        )
+
+
+class Stop(NamedTuple):
+    """Why a search stops.
+
+    Attributes:
+      after: the epoch after which it stops.
+      epoch: the epoch whose genotype is the result.
+      ratio: how many times as large the eigenvalues have become.
+    """
+
+    after: int
+    epoch: int
+    ratio: float
+
+
+def early_stop(config: CurvatureConfig, values: Sequence[float]) -> Stop | None:
+    """Whether a search stops after its newest measurement.
+
+        mean(lambda, the last `window`) / mean(lambda, those `back` earlier) > stop
+
+    Each mean counts for the epoch in the middle of its window; the earlier one's is the
+    result, if it is at least `start`. Where the earlier mean is not positive there is
+    nothing to compare with.
+
+    Args:
+      config: the settings.
+      values: the eigenvalues of all measurements, after epochs `every`, ``2 every``...
+    """
+    count, window = len(values), config.window
+    if config.stop is None or count < window + config.back:
+        return None
+    epoch = config.every * (count - window // 2 - config.back)
+    now = math.fsum(values[count - window :]) / window
+    earlier = values[count - config.back - window : count - config.back]
+    before = math.fsum(earlier) / window
+    if epoch < config.start or before <= 0 or now <= config.stop * before:
+        return None
+    return Stop(after=config.every * count, epoch=epoch, ratio=now / before)

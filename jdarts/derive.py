@@ -1,20 +1,26 @@
 """From mixing weights to a discrete architecture."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from jax.typing import ArrayLike
 
+from jdarts.errors import UserError
 from jdarts.spaces import CellGenotype, CellSpec, Connection, Genotype, SearchSpace
 
 __all__ = [
     "Rule",
+    "cap_skips",
     "derive_above",
     "derive_cell",
     "derive_every_edge",
     "derive_genotype",
     "derive_pairs",
+    "with_max_skips",
 ]
+
+SKIP = "skip_connect"
 
 
 Rule = Callable[[CellSpec, ArrayLike], CellGenotype]
@@ -31,14 +37,77 @@ def derive_genotype(
       mix: cell type to mixing weights, ``[edges, primitives]``.
       rule: for one cell; by default `derive_cell`. In a space that keeps every edge it
         is `derive_every_edge`; in a recurrent cell, whose nodes read one state each,
-        `derive_cell`.
+        `derive_cell`. Cells with `max_skips` get no more, see `cap_skips`.
     """
     cells = {}
     for kind, spec in space.cells.items():
         own = derive_every_edge if spec.keep is None else rule or derive_cell
         own = derive_cell if spec.merge == "mean" else own
-        cells[kind] = own(spec, mix[kind])
+        cells[kind] = cap_skips(own)(spec, mix[kind])
     return Genotype(space=space.name, cells=cells)
+
+
+def cap_skips(rule: Rule) -> Rule:
+    """As a rule derives, but with at most ``spec.max_skips`` skip connections.
+
+    The refinement of P-DARTS (Chen et al., ICCV 2019, section 3.3): while the cell has
+    more, the one with the smallest weight is no candidate any more and the cell is
+    derived again, so that its edge gets the runner-up, or loses its place.
+
+    Args:
+      rule: for one cell.
+    """
+
+    def capped(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
+        cell = rule(spec, weights)
+        if spec.max_skips is None:
+            return cell
+        weights, skip = np.array(weights, float), spec.primitives.index(SKIP)
+        while len(rows := _skip_rows(spec, cell)) > spec.max_skips:
+            weights[min(rows, key=lambda row: weights[row, skip]), skip] = -np.inf
+            cell = rule(spec, weights)
+        return cell
+
+    return capped
+
+
+def _skip_rows(spec: CellSpec, cell: CellGenotype) -> list[int]:
+    """The edges, rows of alpha, that are skip connections."""
+    return [
+        rows.start + source
+        for rows, node in zip(spec.node_slices, cell.nodes, strict=True)
+        for primitive, source in node
+        if primitive == SKIP
+    ]
+
+
+def with_max_skips(space: SearchSpace, most: int) -> SearchSpace:
+    """The same space with a cap on the skip connections of the derived normal cell.
+
+    Args:
+      space: the space.
+      most: the cap.
+
+    Raises:
+      UserError: if the space has no skip connection or nothing else, or the cap is out
+        of range or without effect.
+    """
+    spec, flag = space.cells.get("normal"), "--max-skips"
+    others = () if spec is None else set(spec.primitives) - {SKIP, "none"}
+    if spec is None or SKIP not in spec.primitives or not others:
+        raise UserError(
+            f"{flag}: the normal cell of --space {space.name} has no choice between "
+            f"{SKIP} and another primitive; expected no cap, or another space"
+        )
+    edges = [rows.stop - rows.start for rows in spec.node_slices]
+    possible = sum(min(spec.keep or count, count) for count in edges)
+    if not 0 <= most < possible:
+        raise UserError(
+            f"{flag}: {most}; expected 0 to {possible - 1} (the normal cell of "
+            f"--space {space.name} has {possible} connections)"
+        )
+    capped = dataclasses.replace(spec, max_skips=most)
+    return dataclasses.replace(space, cells={**space.cells, "normal": capped})
 
 
 def derive_cell(spec: CellSpec, weights: ArrayLike) -> CellGenotype:

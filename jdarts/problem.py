@@ -108,12 +108,14 @@ def classification(network: Network, weights: Weights) -> BilevelProblem:
     def logits_now(
         w: PyTree, model_state: PyTree, arch: Arch, batch: Batch, now: Now | None
     ) -> tuple[jax.Array, PyTree]:
-        mix_now, key = now, None
+        mix_now, key, drop_rate = now, None, None
         if now is not None:
             mix_key, key = jax.random.split(now.key)
             mix_now = now._replace(key=mix_key)
+            if network.drop_rate is not None:
+                drop_rate = network.drop_rate(now.step)
         mix = weights(arch, mix_now)
-        return network.apply(w, model_state, mix, batch.images, True, key)
+        return network.apply(w, model_state, mix, batch.images, True, key, drop_rate)
 
     def train_loss(
         w: PyTree,

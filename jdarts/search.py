@@ -58,6 +58,12 @@ def summary(config: AnySearchConfig, result: SearchResult) -> str:
     lines = [f"search '{config.name}': {result.steps} steps, seed {config.seed}"]
     if result.measured:
         lines.append(result.measures.sentence(result.measured))
+    if result.early is not None:
+        after, epoch, ratio = result.early
+        lines.append(
+            f"stopped after epoch {after}: the curvature has grown {ratio:.2f}-fold; "
+            f"the result is the genotype of epoch {epoch}"
+        )
     for kind, cell in result.genotype.cells.items():
         lines += ["", f"{kind} cell", cell_text(cell)]
     return "\n".join(lines) + "\n"
@@ -74,8 +80,9 @@ def population_summary(config: AnySearchConfig, results: list[SearchResult]) -> 
     rows += [("mean", figures.mean(axis=0)), ("std", figures.std(axis=0, ddof=1))]
     width = max(len(name) for name, _ in rows)
     distinct = len({network_of(r.genotype) for r in results})
+    steps = max(result.steps for result in results)
     lines = [
-        f"search '{config.name}': {results[0].steps} steps, {len(results)} seeds, "
+        f"search '{config.name}': {steps} steps, {len(results)} seeds, "
         f"{distinct} distinct genotypes",
         measures.heading(first),
         "",
@@ -84,6 +91,13 @@ def population_summary(config: AnySearchConfig, results: list[SearchResult]) -> 
     for name, row in rows:
         cells = [f"{x:{len(h)}.2f}" for x, h in zip(row, heads, strict=True)]
         lines.append("  ".join([name.rjust(width), *cells]))
+    for result in results:
+        if result.early is not None:
+            after, epoch, _ = result.early
+            lines.append(
+                f"seed {result.seed} stopped after epoch {after}; its result is the "
+                f"genotype of epoch {epoch}"
+            )
     return "\n".join(lines) + "\n"
 
 

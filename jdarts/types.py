@@ -16,10 +16,18 @@ class Arch(NamedTuple):
     Attributes:
       alpha: cell type to op logits, ``[edges, primitives]``.
       beta: cell type to edge logits, ``[edges]``; empty where a method has none.
+      held: what a method decides rather than learns, as the primitives that an edge
+        still has; a constant of every derivative. Empty where a method has none.
     """
 
     alpha: dict[str, jax.Array]
     beta: dict[str, jax.Array]
+    held: PyTree = ()
+
+    @property
+    def learnt(self) -> "Arch":
+        """Without what is held: what gradients and optimisers see."""
+        return self._replace(held=())
 
 
 class Batch(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jdarts.compile import jit
-from jdarts.curvature import dominant_eigenvalue
+from jdarts.curvature import CurvatureConfig, dominant_eigenvalue, early_stop
 from jdarts.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -69,3 +69,69 @@ def test_at_a_point():
 def test_bad_iterations():
     with pytest.raises(UserError, match="iterations: 0"):
         dominant_eigenvalue(jnp.sum, jnp.ones(3), KEY, iterations=0)
+
+
+# --- early stopping -----------------------------------------------------------------
+
+
+def reference(values, every, window, back, factor, start):
+    """The published rule, on a list that grows: (epoch after, epoch of the result)."""
+    averages, centres = [], []
+    for number in range(1, len(values) + 1):
+        seen = values[:number]
+        if len(seen) < window:
+            continue
+        averages.append(np.mean(seen[-window:]))
+        centres.append(every * number - every * int(np.floor(window / 2)))
+        if len(averages) > back and centres[-1] - every * back >= start:
+            now, before = averages[-1], averages[-1 - back]
+            if before > 0 and now / before > factor:
+                return every * number, centres[-1] - every * back
+    return None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_stopping_rule(seed):
+    """On made-up series that grow, fall and waver."""
+    random = np.random.default_rng(seed)
+    for _ in range(30):
+        every, window, back = (int(n) for n in random.integers(1, [4, 7, 6]))
+        start, factor = int(random.integers(1, 14)), random.uniform(0.8, 1.6)
+        growth = random.uniform(-0.03, 0.12)
+        values = np.exp(growth * np.arange(25) + 0.3 * random.normal(size=25)) - 0.2
+        config = CurvatureConfig(every, 20, factor, window, back, start)
+        stops = (early_stop(config, list(values[:n])) for n in range(1, 26))
+        first = next((stop for stop in stops if stop is not None), None)
+        found = None if first is None else (first.after, first.epoch)
+        assert found == reference(values, every, window, back, factor, start)
+
+
+def test_published_rule():
+    """Five measurements against the five that are four earlier, from epoch 10 on."""
+    config = CurvatureConfig(every=2, stop=1.3)
+    values = [1.0] * 6 + [2.0] * 5
+    assert early_stop(config, values) == (22, 10, pytest.approx(2 / 1.2))
+    assert early_stop(config, values[1:]) is None  # the result would be epoch 8
+    assert early_stop(CurvatureConfig(every=2), values) is None
+    assert early_stop(config, [1.0] * 6 + [1.29] * 5) is None
+    assert early_stop(config, [-2.0] * 9 + [5.0] * 5) is None  # no ratio
+
+
+@pytest.mark.parametrize(
+    ("settings", "epochs", "message"),
+    [
+        ({"every": -1}, 9, "every: -1; expected"),
+        ({"every": 10}, 9, "every: 10 is more than the 9 epochs"),
+        ({"every": 1, "iterations": 0}, 9, "iterations: 0; expected"),
+        ({"iterations": 9}, 9, "iterations: has no effect with --c.every 0"),
+        ({"stop": 1.3}, 50, "stop: has no effect with --c.every 0"),
+        ({"every": 1, "stop": 0.0}, 50, "stop: 0.0; expected more than 0"),
+        ({"every": 1, "stop": float("nan")}, 50, "stop: nan"),
+        ({"every": 1, "window": 3}, 50, "window: has no effect with no --c.stop"),
+        ({"every": 2, "stop": 1.3}, 21, "stop: has no effect in 21 .* at least 22"),
+    ],
+)
+def test_bad_settings(settings, epochs, message):
+    with pytest.raises(UserError, match=f"--c.{message}"):
+        CurvatureConfig(**settings).check("--c", epochs)
+    CurvatureConfig(every=2, stop=1.3).check("--c", 22)

@@ -1,9 +1,20 @@
 """From mixing weights to a genotype: which edges, which primitives, ties."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from jdarts.derive import derive_cell, derive_genotype
+from jdarts.derive import (
+    cap_skips,
+    derive_above,
+    derive_cell,
+    derive_every_edge,
+    derive_genotype,
+    derive_pairs,
+    with_max_skips,
+)
+from jdarts.errors import UserError
 from jdarts.spaces import SPACES, CellSpec
 
 SPEC = CellSpec(primitives=("none", "a", "b"), nodes=2)  # 2 + 3 edges
@@ -76,3 +87,90 @@ def test_genotype_fits_its_space(name, seed):
                 assert strengths == [rows[source].max() for source in sorted(sources)]
             else:
                 assert strengths == sorted(strengths, reverse=True)
+
+
+# --- the cap on skip connections ----------------------------------------------------
+
+CAPPED = CellSpec(primitives=("none", "skip_connect", "conv_3x3"), nodes=2)
+WEIGHTS = [
+    [0.0, 0.7, 0.3],  # node 2, source 0
+    [0.0, 0.6, 0.4],  # source 1
+    [0.0, 0.5, 0.1],  # node 3, source 0: second, and fourth without its skip
+    [0.0, 0.8, 0.2],  # source 1
+    [0.1, 0.2, 0.45],  # source 2
+]
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        (4, [[("skip_connect", 0), ("skip_connect", 1)]] + [None]),
+        (
+            2,
+            # Away go 0.5, whose edge loses its place, and 0.6, whose edge keeps it.
+            [
+                [("skip_connect", 0), ("conv_3x3", 1)],
+                [("skip_connect", 1), ("conv_3x3", 2)],
+            ],
+        ),
+        (
+            0,
+            [[("conv_3x3", 1), ("conv_3x3", 0)], [("conv_3x3", 2), ("conv_3x3", 1)]],
+        ),
+    ],
+)
+def test_cap_on_skips(most, expected):
+    spec = dataclasses.replace(CAPPED, max_skips=most)
+    for weights in (np.array(WEIGHTS), np.array(WEIGHTS, np.float32)):
+        before = weights.copy()
+        cell = cap_skips(derive_cell)(spec, weights)
+        np.testing.assert_array_equal(weights, before)
+        nodes = [[tuple(c) for c in node] for node in cell.nodes]
+        for node, wanted in zip(nodes, expected, strict=True):
+            assert wanted is None or node == wanted
+
+
+@pytest.mark.parametrize("rule", [derive_pairs, derive_every_edge, derive_above(0.15)])
+@pytest.mark.parametrize("seed", range(3))
+def test_cap_of_every_rule(rule, seed):
+    """Without a cap nothing changes; with one the strongest skips stay."""
+    weights = np.random.default_rng(seed).random((5, 3)) * [0.2, 1, 0.5]
+    free = rule(CAPPED, weights)
+    assert cap_skips(rule)(CAPPED, weights) == free
+    for most in range(5):
+        spec = dataclasses.replace(CAPPED, max_skips=most)
+        cell = cap_skips(rule)(spec, weights)
+        kept = sum(c.primitive == "skip_connect" for c in cell.connections)
+        skips = sum(c.primitive == "skip_connect" for c in free.connections)
+        assert kept <= most
+        if skips <= most:
+            assert cell == free
+
+
+def test_cap_is_of_the_normal_cell():
+    space = with_max_skips(SPACES["toy"], 1)
+    mix = {
+        kind: np.tile([0.0, 0.9, 0.1], (len(s.edges), 1))
+        for kind, s in space.cells.items()
+    }
+    cells = derive_genotype(space, mix).cells
+    counts = {
+        kind: sum(c.primitive == "skip_connect" for c in cell.connections)
+        for kind, cell in cells.items()
+    }
+    assert counts == {"normal": 1, "reduce": 4}
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "message"),
+    [
+        ("toy", 4, "--max-skips: 4; expected 0 to 3 .* has 4 connections"),
+        ("darts_cnn", 8, "expected 0 to 7"),
+        ("nas_bench_201", 6, "expected 0 to 5"),
+        ("toy", -1, "--max-skips: -1"),
+        ("s4", 2, "--space s4 has no choice between skip_connect and another"),
+    ],
+)
+def test_bad_caps(name, most, message):
+    with pytest.raises(UserError, match=message):
+        with_max_skips(SPACES[name], most)

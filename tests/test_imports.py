@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1] / "jdarts"
 # From the top down. Parts of one line do not import each other.
 ORDER = [
     {"__init__"},
-    {"search", "train", "report", "cost", "compare", "export"}
+    {"search", "train", "report", "cost", "compare", "export", "perturb"}
     | {"latency", "pareto", "regret"},
     {"text_training"},
     {"comparisons", "train_cli"},
@@ -27,7 +27,7 @@ ORDER = [
     {"nets"},
     {"ops"},
     {"hypergradient", "curvature"},
-    {"relaxation", "derive"},
+    {"relaxation", "derive", "perturbation"},
     {"data", "io", "sharding", "accuracy_table"},
     {"spaces"},
     {"tree", "types", "errors", "compile", "statistics", "stopwatch"},

@@ -114,6 +114,19 @@ WEIGHTS, ARCH = "--method.weights", "--method.arch"
             ["--method.clip-virtual: has no effect with 'first_order'"],
         ),
         ("smoke --data.dir .", ["--data.dir", "'digits' needs no files"]),
+        # robustness
+        ("smoke --max-skips 4", ["--max-skips: 4", "has 4 connections"]),
+        ("smoke --drop-path.rate 1", ["--drop-path.rate: 1.0", "less than 1"]),
+        ("smoke --drop-path.growth constant", ["growth: has no effect"]),
+        ("smoke --drop-path.growth up", ["growth: unknown 'up'", "linear"]),
+        ("smoke --drop-path.rate 0.1 --epochs 1", ["rate: has no effect", "constant"]),
+        ("smoke --curvature.stop 1.3", ["--curvature.stop: has no effect"]),
+        ("rnn_demo --curvature.every 1", ["unknown '--curvature.every'"]),
+        (f"smoke {WEIGHTS}.weight-decay-last 3e-4", ["weight-decay-last: 0.0003, as"]),
+        (
+            f"smoke {WEIGHTS}.weight-decay-last 1e-3 --epochs 1",
+            ["weight-decay-last: has no effect with --epochs 1"],
+        ),
         # data that are not there
         ("darts_cifar10", ["--data.dir: not given", "cifar-10-batches"]),
         ("darts_cifar10 --data.dir none", ["none: no such file or folder"]),
@@ -216,7 +229,7 @@ def test_summary_without_accuracy():
     """A run that was stopped before its first epoch's end has none."""
     cell = CellGenotype(((Connection("skip_connect", 0),),), (2,))
     result = SimpleNamespace(
-        steps=3, measured={}, genotype=Genotype("toy", {"normal": cell})
+        steps=3, measured={}, early=None, genotype=Genotype("toy", {"normal": cell})
     )
     text = summary(SimpleNamespace(name="x", seed=4), result)
     assert "accuracy" not in text and "3 steps, seed 4" in text

@@ -135,6 +135,7 @@ def _logits(
         classes=start.images.num_classes,
         stem=config.stem,  # pyrefly: ignore (checked)
         auxiliary=config.auxiliary,
+        scan=config.scan,
     )
     spec = augment_spec(config.data, start.images)
 

@@ -18,7 +18,7 @@ __all__ = ["PART_FILE", "RunFolder", "hold"]
 _log = logging.getLogger("jdarts")
 _LOCK = ".lock"
 PART_FILE = "part.txt"
-"""Marks the folder of one seed of several."""
+"""Marks the folder of a part of a run: of one seed of several, say."""
 _SHOWN = 6  # differing fields named in full
 
 
@@ -68,15 +68,16 @@ class RunFolder:
         return cls(path=path, resumed=resumed, _lock=lock)
 
     def part(self, name: str, config: dict[str, Any]) -> "RunFolder":
-        """Creates or re-opens a folder in this one, for one seed of several.
+        """Creates or re-opens a folder in this one, for what follows from this run: one
+        seed of several, or a genotype derived anew.
 
-        It looks like that of a run of its own, but for the checkpoints: they hold all
-        seeds and are in this folder. So it is marked, and `open` refuses it. This
-        folder's lock covers it.
+        It looks like that of a run of its own, but for the checkpoints: nothing goes on
+        from what it holds alone. So it is marked, and `open` refuses it. This folder's
+        lock covers it.
 
         Args:
           name: of the folder.
-          config: the configuration of that seed alone; it follows from this folder's.
+          config: the configuration of that part alone; it follows from this folder's.
 
         Raises:
           UserError: if it cannot be written.
@@ -86,9 +87,7 @@ class RunFolder:
             part.path.mkdir(exist_ok=True)
         except OSError as error:
             raise cannot(part.path, "created", error) from None
-        write_atomic(
-            part.path / PART_FILE, "One seed of the run in the folder above.\n"
-        )
+        write_atomic(part.path / PART_FILE, "A part of the run in the folder above.\n")
         write_json(part.config, config)
         return part
 
@@ -198,7 +197,7 @@ def _create(path: Path) -> list[Path]:
 def _refuse_foreign(path: Path) -> None:
     if (path / PART_FILE).exists():
         raise UserError(
-            f"{path}: one seed of a run of several, which can only go on together; "
+            f"{path}: a part of another run, which can only go on as a whole; "
             f"expected the folder of that run, {path.resolve().parent}"
         )
     names = sorted(entry.name for entry in path.iterdir())

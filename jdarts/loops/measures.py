@@ -52,6 +52,8 @@ def _image_line(row: Row) -> str:
     line = f"{_losses(row)}, supernet accuracy {100 * row['supernet_accuracy']:.2f} %"
     if "table_test_accuracy" in row:
         line += f", derived cell {100 * row['table_test_accuracy']:.2f} %"
+    if "curvature" in row:
+        line += f", curvature {row['curvature']:.4g}"
     return line
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jdarts.curvature import CurvatureConfig, Stop, early_stop
 from jdarts.io import GenotypeLog, MetricsLog, RunFolder
 from jdarts.loops.measures import Measures
 from jdarts.problem import Evaluation
@@ -20,6 +21,8 @@ class Record:
     Attributes:
       seed: the seed.
       folder: where they are written.
+      ended: whether its run is over before the last step; what others of the run still
+        do is not its own.
     """
 
     def __init__(self, seed: int, folder: RunFolder, averaged: Sequence[str]) -> None:
@@ -33,7 +36,7 @@ class Record:
         Raises:
           UserError: if it is there and not usable.
         """
-        self.seed, self.folder = seed, folder
+        self.seed, self.folder, self.ended = seed, folder, False
         self.metrics = MetricsLog(folder.metrics)
         self._averaged = averaged
         self._sums: dict[str, float] = {}  # over the epoch
@@ -61,6 +64,8 @@ class Record:
 
     def add_step(self, step: int, values: dict[str, float], log: bool) -> None:
         """Counts a step's metrics into the epoch's; `log`: writes them down, too."""
+        if self.ended:
+            return
         for name in self._averaged:
             self._sums[name] = self._sums.get(name, 0.0) + values[name]
         self._sums["steps"] = self._sums.get("steps", 0) + 1
@@ -82,6 +87,7 @@ class SeedRecord(Record):
     Attributes:
       genotypes: the genotypes.
       measured: the newest row of an epoch; empty before there is one.
+      stop: why it has stopped; None as long as it has not.
     """
 
     def __init__(
@@ -90,6 +96,7 @@ class SeedRecord(Record):
         folder: RunFolder,
         measures: Measures,
         baselines: dict[str, float],
+        curvature: CurvatureConfig,
     ) -> None:
         """Opens the files, which may or may not exist.
 
@@ -98,22 +105,28 @@ class SeedRecord(Record):
           folder: its folder.
           measures: what is measured of the supernet.
           baselines: what every epoch's row has besides, as its `majority_accuracy`.
+          curvature: when the search stops.
 
         Raises:
           UserError: if they are there and not usable.
         """
         super().__init__(seed, folder, ("train_loss", "train_accuracy", "valid_loss"))
         self._measures, self._baselines = measures, baselines
+        self._curvature, self._eigenvalues = curvature, []
+        self.stop: Stop | None = None
         self.genotypes = GenotypeLog(folder.genotype)
         self.measured: dict[str, float] = {}
         self._arch = MetricsLog(folder.arch)
 
     def meta(self) -> dict[str, Any]:
-        return super().meta() | {"measured": self.measured}
+        own = {"measured": self.measured, "eigenvalues": self._eigenvalues}
+        return super().meta() | own
 
     def restore(self, meta: dict[str, Any]) -> None:
         super().restore(meta)
         self.measured = meta["measured"]
+        self._eigenvalues = list(meta.get("eigenvalues", []))
+        self._judge()
 
     def rewind(self, step: int) -> None:
         super().rewind(step)
@@ -133,8 +146,9 @@ class SeedRecord(Record):
         genotype: Genotype,
         arch: dict[str, dict[str, Any]],
         known: dict[str, float],
+        eigenvalue: float | None,
     ) -> dict[str, float]:
-        """Writes down an epoch.
+        """Writes down an epoch, unless the search has stopped before.
 
         Args:
           step: steps done.
@@ -144,19 +158,33 @@ class SeedRecord(Record):
           genotype: as derived now.
           arch: what it was derived from, as `plain_arch` returns it.
           known: of the genotype, from a table.
+          eigenvalue: the curvature, if it was measured.
 
         Returns:
-          The row of metrics.
+          The row of metrics; the last one of a search that has stopped.
         """
+        if self.ended:
+            return self.measured
         row = self.epoch_means(whole)
         row |= self._measures.row(row, found) | self._baselines | known
         row |= {f"skips_{kind}": n for kind, n in skip_counts(genotype).items()}
+        if eigenvalue is not None:
+            row["curvature"] = eigenvalue
+            self._eigenvalues.append(eigenvalue)
+            self._judge()
+        if self.stop is not None:
+            row |= {"result_epoch": self.stop.epoch, "growth": self.stop.ratio}
         kind = "epoch" if whole else "stop"
         self.metrics.append({"kind": kind, "step": step, "epoch": epoch, **row})
         self._arch.append({"kind": kind, "step": step, "epoch": epoch, **arch})
         self.genotypes.record(epoch, genotype)
         self.measured = row
         return row
+
+    def _judge(self) -> None:
+        """Whether the search stops after the newest measurement."""
+        self.stop = early_stop(self._curvature, self._eigenvalues)
+        self.ended = self.stop is not None
 
 
 def plain_arch(arch: Arch, mix: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -11,12 +11,14 @@ from typing import Any, Generic, TypeVar
 import jax
 import numpy as np
 
-from jdarts import compile, tree
+from jdarts import tree
+from jdarts.compile import programs_folder
 from jdarts.errors import RunError, UserError
 from jdarts.io import Checkpoints, Progress, RunFolder, Timing
 from jdarts.loops.chunk import MAX_STEPS
 from jdarts.loops.record import Record
 from jdarts.loops.stop import StopRequest
+from jdarts.program_store import compile_stored
 from jdarts.types import PyTree
 
 __all__ = ["Run"]
@@ -99,7 +101,9 @@ class Run(Generic[R]):
         chunk, evaluation = self.functions()
         self._number = lambda n: jax.device_put(np.int32(n), seeds.shared)
         number = self._number(1)
-        self._chunk = compile.compile_timed(
+        programs = programs_folder()
+        self._chunk = compile_stored(
+            programs,
             chunk,
             s.key,
             s.state,
@@ -108,7 +112,8 @@ class Run(Generic[R]):
             donate_argnums=1,
             out_shardings=seeds.own,
         )
-        self._evaluation = compile.compile_timed(
+        self._evaluation = compile_stored(
+            programs,
             evaluation,
             s.state,
             s.data,
@@ -140,6 +145,7 @@ class Run(Generic[R]):
                 f"--steps: {self.last_step}; {self.folder.path} is already at step "
                 f"{self.step}; expected at least that"
             )
+        self._end_early()
         self.timing.rewind(self.step)
         for record in self.records:
             record.rewind(self.step)
@@ -177,6 +183,11 @@ class Run(Generic[R]):
             record.restore(own)
 
     # --- stepping ---
+
+    def _end_early(self) -> None:
+        """Makes this step the last one if all seeds have come to their end."""
+        if all(record.ended for record in self.records):
+            self.last_step = self.step
 
     @property
     def finished(self) -> bool:
@@ -293,6 +304,7 @@ class Run(Generic[R]):
         epoch, whole = -(-self.step // per_epoch), self.step % per_epoch == 0
         line = self.end_epoch(epoch, whole)
         self.evaluated = self.step
+        self._end_early()
         say(f"epoch {epoch}/{self.config.epochs}: {self.means}{line}")
 
     def evaluate(self) -> list[Any]:

@@ -10,7 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from jdarts import compile
 from jdarts.config import AnySearchConfig, to_json
+from jdarts.curvature import Stop
 from jdarts.io import RunFolder
 from jdarts.loops.measures import Measures
 from jdarts.loops.record import SeedRecord, plain_arch
@@ -55,6 +57,7 @@ class SearchResult:
       steps: steps done.
       stopped: exit status of the signal that stopped the search before its end; 0 if
         it came to its end.
+      early: why it came to its end early, if it did.
     """
 
     seed: int
@@ -64,6 +67,7 @@ class SearchResult:
     measures: Measures
     steps: int
     stopped: int = 0
+    early: Stop | None = None
 
 
 class _Search(Run[SeedRecord]):
@@ -73,6 +77,7 @@ class _Search(Run[SeedRecord]):
     program_names: tuple[str, str] = ("search step", "validation")
     shown = {"train_loss": "train", "valid_loss": "valid"}  # noqa: RUF012
     advice = "--method.weights.lr, --method.arch.lr"
+    _curvature: compile.Compiled | None = None  # compiled when it is first measured
 
     def functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         return self.start.programs(self.config)
@@ -84,6 +89,7 @@ class _Search(Run[SeedRecord]):
         """Evaluates and derives."""
         with self.timing.part("evaluation"):
             found = self.evaluate()
+        curvatures = self.curvatures(epoch) if whole else [None] * len(self.records)
         with self.timing.part("record"):
             rows = [
                 record.end_epoch(
@@ -94,13 +100,38 @@ class _Search(Run[SeedRecord]):
                     genotype,
                     arch,
                     self.start.known(genotype, arch["mix"]),
+                    curvature,
                 )
-                for record, sums, genotype, arch in zip(
-                    self.records, found, self.discretize(), self.archs(), strict=True
+                for record, sums, genotype, arch, curvature in zip(
+                    self.records,
+                    found,
+                    self.discretize(),
+                    self.archs(),
+                    curvatures,
+                    strict=True,
                 )
             ]
-        means = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
+        common = [name for name in rows[0] if all(name in row for row in rows)]
+        means = {name: np.mean([row[name] for row in rows]) for name in common}
         return self.start.measures.line(means)
+
+    def curvatures(self, epoch: int) -> list[float | None]:
+        """Each seed's, after an epoch in which it is to be measured."""
+        start, every = self.start, self.start.curvature.every
+        if start.measure is None or epoch % every:
+            return [None] * len(self.records)
+        if self._curvature is None:
+            self._curvature = compile.compile_timed(
+                start.measure,
+                start.key,
+                self.state,
+                start.data,
+                out_shardings=start.seeds.own,
+            )
+            self.timing.compiled("curvature", self._curvature)
+        with self.timing.part("evaluation"):
+            found = self._curvature.call(start.key, self.state, start.data)
+            return [float(value) for value in start.seeds.each(found)]
 
     def discretize(self) -> list[Genotype]:
         return [self.start.method.discretize(arch) for arch in self._archs()]
@@ -140,6 +171,10 @@ def run_search(
     search = _Search(config, start, folder, records, say)
     stop, results = search.proceed(), []
     for record, genotype in zip(records, search.discretize(), strict=True):
+        steps = search.step
+        if record.stop is not None:
+            genotype = record.genotypes.epochs[record.stop.epoch]
+            steps = record.stop.after * start.steps_per_epoch
         if stop.signal is None:
             record.genotypes.finish(genotype)
         results.append(
@@ -149,8 +184,9 @@ def run_search(
                 genotype=genotype,
                 measured=record.measured,
                 measures=start.measures,
-                steps=search.step,
+                steps=steps,
                 stopped=stop.exit_status,
+                early=record.stop,
             )
         )
     return results
@@ -167,4 +203,7 @@ def _records(
             for seed in config.seeds
         ]
     own = zip(config.all_seeds, folders, start.baselines, strict=True)
-    return [SeedRecord(seed, f, start.measures, known) for seed, f, known in own]
+    return [
+        SeedRecord(seed, f, start.measures, known, start.curvature)
+        for seed, f, known in own
+    ]

@@ -10,6 +10,7 @@ import numpy as np
 
 from jdarts.accuracy_table import AccuracyTable, load_table
 from jdarts.config import SearchConfig
+from jdarts.curvature import CurvatureConfig
 from jdarts.data import (
     Images,
     augment_spec,
@@ -17,14 +18,17 @@ from jdarts.data import (
     steps_per_epoch,
     train_valid_split,
 )
+from jdarts.derive import with_max_skips
 from jdarts.errors import UserError
 from jdarts.hardware import Hardware, hardware_of
 from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
+from jdarts.loops.curvature import make_curvature
 from jdarts.loops.measures import IMAGES, Measures, with_cost
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.methods import SearchMethod, SearchState, build_method, make_supernet
+from jdarts.methods.drop_path import drop_rate
 from jdarts.nets.cost import NetworkShape
-from jdarts.nets.network import COMPUTE_DTYPES
+from jdarts.nets.network import COMPUTE_DTYPES, Network
 from jdarts.spaces import Genotype, get_space
 
 __all__ = ["Setup", "programs", "setup"]
@@ -41,6 +45,7 @@ class Setup(NamedTuple):
 
     Attributes:
       method: the search method.
+      network: its supernet.
       images: the data set.
       data: the training part, on the devices.
       state: the start of the search, on the devices; the search donates it.
@@ -53,10 +58,14 @@ class Setup(NamedTuple):
       baselines: what an epoch's row of each seed says besides.
       known: what is known of a derived genotype and the mixing weights behind it: from
         a table, if there is one, and what they cost, if that is wanted.
+      curvature: when it is measured, and when the search stops because of it.
+      measure: the function to compile that measures it, see `make_curvature`; None: it
+        is not measured.
       seconds: what it took: ``data``, and ``init`` of the networks.
     """
 
     method: SearchMethod
+    network: Network
     images: Images
     data: DeviceData
     state: SearchState
@@ -68,6 +77,8 @@ class Setup(NamedTuple):
     measures: Measures
     baselines: list[dict[str, float]]
     known: Callable[[Genotype, dict[str, Any]], dict[str, float]]
+    curvature: CurvatureConfig
+    measure: Callable[..., Any] | None
     seconds: dict[str, float]
 
     @property
@@ -102,6 +113,8 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     _check_steps(config, per_epoch)
     loaded = time.perf_counter()
     space = get_space(config.space)
+    if config.max_skips is not None:
+        space = with_max_skips(space, config.max_skips)
     network = make_supernet(
         config.method,
         space,
@@ -111,6 +124,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         classes=images.num_classes,
         remat=config.remat,
         dtype=COMPUTE_DTYPES[config.compute_dtype],
+        drop_rate=drop_rate(config.drop_path, config.epochs, per_epoch),
     )
     shape = NetworkShape(
         config.channels,
@@ -128,6 +142,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     method = build_method(
         config.method, space, network, epochs=config.epochs, steps_per_epoch=per_epoch
     )
+    measure = _measure(config, method, images, axis)
     state, key = _start(config, method, images, axis)
     shared = (images.train_images, images.train_labels)
     data = DeviceData(
@@ -144,6 +159,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     labels = [images.train_labels[half] for _, half in halves]
     return Setup(
         method=method,
+        network=network,
         images=images,
         data=data,
         state=state,
@@ -155,6 +171,8 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         measures=measures,
         baselines=[{"majority_accuracy": _majority(own)} | chance for own in labels],
         known=_known(table, hardware),
+        curvature=config.curvature,
+        measure=measure,
         seconds=seconds,
     )
 
@@ -203,6 +221,22 @@ def programs(
         axis.map(chunk, (True, True, _OWN_DATA, False)),
         axis.map(evaluation, (True, _OWN_DATA, False, False)),
     )
+
+
+def _measure(
+    config: SearchConfig, method: SearchMethod, images: Images, axis: SeedAxis
+) -> Callable[..., Any] | None:
+    """What measures the curvature: of all seeds, where there are several."""
+    if not config.curvature.every:
+        return None
+    curvature = make_curvature(
+        method,
+        augment_spec(config.data, images),
+        axis.batch_mesh,
+        batch_size=config.batch_size,
+        iterations=config.curvature.iterations,
+    )
+    return axis.map(curvature, (True, True, _OWN_DATA))
 
 
 def _table(config: SearchConfig) -> AccuracyTable | None:

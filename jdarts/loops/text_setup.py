@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdarts.curvature import CurvatureConfig
 from jdarts.data import Segment, Text, baselines, columns, load_text
 from jdarts.errors import UserError
 from jdarts.loops.measures import TEXT, Measures
@@ -43,6 +44,8 @@ class TextSetup(NamedTuple):
       measures: what is measured.
       baselines: what an epoch's row of each seed says besides.
       known: what is known of a derived genotype: nothing.
+      curvature: never measured.
+      measure: None.
       seconds: what it took: ``data``, and ``init`` of the networks.
     """
 
@@ -58,6 +61,8 @@ class TextSetup(NamedTuple):
     measures: Measures
     baselines: list[dict[str, float]]
     known: Callable[[Genotype, dict[str, Any]], dict[str, float]]
+    curvature: CurvatureConfig
+    measure: None
     seconds: dict[str, float]
 
     def programs(
@@ -152,6 +157,8 @@ def text_setup(
         measures=TEXT,
         baselines=[text_baselines(text, text.valid)] * len(config.all_seeds),
         known=lambda genotype, mix: {},
+        curvature=CurvatureConfig(),
+        measure=None,
         seconds=seconds,
     )
 

@@ -99,6 +99,7 @@ def train_setup(
         classes=images.num_classes,
         stem=config.stem,  # pyrefly: ignore (checked)
         auxiliary=config.auxiliary,
+        scan=config.scan,
         remat=config.remat,
         dtype=COMPUTE_DTYPES[config.compute_dtype],
     )

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from jdarts.errors import UserError, unknown_choice
 from jdarts.hypergradient import HYPERGRADIENTS
 from jdarts.methods import (
+    asap,
     darts,
     dr_nas,
     fair_darts,
@@ -13,6 +14,7 @@ from jdarts.methods import (
     nasp,
     pc_darts,
     random_sampling,
+    sgas,
     snas,
 )
 from jdarts.methods.base import SearchBatches, SearchMethod, SearchState
@@ -116,6 +118,22 @@ METHODS: dict[str, MethodRow] = {
         mixer="all ops",
         projection="-",
         reference="Chu, Zhou, Zhang, Li, ECCV 2020",
+    ),
+    "sgas": MethodRow(
+        config=sgas.SgasConfig,
+        build=sgas.build,
+        relaxation="softmax, edges decided one by one",
+        mixer="all ops",
+        projection="-",
+        reference="Li et al., CVPR 2020",
+    ),
+    "asap": MethodRow(
+        config=asap.AsapConfig,
+        build=asap.build,
+        relaxation="annealed softmax of ops not pruned",
+        mixer="all ops",
+        projection="-",
+        reference="Noy et al., AISTATS 2020",
     ),
     "random": MethodRow(
         config=random_sampling.RandomSamplingConfig,

@@ -1,6 +1,5 @@
 """What a search method is, and the alternating step that bilevel methods share."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -77,6 +76,9 @@ class SearchMethod(NamedTuple):
         the supernet.
       discretize: ``discretize(arch) -> Genotype``.
       train_batches: number of training batches that a step reads.
+      mean_loss: ``mean_loss(state, alpha, batch)``: the validation loss, without
+        penalties, of another alpha where each mixing weight is the mean of its draws:
+        whose curvature in alpha can be measured. None where alpha follows no gradient.
     """
 
     init: Callable[[jax.Array, Any], SearchState]
@@ -85,6 +87,7 @@ class SearchMethod(NamedTuple):
     evaluate: Callable[..., Any]
     discretize: Callable[[Arch], Genotype]
     train_batches: int
+    mean_loss: Callable[..., jax.Array] | None = None
 
 
 class Training(NamedTuple):
@@ -121,7 +124,7 @@ def init_state(
             model_state=model_state,
             arch=arch,
             w_opt=training.weights.init(w),
-            arch_opt=tuple(training.arch.init(part) for part in arch),
+            arch_opt=(training.arch.init(arch.alpha), training.arch.init(arch.beta)),
         )
 
     return init
@@ -175,6 +178,7 @@ def alternating_step(
     simultaneous: bool = False,
     warmup_steps: int = 0,
     penalty: Callable[[Arch], jax.Array] | None = None,
+    settle: Callable[[Arch, Arch, jax.Array], Arch] | None = None,
 ) -> Callable[[jax.Array, SearchState, SearchBatches], tuple[SearchState, Metrics]]:
     """First the architecture, then the weights at the new architecture.
 
@@ -189,6 +193,8 @@ def alternating_step(
         then that of the first virtual step, and XLA shares their forward pass.
       warmup_steps: so many steps, at the start, leave the architecture as it is.
       penalty: a function of the architecture that the validation loss gets added.
+      settle: ``settle(before, after, steps) -> arch``: what becomes of the
+        architecture at the end of a step, after so many steps; by default `after`.
     """
 
     def virtual_step(w: PyTree, opt: PyTree, gradient: PyTree) -> tuple[PyTree, PyTree]:
@@ -204,24 +210,36 @@ def alternating_step(
     def arch_step(
         state: SearchState, batches: SearchBatches, now: Now
     ) -> tuple[Arch, tuple[PyTree, ...], PyTree, dict[str, Any]]:
+        held = state.arch.held  # a constant, and not always of numbers
+
+        def inner_loss(w: PyTree, learnt: Arch, batch: PyTree) -> jax.Array:
+            # One draw for all passes of the step.
+            return problem.loss(w, learnt._replace(held=held), batch, now)
+
+        def outer_loss(w: PyTree, learnt: Arch, batch: PyTree) -> Any:
+            return valid_loss(w, learnt._replace(held=held), batch, now)
+
+        learnt = state.arch.learnt
         (loss, carried), gradient = hypergradient(
-            functools.partial(problem.loss, now=now),  # one draw for all its passes
-            functools.partial(valid_loss, now=now),
+            inner_loss,
+            outer_loss,
             virtual_step,
             state.w,
             state.w_opt,
-            state.arch,
+            learnt,
             batches.train,
             batches.valid,
             has_aux=True,
         )
         stepped = [
             training.arch.update(g, opt, part)
-            for g, opt, part in zip(gradient, state.arch_opt, state.arch, strict=True)
+            for g, opt, part in zip(
+                gradient[:2], state.arch_opt, learnt[:2], strict=True
+            )
         ]
         updates, opt = zip(*stepped, strict=True)
-        arch: Any = optax.apply_updates(state.arch, Arch(*updates))
-        arch = relaxation.project(arch)
+        arch: Any = optax.apply_updates(learnt, Arch(*updates))
+        arch = relaxation.project(arch._replace(held=held))
         info = {"valid_loss": loss, "arch_gradient_norm": tree.norm(gradient)}
         return arch, opt, carried, info
 
@@ -246,11 +264,11 @@ def alternating_step(
             arch, arch_opt, carried, info = arch_step(state, batches, now)
         # Where both updates are of one gradient, of one draw as well.
         now = now if simultaneous else Now(w_key, state.step)
-        at = state.arch if simultaneous else arch
+        before, at = state.arch, state.arch if simultaneous else arch
         state, w_info = weight_step(problem, training, state, at, batches, now)
         state = state._replace(
             model_state=problem.keep(state.model_state, carried),
-            arch=arch,
+            arch=settle(before, arch, state.step) if settle else arch,
             arch_opt=arch_opt,
         )
         return state, info | w_info

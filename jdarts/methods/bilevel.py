@@ -1,6 +1,7 @@
 """What all bilevel methods share: settings, and the method made of its parts."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import TypedDict
 
@@ -22,11 +23,12 @@ from jdarts.methods.optimizers import (
     WeightOptimizer,
     arch_transformation,
     cosine_by_epoch,
+    decay_by_epoch,
     weight_transformation,
 )
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
 from jdarts.problem import BilevelProblem, Networks, pose
-from jdarts.relaxation import Relaxation
+from jdarts.relaxation import Prune, Relaxation, settle_by_epoch
 from jdarts.spaces import Genotype, SearchSpace
 from jdarts.types import Arch
 
@@ -122,6 +124,7 @@ def build_bilevel(
     mixer: Mixer = all_ops,
     partial: PartialChannels = ALL_CHANNELS,
     penalty: Callable[[Arch], jax.Array] | None = None,
+    prune: Prune | None = None,
     discretize: Callable[[Arch], Genotype] | None = None,
 ) -> SearchMethod:
     """A bilevel method, made of its parts.
@@ -137,6 +140,7 @@ def build_bilevel(
       partial: which channels the network has to send through the ops.
       penalty: added to the validation loss, as is what `network.price` says of the
         expected mixing weights.
+      prune: what is given up after an epoch; for a relaxation as `pruned_softmax`.
       discretize: from architecture parameters to the genotype; by default the strongest
         connections by the mixing weights.
 
@@ -156,11 +160,15 @@ def build_bilevel(
     def schedule(step: ArrayLike) -> jax.Array:
         return by_epoch(step) * problem.rate(step)
 
+    transformation = functools.partial(
+        weight_transformation,
+        config.weights,
+        schedule,
+        decay=decay_by_epoch(config.weights, epochs, steps_per_epoch),
+    )
     training = Training(
-        weights=weight_transformation(config.weights, schedule, clip=True),
-        virtual=weight_transformation(
-            config.weights, schedule, clip=config.clip_virtual
-        ),
+        weights=transformation(clip=True),
+        virtual=transformation(clip=config.clip_virtual),
         arch=arch_transformation(config.arch),
         schedule=schedule,
     )
@@ -172,10 +180,17 @@ def build_bilevel(
         simultaneous=config.simultaneous,
         warmup_steps=config.warmup_epochs(epochs) * steps_per_epoch,
         penalty=_with_price(penalty, network.price, relaxation),
+        settle=settle_by_epoch(prune, steps_per_epoch) if prune else None,
     )
 
     def evaluate(state: SearchState, batch, mask):
         return problem.evaluate(state.w, state.model_state, state.arch, batch, mask)
+
+    mean_problem = pose(network, lambda arch, now=None: relaxation.expected(arch))
+
+    def mean_loss(state: SearchState, alpha: dict[str, jax.Array], batch) -> jax.Array:
+        arch = state.arch._replace(alpha=alpha)
+        return mean_problem.valid_loss(state.w, arch, batch)[0]
 
     def strongest(arch: Arch) -> Genotype:
         return derive_genotype(space, relaxation.expected(arch))
@@ -187,6 +202,7 @@ def build_bilevel(
         evaluate=evaluate,
         discretize=discretize or strongest,
         train_batches=config.hypergradient.virtual_steps,
+        mean_loss=mean_loss,
     )
 
 

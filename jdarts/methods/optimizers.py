@@ -20,6 +20,7 @@ __all__ = [
     "check_value",
     "clip_by_norm",
     "cosine_by_epoch",
+    "decay_by_epoch",
     "linear_by_epoch",
     "weight_transformation",
 ]
@@ -42,6 +43,9 @@ class WeightOptimizer:
     """Largest gradient norm over all weights, > 0."""
     nesterov: bool = False
     """Nesterov's momentum."""
+    weight_decay_last: float | None = None
+    """Weight decay of the last epoch, to which it goes in equal steps from epoch to
+    epoch; >= 0. None: it is always weight_decay."""
 
     @property
     def lowest(self) -> float:
@@ -56,6 +60,14 @@ class WeightOptimizer:
         _check(where, "momentum", self.momentum, 0 <= self.momentum < 1, "0 to 1")
         _check(where, "weight_decay", self.weight_decay, self.weight_decay >= 0, ">= 0")
         _check(where, "clip", self.clip, self.clip > 0, "more than 0")
+        last = self.weight_decay_last
+        if last is not None:
+            _check(where, "weight_decay_last", last, last >= 0, ">= 0")
+            if last == self.weight_decay:
+                raise UserError(
+                    f"{where}.weight-decay-last: {last}, as {where}.weight-decay, has "
+                    "no effect; expected another value"
+                )
         if self.nesterov and self.momentum == 0:
             raise UserError(
                 f"{where}.nesterov: has no effect with {where}.momentum 0; expected a "
@@ -151,8 +163,57 @@ def clip_by_norm(limit: float) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
+def decay_by_epoch(
+    config: WeightOptimizer,
+    epochs: int,
+    steps_per_epoch: int,
+    where: str = "--method.weights",
+) -> optax.Schedule | None:
+    """The weight decay of a step; None if it is always the same.
+
+    Args:
+      config: holds `weight_decay` and `weight_decay_last`.
+      epochs: length of the search, >= 1.
+      steps_per_epoch: steps in one epoch, >= 1.
+      where: the settings on the command line.
+
+    Raises:
+      UserError: if it cannot change because there is one epoch.
+    """
+    last = config.weight_decay_last
+    if last is None:
+        return None
+    if epochs == 1:
+        raise UserError(
+            f"{where}.weight-decay-last: has no effect with --epochs 1; "
+            "expected more epochs"
+        )
+    return linear_by_epoch(config.weight_decay, last, epochs, steps_per_epoch)
+
+
+def _add_scheduled_decay(schedule: optax.Schedule) -> optax.GradientTransformation:
+    """Adds ``schedule(step) * params`` to the gradient."""
+
+    def update(updates: PyTree, state: Any, params: Any = None) -> tuple[PyTree, Any]:
+        decay = jnp.asarray(schedule(state.count))
+        updates = jax.tree.map(
+            lambda u, p: u + decay.astype(p.dtype) * p, updates, params
+        )
+        return updates, optax.ScaleByScheduleState(count=state.count + 1)
+
+    def init(params: PyTree) -> Any:
+        del params
+        return optax.ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
+
+    return optax.GradientTransformation(init, update)
+
+
 def weight_transformation(
-    config: WeightOptimizer, schedule: optax.Schedule, *, clip: bool
+    config: WeightOptimizer,
+    schedule: optax.Schedule,
+    *,
+    clip: bool,
+    decay: optax.Schedule | None = None,
 ) -> optax.GradientTransformation:
     """Clipping, weight decay, momentum, learning rate, in this order.
 
@@ -161,10 +222,13 @@ def weight_transformation(
       schedule: step to learning rate.
       clip: whether gradients are clipped. The optimiser's state has the same form
         either way, so that the virtual step can start from the real one's.
+      decay: step to weight decay; None: that of the settings.
     """
     return optax.chain(
         clip_by_norm(config.clip) if clip else optax.identity(),
-        optax.add_decayed_weights(config.weight_decay),
+        optax.add_decayed_weights(config.weight_decay)
+        if decay is None
+        else _add_scheduled_decay(decay),
         optax.trace(decay=config.momentum, nesterov=config.nesterov),
         optax.scale_by_learning_rate(schedule),
     )

@@ -22,6 +22,7 @@ from jdarts.methods.optimizers import (
     WeightOptimizer,
     check_value,
     cosine_by_epoch,
+    decay_by_epoch,
     weight_transformation,
 )
 from jdarts.problem import Networks, pose
@@ -71,7 +72,8 @@ def build(
     def schedule(step: ArrayLike) -> jax.Array:
         return by_epoch(step) * problem.rate(step)
 
-    weights = weight_transformation(config.weights, schedule, clip=True)
+    decay = decay_by_epoch(config.weights, epochs, per_epoch)
+    weights = weight_transformation(config.weights, schedule, clip=True, decay=decay)
     training = Training(weights, weights, optax.identity(), schedule)
     first_scored = min(epochs - 1, round((1 - config.scored) * epochs)) * per_epoch
 

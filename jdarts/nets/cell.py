@@ -1,14 +1,16 @@
 """The mixed cell: every edge is the weighted sum of its candidate ops."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels, halve
+from jdarts.nets.paths import path_masks
 from jdarts.nets.single import SingleSource
 from jdarts.ops import Separable, SeparableOps, get_op
 from jdarts.ops.conv import FactorizedReduce, ReLUConvBN
@@ -16,6 +18,8 @@ from jdarts.ops.fence import fence
 from jdarts.spaces import CellSpec
 
 __all__ = ["MixedCell", "MixedSource"]
+
+_PATHS = 2  # the part of a cell's key that is for drop path; 0 and 1: for its order
 
 
 class MixedSource(nn.Module):
@@ -130,8 +134,10 @@ class MixedCell(nn.Module):
         inputs: tuple[Array, ...],
         weights: Float[Array, "edge primitive"],
         key: Array | None = None,
+        drop_rate: Array | None = None,
     ) -> Float[Array, "batch height width channels"]:
         spec, partial = self.spec, self.partial
+        kept = self._kept(inputs[0], key, drop_rate)
         values = [fence(value) for value in self._adapt(inputs)]
         order = partial.order(key, self.channels)
         arriving: dict[int, list[Array]] = {node: [] for node in spec.intermediate}
@@ -146,16 +152,34 @@ class MixedCell(nn.Module):
             out = self._edges(source, ahead, own)
             parts = lax.split(out, [1] * len(rows))  # transposed: one concatenation
             for row, value in zip(rows, parts, strict=True):
-                arriving[spec.edges[row][1]].append(value[0])
+                arriving[spec.edges[row][1]].append(kept(row, value[0]))
             if rest is not None:
                 rest = halve(rest) if self._stride(source) == 2 else rest
                 for row, total in zip(rows, own.sum(axis=1), strict=True):
-                    passed[spec.edges[row][1]].append(total.astype(rest.dtype) * rest)
+                    value = total.astype(rest.dtype) * rest
+                    passed[spec.edges[row][1]].append(kept(row, value))
             target = source + 1
             if target in arriving:  # every edge into that node has been computed
                 value = partial.join(arriving[target], passed[target], order)
                 values.append(fence(value))
         return jnp.concatenate([values[node] for node in spec.concat], axis=-1)
+
+    def _kept(
+        self, x: Array, key: Array | None, drop_rate: Array | None
+    ) -> Callable[[int, Array], Array]:
+        """Drop path: what is left of an edge's value; all of it without a rate.
+
+        Each image loses each edge, mixture and passed channels together, by itself.
+        """
+        if key is None or drop_rate is None:
+            return lambda row, value: value
+        shape = (1, len(self.spec.edges), len(x))
+        masks = path_masks(jax.random.fold_in(key, _PATHS), drop_rate, shape)[0]
+
+        def kept(row: int, value: Array) -> Array:
+            return masks[row, :, None, None, None].astype(value.dtype) * value
+
+        return kept
 
     def _adapt(self, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
         """Two inputs to the cell's width; a single one stays as it is."""

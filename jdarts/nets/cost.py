@@ -137,10 +137,17 @@ class Part:
 
     def kept_bytes(self) -> int:
         """Activation memory of a training step: what this part adds to the bytes that
-        a step keeps from its forward for its backward pass, for the whole batch. See
+        a step keeps from its forward for its backward pass, for the whole batch. Its
+        last input counts if it is kept: no part before reads it. See
         `jdarts.ops.count.kept_bytes`.
         """
-        train = functools.partial(self.apply, train=True)
+
+        def train(variables: PyTree, inputs: PyTree) -> PyTree:
+            *before, last = jax.tree.leaves(inputs)
+            made = [*before, -last]  # a value made here, for the count
+            inputs = jax.tree.unflatten(jax.tree.structure(inputs), made)
+            return self.apply(variables, inputs, train=True)
+
         return kept_bytes(train, self._variables(), self.inputs)
 
     def _variables(self) -> PyTree:

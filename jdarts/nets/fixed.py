@@ -10,11 +10,12 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
 from jdarts.errors import UserError, unknown_choice
-from jdarts.nets.fixed_cell import FixedCell, path_masks
+from jdarts.nets.fixed_cell import FixedCell
 from jdarts.nets.heads import AuxiliaryHead, Head
-from jdarts.nets.network import narrow
+from jdarts.nets.network import narrow, rng_of_ops
+from jdarts.nets.paths import path_masks
 from jdarts.nets.stems import STEMS
-from jdarts.ops import get_op
+from jdarts.ops import RNG, get_op
 from jdarts.ops.init import draw
 from jdarts.spaces import Genotype
 from jdarts.types import PyTree
@@ -56,12 +57,13 @@ class FixedNetwork(NamedTuple):
         `images` matter. `w` holds the weights, `model_state` the running statistics.
         Cells of a run of equal ones have a common entry ``cells_FIRST_LAST``, their
         arrays stacked on a leading axis.
-      apply: ``apply(w, model_state, images, train, drop_path=None) -> (Outputs,
-        model_state)``; `images` are ``[batch, height, width, channels]``, `drop_path`
-        a `DropPath` or None. In training, normalisers use the batch's statistics and
-        the returned model state holds the updated running ones; in evaluation they use
-        `model_state`, which is returned unchanged. Where nobody uses the auxiliary
-        logits, a compiled program does not compute them.
+      apply: ``apply(w, model_state, images, train, drop_path=None, key=None) ->
+        (Outputs, model_state)``; `images` are ``[batch, height, width, channels]``,
+        `drop_path` a `DropPath` or None, `key` what ops that draw (`noise`) draw from
+        (None: always the same values). In training, normalisers use the batch's
+        statistics and the returned model state holds the updated running ones; in
+        evaluation they use `model_state`, which is returned unchanged. Where nobody
+        uses the auxiliary logits, a compiled program does not compute them.
     """
 
     init: Callable[[jax.Array, jax.Array], tuple[PyTree, PyTree]]
@@ -192,7 +194,7 @@ class _Fixed(nn.Module):
         loop = nn.scan(
             cell,
             variable_axes={"params": 0, "batch_stats": 0},
-            split_rngs={"params": True},
+            split_rngs={"params": True, RNG: True},
             length=last - first + 1,
         )
         return loop(*args, name=f"cells_{first}_{last}")(inputs, masks)[0]
@@ -264,6 +266,7 @@ def fixed_network(
         images: jax.Array,
         train: bool,
         drop_path: DropPath | None = None,
+        key: jax.Array | None = None,
     ) -> tuple[Outputs, PyTree]:
         _check_size(images.shape[1:3], stem, layers, auxiliary)
         masks = None
@@ -276,7 +279,12 @@ def fixed_network(
         # With `mutable` the result is always a pair.
         outputs: Any
         outputs, updated = module.apply(
-            variables, images, masks, train=train, mutable=keep
+            variables,
+            images,
+            masks,
+            train=train,
+            mutable=keep,
+            rngs={RNG: rng_of_ops(key)},
         )
         return outputs, updated["batch_stats"] if train else model_state
 

@@ -4,7 +4,6 @@ import functools
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -13,7 +12,7 @@ from jdarts.ops.conv import FactorizedReduce, ReLUConvBN
 from jdarts.ops.fence import fence
 from jdarts.spaces import CellGenotype
 
-__all__ = ["FixedCell", "path_masks"]
+__all__ = ["FixedCell"]
 
 _INPUTS = 2
 
@@ -46,7 +45,8 @@ class FixedCell(nn.Module):
 
         Args:
           inputs: the outputs of the two cells before, ``[batch, height, width, C]``.
-          masks: factors of the connections' values, see `path_masks`; None: all 1.
+          masks: factors of the connections' values, see `jdarts.nets.paths`; None: all
+            1.
         """
         values, number = self._inputs(inputs), 0
         for node in self.genotype.nodes:
@@ -117,20 +117,3 @@ class Connection(nn.Module):
             normalise_pools=False,
         )
         return None if op is None else op(x, train=train)[0]
-
-
-def path_masks(
-    key: jax.Array, rate: Any, shape: tuple[int, int, int]
-) -> Float[Array, "cell connection batch"]:
-    """Drop path: 0 with probability `rate`, else ``1 / (1 - rate)``, for each image.
-
-    Larsson et al., 'FractalNet', ICLR 2017, in the form of the DARTS code: what is kept
-    is scaled, so that a connection's expected value stays.
-
-    Args:
-      key: a typed random key.
-      rate: in [0, 1); may be traced.
-      shape: ``(cells, connections, batch)``.
-    """
-    keep = 1.0 - jnp.asarray(rate, jnp.result_type(float))
-    return jax.random.bernoulli(key, keep, shape) / keep

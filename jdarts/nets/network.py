@@ -16,11 +16,14 @@ from jdarts.nets.cell import MixedCell
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
 from jdarts.nets.residual import ResidualBody
 from jdarts.nets.stems import STEMS, ConvBN
+from jdarts.ops import RNG
 from jdarts.ops.init import draw, uniform_fan_in
 from jdarts.spaces import SearchSpace
 from jdarts.types import PyTree
 
-__all__ = ["COMPUTE_DTYPES", "Network", "narrow", "supernet"]
+__all__ = ["COMPUTE_DTYPES", "Network", "narrow", "rng_of_ops", "supernet"]
+
+_OPS = 2**31  # the part of a network's key that is for ops; smaller ones are of cells
 
 # By name: what `supernet` computes in.
 COMPUTE_DTYPES: dict[str, DTypeLike | None] = {
@@ -35,18 +38,21 @@ class Network(NamedTuple):
     Attributes:
       init: ``init(key, images) -> (w, model_state)``; only the shape and dtype of
         `images` matter. `w` holds the weights, `model_state` the running statistics.
-      apply: ``apply(w, model_state, mix, images, train, key=None) -> (logits,
-        model_state)``.
+      apply: ``apply(w, model_state, mix, images, train, key=None, drop_rate=None) ->
+        (logits, model_state)``.
         `mix` maps a cell type to the mixing weights of its edges, ``[edges,
         primitives]``; `images` are ``[batch, height, width, channels]``; `logits`
         ``[batch, classes]``. In training, normalisers use the batch's statistics and
         the returned model state holds the updated running ones (None keeps none); in
         evaluation they use `model_state`, which is returned unchanged. The key is for
-        what is random in a network; without it nothing is.
+        what is random in a network; without it nothing is. With it and a `drop_rate`
+        in [0, 1), which may be traced, drop path is applied to whole edges.
       apply_single: the same for mixing weights of which at most one of each edge,
         `none` apart, is positive: it alone is computed. Under `jax.vmap` over mixing
         weights all are.
       partial: which channels go through the ops.
+      drop_rate: from the number of steps done to the rate of drop path at which it is
+        to be trained; None: without.
       price: ``price(mix) -> scalar``: what a method that learns the architecture adds
         to the validation loss, of the expected mixing weights; None: nothing.
     """
@@ -55,6 +61,7 @@ class Network(NamedTuple):
     apply: Callable[..., tuple[jax.Array, PyTree]]
     apply_single: Callable[..., tuple[jax.Array, PyTree]]
     partial: PartialChannels = ALL_CHANNELS
+    drop_rate: Callable[[jax.Array], Any] | None = None
     price: Callable[[dict[str, jax.Array]], jax.Array] | None = None
 
 
@@ -74,17 +81,23 @@ class _Supernet(nn.Module):
         x: Float[Array, "batch height width channel"],
         mix: dict[str, Float[Array, "edge primitive"]],
         key: Array | None = None,
+        drop_rate: Array | None = None,
         *,
         train: bool,
     ) -> Float[Array, "batch class"]:
-        x = self._body(x, mix, key, train)
+        x = self._body(x, mix, key, drop_rate, train)
         init, dtype = uniform_fan_in(x.shape[-1]), x.dtype
         w = self.param("head_kernel", init, (x.shape[-1], self.classes), dtype)
         b = self.param("head_bias", init, (self.classes,), dtype)
         return x.mean((1, 2), dtype=w.dtype) @ w + b
 
     def _body(
-        self, x: Array, mix: dict[str, Array], key: Array | None, train: bool
+        self,
+        x: Array,
+        mix: dict[str, Array],
+        key: Array | None,
+        drop_rate: Array | None,
+        train: bool,
     ) -> Array:
         """All between the images and the classifier."""
         if self.space.skeleton == "residual":
@@ -97,7 +110,7 @@ class _Supernet(nn.Module):
                 self.remat,
                 name="body",
             )
-            return body(x, mix, key, train=train)
+            return body(x, mix, key, drop_rate, train=train)
         channels = self.channels
         cell_type = nn.remat(MixedCell) if self.remat else MixedCell
         inputs, reduce_first = self._stem(x, train)
@@ -114,7 +127,7 @@ class _Supernet(nn.Module):
                 name=f"cell_{i}",
             )
             own_key = None if key is None else jax.random.fold_in(key, i)
-            inputs = inputs[1], cell(inputs, mix[kind], own_key)
+            inputs = inputs[1], cell(inputs, mix[kind], own_key, drop_rate)
             reduce_first = spec.stride == 2
         return inputs[1]
 
@@ -145,6 +158,11 @@ def _check_size(
         )
 
 
+def rng_of_ops(key: jax.Array | None) -> jax.Array:
+    """What ops draw from, given a network's key: without one always the same."""
+    return jax.random.key(0) if key is None else jax.random.fold_in(key, _OPS)
+
+
 def narrow(w: PyTree, dtype: DTypeLike) -> PyTree:
     """The weights in that type, those of classifiers (head...) unchanged."""
 
@@ -166,6 +184,7 @@ def supernet(
     dtype: DTypeLike | None = None,
     partial: PartialChannels = ALL_CHANNELS,
     stem: str = "cifar",
+    drop_rate: Callable[[jax.Array], Any] | None = None,
 ) -> Network:
     """The search network of a space: all ops on all edges.
 
@@ -182,6 +201,7 @@ def supernet(
         at least. None: that type everywhere.
       partial: which channels go through the ops; by default all.
       stem: a row of STEMS; imagenet makes images eight times smaller.
+      drop_rate: see `Network`.
 
     Raises:
       UserError: if a size is out of range.
@@ -216,6 +236,7 @@ def supernet(
         images: jax.Array,
         train: bool,
         key: jax.Array | None = None,
+        drop_rate: jax.Array | None = None,
     ) -> tuple[jax.Array, PyTree]:
         if dtype is not None:
             w, images = narrow(w, dtype), images.astype(dtype)
@@ -223,13 +244,14 @@ def supernet(
         if model_state is not None:
             variables["batch_stats"] = model_state
         keep = ["batch_stats"] if train and model_state is not None else []
+        rngs = {RNG: rng_of_ops(key)}
         # With `mutable` the result is always a pair.
         logits: Any
         logits, updated = module.apply(
-            variables, images, mix, key, train=train, mutable=keep
+            variables, images, mix, key, drop_rate, train=train, mutable=keep, rngs=rngs
         )
         return logits, updated["batch_stats"] if keep else model_state
 
     apply = functools.partial(run, module)
     apply_single = functools.partial(run, module.clone(single=True))
-    return Network(init, apply, apply_single, partial)
+    return Network(init, apply, apply_single, partial, drop_rate)

@@ -77,6 +77,7 @@ class ResidualBody(nn.Module):
         x: Float[Array, "batch height width channel"],
         mix: dict[str, Float[Array, "edge primitive"]],
         key: Array | None,
+        drop_rate: Array | None = None,
         *,
         train: bool,
     ) -> Float[Array, "batch height width channel"]:
@@ -98,6 +99,6 @@ class ResidualBody(nn.Module):
                 name=f"cell_{i}",
             )
             own_key = None if key is None else jax.random.fold_in(key, i)
-            x = cell((x,), mix[kind], own_key)
+            x = cell((x,), mix[kind], own_key, drop_rate)
         x = BatchNorm(affine=True, name="last_bn")(x[None], train=train)[0]
         return nn.relu(x)

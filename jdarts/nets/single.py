@@ -2,7 +2,7 @@
 
 For mixing weights of which at most one in each row is positive this is the mixture of
 all ops, at the cost of a single path: `SingleSource` takes the variables of a
-`MixedSource` and returns the same.
+`MixedSource` and returns the same (ops that draw, draw other values).
 """
 
 import functools
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jdarts.ops import Separable, get_op, make_op
+from jdarts.ops import DRAWING, RNG, Separable, get_op, make_op
 from jdarts.types import PyTree
 
 __all__ = ["SingleSource"]
@@ -56,10 +56,12 @@ class SingleSource(nn.Module):
         best = candidates.argmax(axis=1)
         share = jnp.take_along_axis(candidates, best[:, None], axis=1)[:, 0]
         index = jnp.where(share > 0, best + 1, 0)
-        own = {
+        own: dict[str, Any] = {
             kind: _unpack(self.variables.get(kind, {}), names, len(weights))
             for kind in ("params", "batch_stats")
         }
+        if DRAWING.intersection(names) and self.has_rng(RNG):
+            own[RNG] = jax.random.split(self.make_rng(RNG), len(weights))
         options = (self.normalise_pools, self.bias)
         edges = _edges(tuple(names), x.shape[-1], self.stride, train, keep, options)
         values, stats = edges(x, index, share, own)
@@ -137,13 +139,17 @@ def _branch(
     op = op.clone(parent=None)
 
     @jax.jit
-    def run(x: Array, variables: PyTree) -> tuple[Array, PyTree]:
+    def run(x: Array, variables: PyTree, rngs: PyTree) -> tuple[Array, PyTree]:
         mutable = ["batch_stats"] if keep else []
-        y, changed = op.apply(variables, x, train=train, mutable=mutable)
+        y, changed = op.apply(variables, x, train=train, mutable=mutable, rngs=rngs)
         return y[0].astype(x.dtype), changed
 
     def branch(x: Array, own: dict[str, PyTree]) -> tuple[Array, PyTree]:
-        y, changed = run(x, {kind: own[kind].get(name, {}) for kind in own})
+        variables = {
+            kind: own[kind].get(name, {}) for kind in ("params", "batch_stats")
+        }
+        rngs = {RNG: own[RNG]} if RNG in own and name in DRAWING else {}
+        y, changed = run(x, variables, rngs)
         stats = own["batch_stats"]
         if keep and name in stats:
             stats = {**stats, name: changed["batch_stats"]}

@@ -3,7 +3,7 @@
 An op maps the value of one source node, ``[batch, height, width, channel]``, to its
 values on all edges that leave that node: ``[edge, batch, height, width, channel]``,
 with stacked parameters. Parameter-free ops return ``[1, ...]``: they are computed once
-per source. A fixed network uses the same ops with one edge.
+per source, but for those that draw. A fixed network uses the same ops with one edge.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,21 @@ from jdarts.errors import unknown_choice
 from jdarts.ops.conv import FactorizedReduce, Separable, SeparableOps
 from jdarts.ops.dense_conv import DenseConvs
 from jdarts.ops.line_conv import GroupedLineConvs, LineConvs
+from jdarts.ops.noise import RNG, Noise
 from jdarts.ops.norm import BatchNorm
 from jdarts.ops.pool import avg_pool, max_pool
 from jdarts.ops.windows import Window
 
-__all__ = ["OPS", "OpBuilder", "Separable", "SeparableOps", "get_op", "make_op"]
+__all__ = [
+    "DRAWING",
+    "OPS",
+    "RNG",
+    "OpBuilder",
+    "Separable",
+    "SeparableOps",
+    "get_op",
+    "make_op",
+]
 
 OpBuilder = Callable[..., nn.Module]
 
@@ -108,6 +118,10 @@ def _dense(kernel: int) -> OpBuilder:
     return build
 
 
+def _noise(*, edges: int, stride: int, name: str, **_: int) -> nn.Module:
+    return Noise(edges, stride, name=name)
+
+
 # Name -> what it is:
 #   None: takes its share of the mixing weights and adds nothing;
 #   Separable: a chain of separable convolutions, computed together with the others of
@@ -132,7 +146,11 @@ OPS: dict[str, Separable | OpBuilder | None] = {
     "conv_7x1_1x7": _convs(LineConvs, 7),
     "group_conv_3x1_1x3": _convs(GroupedLineConvs, 3),
     "max_pool_3x3_bn": _normalised_pool(3),
+    "noise": _noise,
 }
+
+DRAWING = frozenset({"noise"})
+"""Ops that draw from the keys of the collection `RNG`; without a key they repeat."""
 
 
 def get_op(name: str) -> Separable | OpBuilder | None:

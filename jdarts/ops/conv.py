@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from jdarts.ops.init import uniform_fan_in
 from jdarts.ops.norm import BatchNorm, MixedNorm
+from jdarts.ops.relu_product import relu_product
 from jdarts.ops.stage import pointwise, separable_stage
 from jdarts.ops.windows import Window
 
@@ -115,10 +116,9 @@ class ReLUConvBN(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         width = x.shape[-1]
-        w = self.param(
-            "pointwise", uniform_fan_in(width), (1, width, self.channels), x.dtype
-        )
-        y = pointwise(nn.relu(x)[None], w)
+        shape = (1, width, self.channels)
+        w = self.param("pointwise", uniform_fan_in(width), shape, x.dtype)
+        y = relu_product(x, w[0])[None]
         return BatchNorm(self.affine, name="bn")(y, train=train)[0]
 
 

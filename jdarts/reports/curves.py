@@ -79,6 +79,14 @@ def search_curves(seeds: Sequence[Seed]) -> str:
             y_range=(0.0, 1.0),
             whole=True,
         ),
+        _chart(
+            seeds,
+            "Curvature",
+            "The largest eigenvalue of the Hessian of the validation loss in alpha; "
+            "where it grows, the derived cells are getting worse.",
+            "eigenvalue",
+            [("curvature", "curvature", "s0")],
+        ),
         _gradients(seeds),
     ]
     return html.grid(chart for chart in charts if chart)

@@ -69,6 +69,18 @@ def _facts(run: SearchRun) -> str:
         steps = min(row["step"] for row in ended)
         epochs = f"{run.epochs} of {run.config.epochs}"
         entries.append(("Epochs", epochs, f"{steps} steps"))
+    early = [row for row in ended if "result_epoch" in row]
+    if early:
+        results = sorted({row["result_epoch"] for row in early})
+        shown = ", ".join(map(str, results))
+        which = "epoch" if len(results) == 1 else "epochs"
+        entries.append(
+            (
+                "Stopped early",
+                f"{len(early)} of {len(ended)}" if len(ended) > 1 else "yes",
+                f"by the curvature; result: genotype of {which} {shown}",
+            )
+        )
     return html.facts([*entries, *timing_facts(run.timing)])
 
 

@@ -21,6 +21,7 @@ class CellSpec:
       inputs: number of input nodes.
       keep: connections kept at each node when a genotype is derived; None: every edge
         keeps its strongest primitive, which may be `none`.
+      max_skips: most skip connections of a derived cell; None: any number.
       stride: of the edges that leave an input node: 2 in a reduction cell.
       output: the cell's output: all intermediate nodes, concatenated or their mean, or
         the last one.
@@ -36,6 +37,7 @@ class CellSpec:
     output: Literal["concat", "mean", "last"] = "concat"
     normalise_pools: bool = True
     bias: bool = False
+    max_skips: int | None = None
 
     @property
     def merge(self) -> Literal["concat", "mean"]:

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jdarts import tree
-from jdarts.methods.optimizers import weight_transformation
+from jdarts.methods.optimizers import decay_by_epoch, weight_transformation
 from jdarts.nets.fixed import DropPath, FixedNetwork, Outputs
 from jdarts.training.optimizer import TrainOptimizer, by_epoch
 from jdarts.types import Batch, Metrics, PyTree
@@ -135,7 +135,10 @@ def make_trainer(
       steps_per_epoch: >= 1.
     """
     schedule = by_epoch(settings.optimizer, settings.epochs, steps_per_epoch)
-    tx = weight_transformation(settings.optimizer, schedule, clip=True)
+    decay = decay_by_epoch(
+        settings.optimizer, settings.epochs, steps_per_epoch, "--optimizer"
+    )
+    tx = weight_transformation(settings.optimizer, schedule, clip=True, decay=decay)
     smoothing = settings.label_smoothing
 
     def init(key: jax.Array, images: jax.Array) -> TrainState:
@@ -154,10 +157,14 @@ def make_trainer(
         )
 
     def loss(
-        w: PyTree, model_state: PyTree, batch: Batch, dropped: DropPath | None
+        w: PyTree,
+        model_state: PyTree,
+        batch: Batch,
+        dropped: DropPath | None,
+        key: jax.Array,
     ) -> tuple[jax.Array, tuple[Outputs, PyTree, Metrics]]:
         outputs, model_state = network.apply(
-            w, model_state, batch.images, True, dropped
+            w, model_state, batch.images, True, dropped, key
         )
         main = smoothed_cross_entropy(outputs.logits, batch.labels, smoothing).mean()
         losses = {"train_loss": main}
@@ -171,9 +178,10 @@ def make_trainer(
         key: jax.Array, state: TrainState, batch: Batch
     ) -> tuple[TrainState, Metrics]:
         dropped = drop_path(key, state.step)
+        own_key = jax.random.fold_in(key, state.step)
         (_, (outputs, model_state, metrics)), gradient = jax.value_and_grad(
             loss, has_aux=True
-        )(state.w, state.model_state, batch, dropped)
+        )(state.w, state.model_state, batch, dropped, own_key)
         updates, opt = tx.update(gradient, state.opt, state.w)
         w = optax.apply_updates(state.w, updates)
         correct = jnp.argmax(outputs.logits, axis=-1) == batch.labels

@@ -13,6 +13,7 @@ from jdarts.data import Segment
 from jdarts.methods.optimizers import (
     WeightOptimizer,
     cosine_by_epoch,
+    decay_by_epoch,
     weight_transformation,
 )
 from jdarts.nets.language import LanguageModel
@@ -91,7 +92,8 @@ def make_text_trainer(
     def schedule(step: ArrayLike) -> jax.Array:
         return by_epoch(step) * problem.rate(step)
 
-    tx = weight_transformation(optimizer, schedule, clip=True)
+    decay = decay_by_epoch(optimizer, epochs, per_epoch, "--optimizer")
+    tx = weight_transformation(optimizer, schedule, clip=True, decay=decay)
 
     def init(key: jax.Array, example: Segment) -> TextTrainState:
         w, model_state = problem.init(key, example)

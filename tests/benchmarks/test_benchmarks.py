@@ -144,7 +144,8 @@ def test_compile_time_and_memory(results, monkeypatch):
     def ask_child(script, *arguments, **environment):
         asked.append((Path(script).name, environment["XDG_CACHE_HOME"]))
         assert "--child" in arguments
-        times = dict.fromkeys(("trace", "lower", "compile", "first_step", "start"), 1.0)
+        parts = ("kernels", "trace", "lower", "compile", "first_step", "start")
+        times = dict.fromkeys(parts, 1.0)
         return times | {"peak_bytes": 1, "resident": 2 + len(asked), "planned": 1}
 
     monkeypatch.setattr(compile_time, "ask_child", ask_child)

@@ -14,7 +14,7 @@ from jdarts.io import Checkpoints, write_json
 from jdarts.loops.train import train_setup
 from jdarts.loops.train_record import EpochScore, TrainResult
 from jdarts.nets.fixed import fixed_network
-from jdarts.ops import OPS
+from jdarts.ops import DRAWING, OPS
 from jdarts.spaces import CellGenotype, Connection, Genotype
 from jdarts.train_config import load_recipe, recipe_to_json
 
@@ -24,7 +24,7 @@ MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 def all_primitives():
     """Every primitive from an input (stride 2 in a reduction) and from a node (stride
     1); the last node has nothing but `none`."""
-    names = [name for name in OPS if name != "none"]
+    names = [name for name in OPS if name != "none" and name not in DRAWING]
     nodes = [
         (Connection(name, i % 2), Connection(name, 2 if i else 1))
         for i, name in enumerate(names)

@@ -296,7 +296,7 @@ def refused(runs, capsys, folder, *arguments, status=2):
 def test_one_seed_cannot_go_on_alone(runs, population, capsys):
     before, folder = contents(population), population / "seed_0"
     said = refused(runs, capsys, folder, *SMALL, "--seed", "0")
-    assert f"{folder}: one seed of a run of several" in said
+    assert f"{folder}: a part of another run" in said
     assert said.endswith(f"expected the folder of that run, {population}\n")
     assert contents(population) == before
 

@@ -10,12 +10,14 @@ from helpers import assert_close
 
 from jdarts import tree
 from jdarts.errors import UserError
+from jdarts.methods.drop_path import DropPathConfig, drop_rate
 from jdarts.methods.optimizers import (
     ArchOptimizer,
     WeightOptimizer,
     arch_transformation,
     clip_by_norm,
     cosine_by_epoch,
+    decay_by_epoch,
     weight_transformation,
 )
 
@@ -126,3 +128,30 @@ def test_bad_values(settings, field):
 def test_defaults_are_in_range():
     WeightOptimizer().check("w")
     ArchOptimizer().check("a")
+
+
+def test_growing_weight_decay():
+    """Three epochs of two steps: 0.1, 0.3, 0.5, by NumPy with momentum."""
+    config = WeightOptimizer(
+        lr=0.2, lr_min=None, weight_decay=0.1, weight_decay_last=0.5, clip=1e9
+    )
+    decay = decay_by_epoch(config, 3, 2)
+    tx = weight_transformation(config, lambda step: 0.2, clip=True, decay=decay)
+    w, gradient = {"a": jnp.array([1.0, -2.0])}, {"a": jnp.array([0.3, 0.4])}
+    state, expected, velocity = tx.init(w), np.array([1.0, -2.0]), np.zeros(2)
+    for rate in (0.1, 0.1, 0.3, 0.3, 0.5, 0.5):
+        updates, state = tx.update(gradient, state, w)
+        w = optax.apply_updates(w, updates)
+        velocity = 0.9 * velocity + np.array([0.3, 0.4]) + rate * expected
+        expected = expected - 0.2 * velocity
+        np.testing.assert_allclose(w["a"], expected, rtol=1e-5)
+    assert decay_by_epoch(WeightOptimizer(), 3, 2) is None
+
+
+def test_drop_path_schedules():
+    rates = drop_rate(DropPathConfig(0.6), 4, 2)
+    found = [float(rates(jnp.int32(step))) for step in range(8)]
+    np.testing.assert_allclose(found, [0, 0, 0.2, 0.2, 0.4, 0.4, 0.6, 0.6], rtol=1e-6)
+    constant = drop_rate(DropPathConfig(0.6, "constant"), 4, 2)
+    assert float(constant(jnp.int32(0))) == pytest.approx(0.6)
+    assert drop_rate(DropPathConfig(), 4, 2) is None

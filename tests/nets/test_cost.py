@@ -205,7 +205,7 @@ def test_kept_bytes_of_the_parts_are_those_of_the_network():
     network, w, statistics = traced(genotype, SMALL, batch, scan=False)
 
     def logits(w, statistics, images):
-        return network.apply(w, statistics, images, True)[0].logits
+        return network.apply(w, statistics, -images, True)[0].logits
 
     whole = kept_bytes(logits, w, statistics, SMALL.images(batch))
     assert sum(part.kept_bytes() for part in parts(genotype, SMALL, batch)) == whole

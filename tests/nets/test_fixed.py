@@ -11,7 +11,8 @@ from helpers import assert_close, shapes
 from jdarts import ZOO, DropPath, fixed_network, tree
 from jdarts.compile import jit
 from jdarts.errors import UserError
-from jdarts.nets.fixed_cell import FixedCell, path_masks
+from jdarts.nets.fixed_cell import FixedCell
+from jdarts.nets.paths import path_masks
 from jdarts.ops.init import draw
 from jdarts.spaces import CellGenotype, Connection, Genotype
 

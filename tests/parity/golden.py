@@ -301,7 +301,7 @@ def network(
             logits, _ = net.apply(w, None, mix, x, train)
         return logits, seen
 
-    def apply(w, model_state, mix, x, train, key=None):
+    def apply(w, model_state, mix, x, train, key=None, drop_rate=None):
         assert model_state is None
         return run(*_together(w, mix), x, train)
 

@@ -39,6 +39,7 @@ _SOURCES = (
     "mixture.cc",
     "norm.cc",
     "pool.cc",
+    "relu_product.cc",
     "stage.cc",
 )
 _HEADERS = ("by_type.h", "micro.h", "norm.h", "parallel.h")
@@ -60,6 +61,9 @@ _HANDLERS = (
     "pool_select_transposed",
     "pool_average",
     "pool_average_transposed",
+    "relu_product",
+    "relu_product_pull",
+    "relu_product_outer",
     "stage_output",
     "stage_input",
 )

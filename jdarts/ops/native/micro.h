@@ -180,89 +180,104 @@ void TapRowSums(const std::vector<Tap<T>>& taps, const T* from, int64_t step,
 }
 
 template <typename T, int V, int U, int N>
-inline void ProductBlock(const T* a, const T* m, int64_t channels, int64_t n, T* to,
-                         bool add) {
+inline void ProductBlock(const T* a, const T* m, int64_t inner, int64_t outer, int64_t n,
+                         T* to, bool add) {
   using Vec = typename Vector<T, V>::type;
   Vec sums[U][N];
   for (int u = 0; u < U; ++u)
     for (int i = 0; i < N; ++i)
-      sums[u][i] = add ? Load<T, V>(to + u * channels + n + i * V) : Vec{};
-  for (int64_t k = 0; k < channels; ++k) {
+      sums[u][i] = add ? Load<T, V>(to + u * outer + n + i * V) : Vec{};
+  for (int64_t k = 0; k < inner; ++k) {
     Vec row[N];
-    for (int i = 0; i < N; ++i) row[i] = Load<T, V>(m + k * channels + n + i * V);
+    for (int i = 0; i < N; ++i) row[i] = Load<T, V>(m + k * outer + n + i * V);
     for (int u = 0; u < U; ++u)
-      for (int i = 0; i < N; ++i) sums[u][i] += a[u * channels + k] * row[i];
+      for (int i = 0; i < N; ++i) sums[u][i] += a[u * inner + k] * row[i];
   }
   for (int u = 0; u < U; ++u)
-    for (int i = 0; i < N; ++i) Store<T, V>(to + u * channels + n + i * V, sums[u][i]);
+    for (int i = 0; i < N; ++i) Store<T, V>(to + u * outer + n + i * V, sums[u][i]);
 }
 
-// U rows of the product below, by pairs of vectors as far as they go.
-template <typename T, int U>
-inline void ProductRows(const T* a, const T* m, int64_t channels, T* to, bool add) {
-  constexpr int V = kVectorBytes / sizeof(T);
-  int64_t n = 0;
-  for (; n + 2 * V <= channels; n += 2 * V)
-    ProductBlock<T, V, U, 2>(a, m, channels, n, to, add);
-  const auto rest = [&](auto v, int64_t c) {
-    ProductBlock<T, v.value, U, 1>(a, m, channels, c, to, add);
-  };
-  OverChannels<T>(channels, rest, n);
-}
-
-// to (+)= a m: [pixels, channels] times [channels, channels].
-template <typename T>
-void Product(const T* a, const T* m, int64_t pixels, int64_t channels, T* to, bool add) {
-  const auto at = [channels](auto* base, int64_t u) { return base + u * channels; };
+// Rows of the product below and its columns from n on, N vectors of V of them.
+template <typename T, int V, int U, int N>
+void ProductColumns(const T* a, const T* m, int64_t pixels, int64_t inner, int64_t outer,
+                    int64_t n, T* to, bool add) {
   int64_t u = 0;
-  for (; u + 6 <= pixels; u += 6)
-    ProductRows<T, 6>(at(a, u), m, channels, at(to, u), add);
-  for (; u + 2 <= pixels; u += 2)
-    ProductRows<T, 2>(at(a, u), m, channels, at(to, u), add);
-  if (u < pixels) ProductRows<T, 1>(at(a, u), m, channels, at(to, u), add);
+  const auto rows = [&](auto count) {
+    ProductBlock<T, V, count.value, N>(a + u * inner, m, inner, outer, n, to + u * outer,
+                                       add);
+    u += count.value;
+  };
+  while (pixels - u >= U) rows(std::integral_constant<int, U>());
+  while (pixels - u >= 4) rows(std::integral_constant<int, 4>());
+  while (u < pixels) rows(std::integral_constant<int, 1>());
+}
+
+// to (+)= a m: [pixels, inner] times [inner, outer]. Columns by pairs of vectors, and
+// what these leave by single ones, of twice as many rows: twelve sums either way.
+template <typename T>
+void Product(const T* a, const T* m, int64_t pixels, int64_t inner, int64_t outer, T* to,
+             bool add) {
+  constexpr int V = kVectorBytes / sizeof(T);
+  constexpr int64_t kBlock = 48;  // rows that stay in the nearest cache
+  for (; pixels > 0; pixels -= kBlock, a += kBlock * inner, to += kBlock * outer) {
+    const int64_t count = pixels < kBlock ? pixels : kBlock;
+    int64_t n = 0;
+    for (; n + 2 * V <= outer; n += 2 * V)
+      ProductColumns<T, V, 6, 2>(a, m, count, inner, outer, n, to, add);
+    const auto rest = [&](auto v, int64_t c) {
+      ProductColumns<T, v.value, 12, 1>(a, m, count, inner, outer, c, to, add);
+    };
+    OverChannels<T>(outer, rest, n);
+  }
 }
 
 template <typename T, int V, int K, int N>
-inline void OuterBlock(const T* a, const T* b, int64_t pixels, int64_t channels, int64_t k,
-                       int64_t n, T* to) {
+inline void OuterBlock(const T* a, const T* b, int64_t pixels, int64_t inner,
+                       int64_t outer, int64_t k, int64_t n, T* to) {
   using Vec = typename Vector<T, V>::type;
   Vec sums[K][N];
   for (int j = 0; j < K; ++j)
     for (int i = 0; i < N; ++i)
-      sums[j][i] = Load<T, V>(to + (k + j) * channels + n + i * V);
+      sums[j][i] = Load<T, V>(to + (k + j) * outer + n + i * V);
   for (int64_t u = 0; u < pixels; ++u) {
     Vec row[N];
-    for (int i = 0; i < N; ++i) row[i] = Load<T, V>(b + u * channels + n + i * V);
+    for (int i = 0; i < N; ++i) row[i] = Load<T, V>(b + u * outer + n + i * V);
     for (int j = 0; j < K; ++j)
-      for (int i = 0; i < N; ++i) sums[j][i] += a[u * channels + k + j] * row[i];
+      for (int i = 0; i < N; ++i) sums[j][i] += a[u * inner + k + j] * row[i];
   }
   for (int j = 0; j < K; ++j)
     for (int i = 0; i < N; ++i)
-      Store<T, V>(to + (k + j) * channels + n + i * V, sums[j][i]);
+      Store<T, V>(to + (k + j) * outer + n + i * V, sums[j][i]);
 }
 
 // K rows of the sum below.
 template <typename T, int K>
-inline void OuterRows(const T* a, const T* b, int64_t pixels, int64_t channels, int64_t k,
-                      T* to) {
+inline void OuterRows(const T* a, const T* b, int64_t pixels, int64_t inner,
+                      int64_t outer, int64_t k, T* to) {
   constexpr int V = kVectorBytes / sizeof(T);
   int64_t n = 0;
-  for (; n + 2 * V <= channels; n += 2 * V)
-    OuterBlock<T, V, K, 2>(a, b, pixels, channels, k, n, to);
+  for (; n + 2 * V <= outer; n += 2 * V)
+    OuterBlock<T, V, K, 2>(a, b, pixels, inner, outer, k, n, to);
   const auto rest = [&](auto v, int64_t c) {
-    OuterBlock<T, v.value, K, 1>(a, b, pixels, channels, k, c, to);
+    OuterBlock<T, v.value, K, 1>(a, b, pixels, inner, outer, k, c, to);
   };
-  OverChannels<T>(channels, rest, n);
+  OverChannels<T>(outer, rest, n);
 }
 
-// to += a^T b, both [pixels, channels].
+// to += a^T b: [pixels, inner] and [pixels, outer], by as many pixels as stay in the
+// nearest cache while all of `to` is gone over.
 template <typename T>
-void OuterSum(const T* a, const T* b, int64_t pixels, int64_t channels, T* to) {
-  int64_t k = 0;
-  for (; k + 6 <= channels && channels - k != 8; k += 6)
-    OuterRows<T, 6>(a, b, pixels, channels, k, to);
-  for (; k + 4 <= channels; k += 4) OuterRows<T, 4>(a, b, pixels, channels, k, to);
-  for (; k < channels; ++k) OuterRows<T, 1>(a, b, pixels, channels, k, to);
+void OuterSum(const T* a, const T* b, int64_t pixels, int64_t inner, int64_t outer,
+              T* to) {
+  constexpr int64_t kBlock = 64;
+  for (; pixels > 0; pixels -= kBlock, a += kBlock * inner, b += kBlock * outer) {
+    const int64_t count = pixels < kBlock ? pixels : kBlock;
+    int64_t k = 0;
+    for (; k + 6 <= inner && inner - k != 8; k += 6)
+      OuterRows<T, 6>(a, b, count, inner, outer, k, to);
+    for (; k + 4 <= inner; k += 4) OuterRows<T, 4>(a, b, count, inner, outer, k, to);
+    for (; k < inner; ++k) OuterRows<T, 1>(a, b, count, inner, outer, k, to);
+  }
 }
 
 }  // namespace jdarts

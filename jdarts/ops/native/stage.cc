@@ -173,12 +173,12 @@ void Output(ffi::ThreadPool& pool, const Geometry& g, const Operands<T>& in, T* 
         Convolve(s, s.x, in.dd[op] + e * g.kernel(op), op, s.u.data(), g, add);
         add = true;
       }
-      const int64_t pixels = g.rows * g.columns;
+      const int64_t pixels = g.rows * g.columns, C = g.channels;
       if (add)
-        Product<T>(s.u.data(), in.p + a * g.matrix(), pixels, g.channels, out, false);
+        Product<T>(s.u.data(), in.p + a * g.matrix(), pixels, C, C, out, false);
       if (in.dp) {
         Convolve(s, s.x, in.d[op] + e * g.kernel(op), op, s.u.data(), g, false);
-        Product<T>(s.u.data(), in.dp + a * g.matrix(), pixels, g.channels, out, add);
+        Product<T>(s.u.data(), in.dp + a * g.matrix(), pixels, C, C, out, add);
       }
     }
   });
@@ -188,12 +188,11 @@ void Output(ffi::ThreadPool& pool, const Geometry& g, const Operands<T>& in, T* 
 template <typename T>
 void PullBack(Plane<T>& plane, const T* a, const T* p, const T* b, const T* r,
               const Geometry& g) {
-  const int64_t line = g.columns * g.channels;
+  const int64_t C = g.channels, line = g.columns * C;
   for (int64_t h = 0; h < g.rows; ++h) {
     T* to = plane.Line(h);
-    if (a) Product<T>(a + h * line, p, g.columns, g.channels, to, false);
-    if (b)
-      Product<T>(b + h * line, r, g.columns, g.channels, to, a != nullptr);
+    if (a) Product<T>(a + h * line, p, g.columns, C, C, to, false);
+    if (b) Product<T>(b + h * line, r, g.columns, C, C, to, a != nullptr);
   }
 }
 
@@ -253,7 +252,7 @@ void WeightGradients(Scratch<T>& s, const Geometry& g, const Operands<T>& in, in
   s.u.resize(g.out_image());
   if (in.dt) {
     Convolve(s, s.x, in.d[op] + e * g.kernel(op), op, s.u.data(), g, false);
-    OuterSum<T>(s.u.data(), dt, pixels, C, gp);
+    OuterSum<T>(s.u.data(), dt, pixels, C, C, gp);
   }
   if (in.dx || !in.dd.empty()) {
     if (in.dx)
@@ -261,7 +260,7 @@ void WeightGradients(Scratch<T>& s, const Geometry& g, const Operands<T>& in, in
     if (!in.dd.empty())
       Convolve(s, s.x, in.dd[op] + e * g.kernel(op), op, s.u.data(), g,
                in.dx != nullptr);
-    OuterSum<T>(s.u.data(), t, pixels, C, gp);
+    OuterSum<T>(s.u.data(), t, pixels, C, C, gp);
   }
   if (in.dx) Correlate(s, s.dx, s.y, op, gd, g);
   if (in.dt || in.dp) Correlate(s, s.x, s.dy, op, gd, g);

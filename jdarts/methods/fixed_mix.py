@@ -1,0 +1,91 @@
+"""Training a supernet's weights alone, at mixing weights that stay as they are."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jdarts.derive import derive_genotype
+from jdarts.methods.base import (
+    SearchBatches,
+    SearchMethod,
+    SearchState,
+    Training,
+    init_state,
+    weight_step,
+)
+from jdarts.methods.bilevel import all_ops
+from jdarts.methods.optimizers import (
+    ArchOptimizer,
+    WeightOptimizer,
+    arch_transformation,
+    cosine_by_epoch,
+    weight_transformation,
+)
+from jdarts.problem import Networks
+from jdarts.relaxation import Relaxation
+from jdarts.spaces import SearchSpace
+from jdarts.types import Arch, Metrics, Now
+
+__all__ = ["fixed_mix"]
+
+
+def fixed_mix(
+    weights: WeightOptimizer,
+    space: SearchSpace,
+    network: Networks,
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+) -> SearchMethod:
+    """A method whose alpha *is* the mixing weights, and is never trained.
+
+    They are data of the compiled step, so one program serves them all. Every op is
+    computed, also one of weight 0. No METHODS row: a search with it finds nothing.
+
+    Args:
+      weights: the optimiser.
+      space: the search space.
+      network: its supernet.
+      epochs: length of the training, for the learning rate's schedule, >= 1.
+      steps_per_epoch: steps in one epoch, >= 1.
+    """
+
+    def even(key: jax.Array, space: SearchSpace) -> Arch:
+        del key
+        cells = space.cells.items()
+        shapes = {k: (len(spec.edges), len(spec.primitives)) for k, spec in cells}
+        return Arch({k: jnp.full(s, 1 / s[1]) for k, s in shapes.items()}, {})
+
+    relaxation = Relaxation(
+        init=even,
+        weights=lambda arch, now=None: arch.alpha,
+        project=lambda arch: arch,
+    )
+    problem = all_ops(network, relaxation)
+    by_epoch = cosine_by_epoch(weights, epochs, steps_per_epoch)
+
+    def schedule(step: ArrayLike) -> jax.Array:
+        return by_epoch(step) * problem.rate(step)
+
+    optimizer = weight_transformation(weights, schedule, clip=True)
+    arch_optimizer = arch_transformation(ArchOptimizer())  # never takes a step
+    training = Training(optimizer, optimizer, arch_optimizer, schedule)
+
+    def step(
+        key: jax.Array, state: SearchState, batches: SearchBatches
+    ) -> tuple[SearchState, Metrics]:
+        now = Now(jax.random.fold_in(key, state.step), state.step)
+        batches = SearchBatches(*problem.prepare(state, *batches, now))
+        return weight_step(problem, training, state, state.arch, batches, now)
+
+    def evaluate(state: SearchState, batch, mask):
+        return problem.evaluate(state.w, state.model_state, state.arch, batch, mask)
+
+    return SearchMethod(
+        init=init_state(problem, relaxation, training, space),
+        step=step,
+        weights=relaxation.weights,
+        evaluate=evaluate,
+        discretize=lambda arch: derive_genotype(space, arch.alpha),
+        train_batches=1,
+    )

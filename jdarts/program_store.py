@@ -1,0 +1,178 @@
+"""Compiled programs on disk, found again without tracing.
+
+jax's own cache spares a later start the compiling; but to ask it, a step has to be
+traced and lowered, which takes as long again. A program here is named by a digest of
+all that it depends on, see `program_key`.
+"""
+
+import functools
+import hashlib
+import logging
+import os
+import pickle
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import jaxlib
+import numpy as np
+import optax
+from jax.experimental import serialize_executable
+
+from jdarts import compile
+from jdarts.compile import Compiled
+from jdarts.fingerprint import NoFingerprint, fingerprint
+from jdarts.ops import native
+from jdarts.types import PyTree
+
+__all__ = ["compile_stored", "load_program", "program_key", "save_program"]
+
+_log = logging.getLogger("jdarts")
+_KEPT = 32  # programs; the ones that were used last
+_SUFFIX = ".program"
+
+
+def compile_stored(
+    folder: Path | None, fun: Callable[..., Any], *args: PyTree, **options: Any
+) -> Compiled:
+    """As `compile_timed`, but takes the program from a folder if it is there.
+
+    It then has no times of tracing and lowering. A program that was compiled here is
+    kept there; one that jax read from its own cache cannot be written again.
+
+    Args:
+      folder: of the programs; None: always compile.
+      fun: the function.
+      *args: arrays or ``jax.ShapeDtypeStruct`` with shardings.
+      **options: as for `jdarts.compile.jit`.
+    """
+    if folder is None:
+        return compile.compile_timed(fun, *args, **options)
+    start = time.perf_counter()
+    key = program_key(fun, args, options)
+    program = None if key is None else load_program(folder, key)
+    if program is not None:
+        taken = time.perf_counter() - start
+        memory = program.memory_analysis()
+        temp = getattr(memory, "temp_size_in_bytes", None)
+        return Compiled(program, 0.0, 0.0, taken, temp)
+    before = _cache_hits.count
+    made = compile.compile_timed(fun, *args, **options)
+    if key is not None and _cache_hits.count == before:
+        save_program(folder, key, made.call)
+    return made
+
+
+def program_key(fun: Any, args: PyTree, options: dict[str, Any]) -> str | None:
+    """Names a compiled program: the same name means the same program.
+
+    It depends on the function and what it holds, the arguments' forms, the options,
+    jdarts' source files, the versions of what jdarts is built on, jax's settings, the
+    environment variables of XLA, and the devices.
+
+    Returns:
+      None where there cannot be a name: something that the function holds cannot be
+      digested, or several processes compute together.
+    """
+    if jax.process_count() > 1:
+        return None
+    leaves, form = jax.tree.flatten(args)
+    forms = [(x.shape, str(x.dtype), getattr(x, "sharding", None)) for x in leaves]
+    try:
+        own = fingerprint(fun, str(form), forms, options)
+    except NoFingerprint as error:
+        _log.debug("no stored program: %s", error)
+        return None
+    return fingerprint(own, _sources(), _surroundings())[:32]
+
+
+@functools.cache
+def _sources() -> str:
+    """Digest of all files of this package that make programs."""
+    digest, root = hashlib.sha256(), Path(__file__).parent
+    files = [p for p in root.rglob("*") if p.suffix in (".py", ".cc", ".h")]
+    for path in sorted(files):
+        digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _surroundings() -> list[Any]:
+    versions = [m.__version__ for m in (jax, jaxlib, flax, optax, np)]
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "JDARTS_NATIVE")
+    }
+    settings = {
+        name: repr(value)
+        for name, value in jax.config.values.items()
+        if "cache" not in name
+    }
+    devices = [(d.platform, d.device_kind, d.id) for d in jax.devices()]
+    return [
+        versions,
+        sorted(variables.items()),
+        sorted(settings.items()),
+        devices,
+        native.available(),  # which also makes them known to a program that has them
+    ]
+
+
+def load_program(folder: Path, key: str) -> Any | None:
+    """The compiled program of that name; None if there is none, or it is not usable."""
+    path = folder / (key + _SUFFIX)
+    try:
+        with path.open("rb") as file:
+            program = serialize_executable.deserialize_and_load(*pickle.load(file))
+        os.utime(path)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # whatever a damaged file leads to
+        _log.warning("%s: not usable (%s); compiling again", path, error)
+        path.unlink(missing_ok=True)
+        return None
+    return program
+
+
+def save_program(folder: Path, key: str, compiled: Any) -> None:
+    """Keeps a program, and drops those that have not been used for longest.
+
+    Where the platform cannot do that, or the disk is full, nothing is kept.
+
+    Args:
+      folder: of the programs.
+      key: its name.
+      compiled: a program that was not read from jax's cache.
+    """
+    path = folder / (key + _SUFFIX)
+    scratch = path.with_suffix(f".{os.getpid()}")
+    try:
+        data = pickle.dumps(serialize_executable.serialize(compiled))
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch.write_bytes(data)
+        os.replace(scratch, path)
+        newest = sorted(folder.glob(f"*{_SUFFIX}"), key=os.path.getmtime, reverse=True)
+        for old in newest[_KEPT:]:
+            old.unlink(missing_ok=True)
+    except (ValueError, NotImplementedError, jax.errors.JaxRuntimeError) as error:
+        _log.debug("program not kept: %s", error)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        _log.debug("program not kept: %s", error)
+
+
+class _CacheHits:
+    """Counts the programs that jax reads from its own cache in this process."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        jax.monitoring.register_event_listener(self._note)
+
+    def _note(self, event: str, **_: Any) -> None:
+        self.count += event == "/jax/compilation_cache/cache_hits"
+
+
+_cache_hits = _CacheHits()

@@ -1,0 +1,195 @@
+"""``python -m jdarts.perturb``: measured as by hand, resumed, of several seeds."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+import pytest
+from search_runs import BASE
+
+from jdarts import compile
+from jdarts.cli import parse_search, run_command
+from jdarts.config import to_json
+from jdarts.data import augment_spec, normalise
+from jdarts.errors import UserError
+from jdarts.io import Checkpoints, GenotypeLog, load_genotype, write_json
+from jdarts.loops.perturb import _check_mix
+from jdarts.loops.setup import setup
+from jdarts.perturb import main
+from jdarts.reports.run import read_run
+from jdarts.spaces import TOY
+
+SIZE = [*BASE, "--data.limit", "64"]
+TUNE = ["--epochs-between", "1", "--lr", "0.1"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def once():
+    """Nothing is compiled twice, nor kept in the user's cache."""
+    made, original = {}, compile.compile_timed
+
+    def compile_once(fun, *args, **options):
+        shapes = str(jax.tree.map(np.shape, args))
+        if shapes not in made:
+            made[shapes] = original(fun, *args, **options)
+        return made[shapes]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compile, "compile_timed", compile_once)
+        patch.setattr("jdarts.perturb.enable_cache", lambda: None)
+        yield
+
+
+def make_search(folder, *arguments):
+    """The folder of a search that has ended where it began; what it started from."""
+    config = parse_search([*SIZE, *arguments]).config
+    start = setup(config)
+    folder.mkdir()
+    write_json(folder / "config.json", to_json(config))
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        checkpoints.save(0, start.state, {})
+    archs = start.seeds.each(start.state.arch)
+    for seed, arch in zip(config.all_seeds, archs, strict=True):
+        own = folder if config.seeds is None else folder / f"seed_{seed}"
+        own.mkdir(exist_ok=True)
+        GenotypeLog(own / "genotype.json").finish(start.method.discretize(arch))
+    return config, start
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("perturb") / "run"
+    found = make_search(folder)
+    assert main([str(folder), *TUNE]) == 0
+    return folder, *found
+
+
+def decisions(folder):
+    return json.loads((folder / "perturbation/perturbation.json").read_text())[
+        "decisions"
+    ]
+
+
+def test_first_round_is_measured_as_by_hand(unbroken):
+    folder, config, start = unbroken
+    # Both cells of this network are reductions: the normal cell makes no difference.
+    normal, first, *_ = decisions(folder)
+    state, data = start.state, start.data
+    assert normal["cell"] == "normal" and len(set(normal["loss"])) == 1
+    assert first["cell"] == "reduce" and len(set(first["loss"])) == 2
+    images = normalise(
+        data.images[data.valid], augment_spec(config.data, start.images), np.float32
+    )
+    labels = data.labels[data.valid]
+    mix = {k: np.array(a) for k, a in start.method.weights(state.arch).items()}
+
+    @jax.jit
+    def measure(mix):
+        logits, _ = start.network.apply(state.w, state.model_state, mix, images, False)
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return (logits.argmax(1) == labels).mean(), loss.mean()
+
+    assert first["candidates"] == ["skip_connect", "sep_conv_3x3"]
+    losses, accuracies = [], []
+    for name in first["candidates"]:
+        changed = {k: a.copy() for k, a in mix.items()}
+        column = TOY.cells["reduce"].primitives.index(name)
+        changed[first["cell"]][first["edge"], column] = 0
+        accuracy, loss = measure(changed)
+        accuracies.append(accuracy)
+        losses.append(loss)
+    np.testing.assert_allclose(first["loss"], losses, rtol=1e-5)
+    np.testing.assert_allclose(first["accuracy"], accuracies, rtol=1e-6)
+
+
+def test_results(unbroken):
+    folder, *_ = unbroken
+    found = decisions(folder)
+    assert len(found) == 2 * (5 + 1)  # of two cells; the second node alone chooses
+    part = folder / "perturbation"
+    for kind, cell in load_genotype(part).cells.items():
+        ops = {d["edge"]: d["kept"] for d in found if d["cell"] == kind and "edge" in d}
+        assert [c.primitive for c in cell.nodes[0]] == [ops[0][0], ops[1][0]]
+        (choice,) = [d for d in found if d["cell"] == kind and "node" in d]
+        assert [c.source for c in cell.nodes[1]] == sorted(choice["kept"])
+        assert [c.primitive for c in cell.nodes[1]] == [
+            ops[2 + source][0] for source in sorted(choice["kept"])
+        ]
+    assert (
+        read_run(part).finished and "perturbation" in (part / "summary.txt").read_text()
+    )
+    assert (part / "cell_normal.svg").exists()
+
+
+def test_resumed_is_the_same(unbroken, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    make_search(folder)
+    save = Checkpoints.save
+
+    def save_and_die(self, step, *args):
+        save(self, step, *args)
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", save_and_die)
+        assert run_command(main, [str(folder), *TUNE]) == 130
+    assert not (folder / "perturbation" / "genotype.json").exists()
+    with pytest.raises(UserError, match="begun with 0.1; expected that"):
+        main([str(folder), "--epochs-between", "1"])
+    assert main([str(folder), *TUNE]) == 0
+    assert decisions(folder) == decisions(unbroken[0])
+
+
+def test_several_seeds_decide_as_each_by_itself(unbroken, tmp_path, capsys):
+    folder, untuned = tmp_path / "run", ["--epochs-between", "0"]
+    make_search(folder, "--seeds", "2", "3")
+    assert main([str(folder), *untuned]) == 0
+    said = capsys.readouterr().out
+    assert "seed 3, normal edge" in said and "tuning step" not in said
+    own, other = (decisions(folder / f"seed_{seed}") for seed in (2, 3))
+    expected = decisions(unbroken[0])
+    places = [[(d["cell"], d.get("edge", "node")) for d in x] for x in (own, expected)]
+    assert places[0] == places[1]
+    for a, b in zip(own[:2], expected[:2], strict=True):  # before any tuning
+        np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-4)
+    assert [d.get("edge") for d in other] != [d.get("edge") for d in own]
+    assert main([str(folder), *untuned]) == 0  # all is decided: written again
+    assert "compiled" not in capsys.readouterr().out
+    with pytest.raises(UserError, match="a part of another run"):
+        main([str(folder / "seed_2")])
+
+
+@pytest.mark.parametrize(
+    "arguments, parts",
+    [
+        ("", ["RUN"]),
+        ("nowhere", ["nowhere: holds no config.json"]),
+        ("open", ["open", "the search is not finished"]),
+        ("words", ["words: a search for recurrent cells", "on images"]),
+        ("open --epochs-between -1", ["--epochs-between: -1", ">= 0"]),
+        ("open --epochs-between 0 --lr 0.1", ["--lr: has no effect"]),
+        ("open --lr 0", ["--lr: 0", "more than 0"]),
+        ("open --lr-min 1", ["--lr-min: 1", "0 to lr"]),
+        ("open --criterion speed", ["--criterion", "speed"]),
+        ("open --epoch-between 2", ["did you mean '--epochs-between'?"]),
+    ],
+)
+def test_refused(arguments, parts, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name, words in ("open", SIZE), ("words", ["rnn_demo"]):
+        Path(name).mkdir()
+        write_json(Path(name) / "config.json", to_json(parse_search(words).config))
+    genotype = load_genotype("DARTS_V2")
+    GenotypeLog(Path("open/genotype.json")).record(1, genotype)
+    assert run_command(main, arguments.split()) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and all(part in err for part in parts), err
+
+
+def test_weights_of_one_op_an_edge_leave_no_choice():
+    single = {kind: np.eye(3)[[1, 2, 0, 1, 2]] for kind in TOY.cells}
+    with pytest.raises(UserError, match="at most one op on each edge"):
+        _check_mix(TOY, single, Path("run"))

@@ -1,0 +1,111 @@
+"""ReLU and a matrix product as one kernel against plain JAX, in float64."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from helpers import assert_close, random_like
+
+from jdarts.compile import jit
+from jdarts.ops import native
+from jdarts.ops.relu_product import relu_product
+
+# Pixels, channels in and out: several blocks and one with a rest, narrow, wide.
+CASES = [((2, 13, 29), 12, 5), ((7,), 3, 1), ((1, 2, 1), 21, 36)]
+
+
+@pytest.fixture(params=["compiled", "plain"], scope="module", autouse=True)
+def kernels(request):
+    """Which lowering serves on CPU: compiled kernels, or plain JAX."""
+    if request.param == "compiled":
+        if not native.available() or jax.local_device_count("cpu") > 1:
+            pytest.skip("no compiled kernels (no compiler, switched off, many devices)")
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "available", lambda: False)
+        jax.clear_caches()  # a lowering that has been traced is not chosen anew
+        yield
+    jax.clear_caches()
+
+
+def plain(x, p):
+    return jnp.matmul(jax.nn.relu(x), p)
+
+
+def arguments(case, seed=0):
+    pixels, channels, out = case
+    shapes = jnp.zeros((*pixels, channels)), jnp.zeros((channels, out))
+    return random_like(jax.random.key(seed), shapes)
+
+
+def derivatives(f, point, tangents, cotangent):
+    """Value, gradients, jvp, and second and third derivatives."""
+
+    def gradient(*arguments):
+        return jax.vjp(f, *arguments)[1](cotangent)
+
+    def slope(*arguments):
+        pairs = zip(gradient(*arguments), tangents, strict=True)
+        return sum(jnp.vdot(a, b * b) for a, b in pairs)
+
+    second = jax.grad(slope, (0, 1))
+    return {
+        "both": jax.jvp(f, point, tangents),
+        "gradient": gradient(*point),
+        "forward over reverse": jax.jvp(gradient, point, tangents)[1],
+        "reverse over reverse": second(*point),
+        "third order": jax.jvp(second, point, tangents)[1],
+    }
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_all_derivatives(case, x64):
+    point, tangents = arguments(case), arguments(case, seed=1)
+    cotangent = random_like(jax.random.key(2), jax.eval_shape(plain, *point))
+    found, expected = (
+        jit(derivatives, static_argnums=0)(f, point, tangents, cotangent)
+        for f in (relu_product, plain)
+    )
+    assert_close(found, expected, 1e-12)
+
+
+def test_a_zero_passes_no_gradient(x64):
+    x, p = jnp.zeros((4, 3)), jnp.ones((3, 2))
+    gradient = jax.grad(lambda x: relu_product(x, p).sum())(x)
+    assert_close(gradient, jnp.zeros_like(x), 0.0)
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), (1, 1)])
+def test_vmap(axes, x64):
+    many = [
+        a if d is None else jnp.stack([a, 2 * a, a - 1], axis=d)
+        for a, d in zip(arguments(CASES[0]), axes, strict=True)
+    ]
+
+    def pull(f):
+        """The function and both gradients."""
+
+        def loss(x, p):
+            return (f(x, p) ** 2).sum()
+
+        return lambda x, p: (f(x, p), jax.grad(loss, (0, 1))(x, p))
+
+    found, expected = (
+        jit(jax.vmap(pull(f), axes))(*many) for f in (relu_product, plain)
+    )
+    assert_close(found, expected, 1e-12)
+
+
+def test_bfloat16_keeps_its_type():
+    x, p = (a.astype(jnp.bfloat16) for a in arguments(CASES[0]))
+    y = relu_product(x, p)
+    assert y.dtype == jnp.bfloat16
+    assert_close(y, plain(x, p), 0.02)
+
+
+def test_the_rectified_map_is_not_kept():
+    """For the gradient nothing is kept but the arguments."""
+    kept = jax.vjp(relu_product, *arguments(CASES[0]))[1]
+    sizes = sorted(leaf.size for leaf in jax.tree.leaves(kept) if leaf.ndim)
+    pixels, channels, out = CASES[0]
+    assert set(sizes) == {channels * out, 2 * 13 * 29 * channels}, sizes

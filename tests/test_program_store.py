@@ -1,0 +1,173 @@
+"""Programs that are found again without tracing."""
+
+import dataclasses
+import functools
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+import jdarts
+from jdarts import program_store
+from jdarts.fingerprint import NoFingerprint, fingerprint
+from jdarts.program_store import compile_stored, program_key
+
+SCALE = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    rate: float = 0.5
+
+
+def scaled_by(settings, table):
+    """A function that holds settings and an array, and names a constant."""
+    inner = jax.jit(lambda x: x * settings.rate)
+
+    def scale(x):
+        return inner(x) * SCALE + table
+
+    return scale
+
+
+TABLE = np.arange(3.0, dtype=np.float32)
+X = jax.ShapeDtypeStruct((3,), jnp.float32)
+
+
+@pytest.fixture(autouse=True)
+def no_cache_of_jax():
+    """A program that jax takes from its own cache is not stored."""
+    before = jax.config.values["jax_enable_compilation_cache"]
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    yield
+    jax.config.update("jax_enable_compilation_cache", before)
+    compilation_cache.reset_cache()
+
+
+def programs(folder):
+    return sorted(folder.glob("*.program"))
+
+
+def test_the_second_time_it_is_not_traced(tmp_path):
+    x, results = jnp.ones(3), []
+    for _ in range(2):
+        made = compile_stored(tmp_path, scaled_by(Settings(), TABLE), X)
+        results.append((made.call(x), made.trace_seconds))
+    (first, traced), (second, again) = results
+    np.testing.assert_array_equal(first, second)
+    assert traced > 0 and again == 0 and len(programs(tmp_path)) == 1
+
+
+def test_donation_and_structure_are_kept(tmp_path):
+    def step(state, count):
+        return {"x": state["x"] + count}, count
+
+    for _ in range(2):
+        made = compile_stored(
+            tmp_path, step, {"x": X}, jax.ShapeDtypeStruct((), int), donate_argnums=0
+        )
+        state = {"x": jnp.ones(3)}
+        found, _ = made.call(state, jnp.asarray(2))
+        np.testing.assert_array_equal(found["x"], 3 * np.ones(3))
+        assert state["x"].is_deleted()
+
+
+def test_what_makes_another_program(monkeypatch):
+    same = program_key(scaled_by(Settings(), TABLE), (X,), {})
+    assert same == program_key(scaled_by(Settings(), TABLE.copy()), (X,), {})
+    others = [
+        program_key(scaled_by(Settings(0.6), TABLE), (X,), {}),
+        program_key(scaled_by(Settings(), TABLE + 1), (X,), {}),
+        program_key(scaled_by(Settings(), TABLE), (X.update(shape=(1,)),), {}),
+        program_key(scaled_by(Settings(), TABLE), (X,), {"donate_argnums": 0}),
+        program_key(functools.partial(jnp.add, 1), (X,), {}),
+        program_key(functools.partial(jnp.add, 2), (X,), {}),
+    ]
+    with jax.enable_x64(True):
+        others.append(program_key(scaled_by(Settings(), TABLE), (X,), {}))
+    monkeypatch.setitem(globals(), "SCALE", 4)
+    others.append(program_key(scaled_by(Settings(), TABLE), (X,), {}))
+    monkeypatch.undo()
+    monkeypatch.setenv("XLA_FLAGS", "--other")
+    others.append(program_key(scaled_by(Settings(), TABLE), (X,), {}))
+    monkeypatch.undo()
+    monkeypatch.setattr(program_store, "_sources", lambda: "edited")
+    others.append(program_key(scaled_by(Settings(), TABLE), (X,), {}))
+    assert len({same, *others}) == len(others) + 1 and None not in others
+
+
+def test_the_digest_is_that_of_other_processes():
+    """A set, whose order differs between processes, and a search method."""
+    code = """
+    import jdarts
+    from jdarts.config import load_config
+    from jdarts.fingerprint import fingerprint
+    from jdarts.methods import build_method, make_supernet
+    from jdarts.spaces import get_space
+    space, config = get_space("toy"), load_config("smoke").method
+    network = make_supernet(config, space, channels=2, layers=1, classes=3)
+    method = build_method(config, space, network, epochs=2, steps_per_epoch=3)
+    print(fingerprint({"one", "two", "three"}, method))
+    """
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=Path(jdarts.__file__).parents[1],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
+
+
+def test_objects_that_hold_each_other():
+    loop = []
+    loop.append(loop)
+    assert fingerprint(loop) == fingerprint(loop) != fingerprint([[]])
+
+
+def test_what_has_no_digest_is_compiled_each_time(tmp_path):
+    unknown = iter([1])  # no attributes to look into
+    with pytest.raises(NoFingerprint, match="list_iterator"):
+        fingerprint(lambda: unknown)
+    fun = lambda x: x + (unknown is not None)  # noqa: E731
+    for _ in range(2):
+        assert compile_stored(tmp_path, fun, X).trace_seconds > 0
+    assert not programs(tmp_path)
+
+
+def test_a_damaged_file_is_replaced(tmp_path, caplog):
+    make = functools.partial(compile_stored, tmp_path, jnp.cos, X)
+    make()
+    (path,) = programs(tmp_path)
+    path.write_bytes(path.read_bytes()[:100])
+    assert make().trace_seconds > 0
+    assert f"{path}: not usable" in caplog.text
+    assert make().trace_seconds == 0
+
+
+def test_only_the_last_used_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(program_store, "_KEPT", 2)
+    for number in (1, 2, 3):
+        for old in programs(tmp_path):  # files within the clock's resolution
+            os.utime(old, (0, old.stat().st_mtime - 10))
+        compile_stored(tmp_path, functools.partial(jnp.add, number), X)
+    kept = [
+        program_key(functools.partial(jnp.add, number), (X,), {}) for number in (2, 3)
+    ]
+    assert [p.stem for p in programs(tmp_path)] == sorted(kept)
+
+
+def test_without_a_folder(monkeypatch):
+    assert compile_stored(None, jnp.sin, X).trace_seconds > 0
