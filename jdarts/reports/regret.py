@@ -9,7 +9,7 @@ from jdarts.errors import UserError
 from jdarts.reports import html
 from jdarts.reports.labels import labels
 from jdarts.reports.page import Section, page
-from jdarts.reports.run import SearchRun
+from jdarts.reports.run import SearchRun, Seed
 from jdarts.reports.svg import Line, line_chart
 from jdarts.statistics import mean_deviation
 
@@ -25,7 +25,7 @@ class Group(NamedTuple):
       label: the method, and in what it differs from others of its name.
       epochs: the numbers of the epochs that all seeds have ended, ``[epoch]``.
       regret: in [0, 1], ``[seed, epoch]``.
-      accuracy: the true test accuracy of the last derived cell, ``[seed]``.
+      accuracy: the true test accuracy of the resulting cell, ``[seed]``.
       chance: of the mean random cell: exact, the mean over the table.
       best: of the best cell.
     """
@@ -69,7 +69,7 @@ def groups_of(runs: Sequence[SearchRun]) -> list[Group]:
     Raises:
       UserError: for a run without a table's accuracies, or with another table.
     """
-    by_label: dict[str, list] = {}
+    by_label: dict[str, list[Seed]] = {}
     for run, label in zip(runs, labels(runs), strict=True):
         for seed in run.seeds:
             rows = seed.epochs
@@ -78,17 +78,18 @@ def groups_of(runs: Sequence[SearchRun]) -> list[Group]:
                     f"{seed.path}: no true accuracies in its metrics; expected an "
                     "ended epoch of a search with --table FILE"
                 )
-            by_label.setdefault(label, []).append(rows)
+            by_label.setdefault(label, []).append(seed)
     return [_group(label, seeds) for label, seeds in by_label.items()]
 
 
-def _group(label: str, seeds: list) -> Group:
-    count = min(map(len, seeds))
-    last = [rows[-1] for rows in seeds]
+def _group(label: str, seeds: list[Seed]) -> Group:
+    rows = [seed.epochs for seed in seeds]
+    count = min(map(len, rows))
+    last = [seed.result_row for seed in seeds]
     return Group(
         label=label,
-        epochs=np.array([row["epoch"] for row in seeds[0][:count]]),
-        regret=np.array([[row["regret"] for row in rows[:count]] for rows in seeds]),
+        epochs=np.array([row["epoch"] for row in rows[0][:count]]),
+        regret=np.array([[row["regret"] for row in own[:count]] for own in rows]),
         accuracy=np.array([row["table_test_accuracy"] for row in last]),
         chance=last[0]["table_mean_test_accuracy"],
         best=last[0]["table_best_test_accuracy"],
