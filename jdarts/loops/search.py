@@ -90,6 +90,7 @@ class _Search(Run[SeedRecord]):
         with self.timing.part("evaluation"):
             found = self.evaluate()
         curvatures = self.curvatures(epoch) if whole else [None] * len(self.records)
+        going = self.of_going(range(len(self.records)))  # before one ends here
         with self.timing.part("record"):
             rows = [
                 record.end_epoch(
@@ -111,6 +112,7 @@ class _Search(Run[SeedRecord]):
                     strict=True,
                 )
             ]
+        rows = [rows[i] for i in going]
         common = [name for name in rows[0] if all(name in row for row in rows)]
         means = {name: np.mean([row[name] for row in rows]) for name in common}
         return self.start.measures.line(means)
