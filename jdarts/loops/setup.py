@@ -236,6 +236,9 @@ def _measure(
         batch_size=config.batch_size,
         iterations=config.curvature.iterations,
     )
+    learner: Any = config.method  # it has a gradient: `make_curvature` has seen to it
+    warmup = learner.warmup_epochs(config.epochs)
+    config.curvature.check_warmup("--curvature", warmup)
     return axis.map(curvature, (True, True, _OWN_DATA))
 
 
