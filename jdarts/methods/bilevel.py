@@ -193,7 +193,8 @@ def build_bilevel(
         return mean_problem.valid_loss(state.w, arch, batch)[0]
 
     def strongest(arch: Arch) -> Genotype:
-        return derive_genotype(space, relaxation.expected(arch))
+        ranks = relaxation.ranks(arch) if relaxation.ranks else None
+        return derive_genotype(space, relaxation.expected(arch), ranks=ranks)
 
     return SearchMethod(
         init=init_state(problem, relaxation, training, space),
