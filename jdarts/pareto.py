@@ -33,7 +33,8 @@ class ParetoOptions:
     runs: Annotated[
         tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")
     ]
-    """Folders of finished searches in one space: of several weights, say."""
+    """Folders of finished searches in one space on the same data: of several weights,
+    say."""
     cost: str = "parameters"
     """parameters, multiply_adds or latency, of the derived networks."""
     quality: str | None = None
@@ -89,12 +90,14 @@ def main(arguments: list[str]) -> int:
         "other one beats in both, as a table and as a page.",
     )
     runs = read_searches(options.runs)
-    check_alike(runs, ("space",))
+    check_alike(runs, ("space", "data.name"))
     where = "--latency-table"
     model = model_of(
         options.cost, runs[0].space, options.shape(), options.latency_table, where
     )
     points, quality = points_of(runs, model.of, options.quality)
+    if quality == "table":
+        check_alike(runs, ("table_data",))
     kept = non_dominated([p.cost for p in points], [p.quality for p in points])
     unit = COSTS[options.cost]
     lead = (

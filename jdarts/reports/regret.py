@@ -23,8 +23,8 @@ class Group(NamedTuple):
 
     Attributes:
       label: the method, and in what it differs from others of its name.
-      epochs: the numbers of the epochs that all seeds have ended, ``[epoch]``.
-      regret: in [0, 1], ``[seed, epoch]``.
+      epochs: their numbers, of the seed that had most, ``[epoch]``.
+      regret: in [0, 1], ``[seed, epoch]``; after an early stop that of the result.
       accuracy: the true test accuracy of the resulting cell, ``[seed]``.
       chance: of the mean random cell: exact, the mean over the table.
       best: of the best cell.
@@ -67,11 +67,15 @@ def groups_of(runs: Sequence[SearchRun]) -> list[Group]:
     """Runs that differ in their seeds alone are one group.
 
     Raises:
-      UserError: for a run without a table's accuracies, or with another table.
+      UserError: for a run that is not finished, or has no table's accuracies.
     """
     by_label: dict[str, list[Seed]] = {}
     for run, label in zip(runs, labels(runs), strict=True):
         for seed in run.seeds:
+            if seed.final is None:
+                raise UserError(
+                    f"{seed.path}: the search is not finished; let it go on"
+                )
             rows = seed.epochs
             if not rows or "random_regret" not in rows[-1]:
                 raise UserError(
@@ -83,17 +87,22 @@ def groups_of(runs: Sequence[SearchRun]) -> list[Group]:
 
 
 def _group(label: str, seeds: list[Seed]) -> Group:
-    rows = [seed.epochs for seed in seeds]
-    count = min(map(len, rows))
-    last = [seed.result_row for seed in seeds]
+    longest = max((seed.epochs for seed in seeds), key=len)
+    results = [seed.result_row for seed in seeds]
     return Group(
         label=label,
-        epochs=np.array([row["epoch"] for row in rows[0][:count]]),
-        regret=np.array([[row["regret"] for row in own[:count]] for own in rows]),
-        accuracy=np.array([row["table_test_accuracy"] for row in last]),
-        chance=last[0]["table_mean_test_accuracy"],
-        best=last[0]["table_best_test_accuracy"],
+        epochs=np.array([row["epoch"] for row in longest]),
+        regret=np.array([_regrets(seed, len(longest)) for seed in seeds]),
+        accuracy=np.array([row["table_test_accuracy"] for row in results]),
+        chance=results[0]["table_mean_test_accuracy"],
+        best=results[0]["table_best_test_accuracy"],
     )
+
+
+def _regrets(seed: Seed, count: int) -> list[float]:
+    """After so many epochs; a seed that has stopped early keeps its result."""
+    *before, _ = (row["regret"] for row in seed.epochs)
+    return before + [seed.result_row["regret"]] * (count - len(before))
 
 
 def check_one_table(groups: Sequence[Group]) -> None:
