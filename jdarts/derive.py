@@ -90,12 +90,15 @@ def _skip_rows(spec: CellSpec, cell: CellGenotype) -> list[int]:
     ]
 
 
-def with_max_skips(space: SearchSpace, most: int) -> SearchSpace:
+def with_max_skips(
+    space: SearchSpace, most: int, *, every_edge: bool = False
+) -> SearchSpace:
     """The same space with a cap on the skip connections of the derived normal cell.
 
     Args:
       space: the space.
       most: the cap.
+      every_edge: whether the method derives all edges, not those that cells keep.
 
     Raises:
       UserError: if the space has no skip connection or nothing else, or the cap is out
@@ -109,11 +112,12 @@ def with_max_skips(space: SearchSpace, most: int) -> SearchSpace:
             f"{SKIP} and another primitive; expected no cap, or another space"
         )
     edges = [rows.stop - rows.start for rows in spec.node_slices]
-    possible = sum(min(spec.keep or count, count) for count in edges)
+    kept = None if every_edge else spec.keep
+    possible = sum(min(kept or count, count) for count in edges)
     if not 0 <= most < possible:
         raise UserError(
             f"{flag}: {most}; expected 0 to {possible - 1} (the normal cell of "
-            f"--space {space.name} has {possible} connections)"
+            f"--space {space.name} gets {possible} connections)"
         )
     capped = dataclasses.replace(spec, max_skips=most)
     return dataclasses.replace(space, cells={**space.cells, "normal": capped})

@@ -17,6 +17,7 @@ from jdarts.derive import (
     with_max_skips,
 )
 from jdarts.errors import UserError
+from jdarts.methods import METHODS
 from jdarts.methods.random_sampling import RandomSamplingConfig
 from jdarts.relaxation import pruned_softmax
 from jdarts.relaxation.pruned import kept_ranks, kept_softmax
@@ -210,10 +211,19 @@ def test_cap_is_of_the_normal_cell():
     assert counts == {"normal": 1, "reduce": 4}
 
 
+def test_cap_where_every_edge_is_derived():
+    """Up to all edges but one: SNAS has 14 in a cell that keeps 8 of DARTS."""
+    space = with_max_skips(SPACES["darts_cnn"], 13, every_edge=True)
+    assert space.cells["normal"].max_skips == 13
+    with pytest.raises(UserError, match="14; expected 0 to 13"):
+        with_max_skips(SPACES["darts_cnn"], 14, every_edge=True)
+    assert METHODS["snas"].every_edge and not METHODS["darts"].every_edge
+
+
 @pytest.mark.parametrize(
     ("name", "most", "message"),
     [
-        ("toy", 4, "--max-skips: 4; expected 0 to 3 .* has 4 connections"),
+        ("toy", 4, "--max-skips: 4; expected 0 to 3 .* gets 4 connections"),
         ("darts_cnn", 8, "expected 0 to 7"),
         ("nas_bench_201", 6, "expected 0 to 5"),
         ("toy", -1, "--max-skips: -1"),

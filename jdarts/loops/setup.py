@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdarts.accuracy_table import AccuracyTable, load_table
+from jdarts.accuracy_table import DEFAULT_DATA, AccuracyTable, load_table
 from jdarts.config import SearchConfig
 from jdarts.curvature import CurvatureConfig
 from jdarts.data import (
@@ -25,7 +25,14 @@ from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
 from jdarts.loops.curvature import make_curvature
 from jdarts.loops.measures import IMAGES, Measures, with_cost
 from jdarts.loops.seeds import SeedAxis, seed_axis
-from jdarts.methods import SearchMethod, SearchState, build_method, make_supernet
+from jdarts.methods import (
+    SearchMethod,
+    SearchState,
+    build_method,
+    get_method,
+    make_supernet,
+    name_of,
+)
 from jdarts.methods.drop_path import drop_rate
 from jdarts.nets.cost import NetworkShape
 from jdarts.nets.network import COMPUTE_DTYPES, Network
@@ -114,7 +121,8 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     loaded = time.perf_counter()
     space = get_space(config.space)
     if config.max_skips is not None:
-        space = with_max_skips(space, config.max_skips)
+        every_edge = get_method(name_of(config.method)).every_edge
+        space = with_max_skips(space, config.max_skips, every_edge=every_edge)
     network = make_supernet(
         config.method,
         space,
@@ -245,7 +253,7 @@ def _measure(
 def _table(config: SearchConfig) -> AccuracyTable | None:
     if config.table is not None:
         space = get_space(config.space)
-        return load_table(config.table, config.table_data or "c10", space)
+        return load_table(config.table, config.table_data or DEFAULT_DATA, space)
     if config.table_data is not None:
         raise UserError("--table-data: has no effect without --table FILE")
     return None
