@@ -79,6 +79,11 @@ class Run(Generic[R]):
         """Subclass: the part of the state that has to be finite."""
         raise NotImplementedError
 
+    def pinned(self) -> dict[str, str]:
+        """Subclass: option to digest of the file that it names, whose contents may not
+        change when the run goes on; none."""
+        return {}
+
     def end_epoch(self, epoch: int, whole: bool) -> str:
         """Subclass: evaluates and writes down; also where the run ends inside an epoch.
 
@@ -175,11 +180,17 @@ class Run(Generic[R]):
 
     def _meta(self) -> dict[str, Any]:
         seeds = [record.meta() for record in self.records]
-        return {"evaluated": self.evaluated} | (
-            {"seeds": seeds} if len(seeds) > 1 else seeds[0]
-        )
+        shared = {"evaluated": self.evaluated, "pinned": self.pinned()}
+        return shared | ({"seeds": seeds} if len(seeds) > 1 else seeds[0])
 
     def _take(self, meta: dict[str, Any]) -> None:
+        before = meta.get("pinned", {})
+        for option, digest in self.pinned().items():
+            if before.get(option, digest) != digest:
+                raise UserError(
+                    f"{option}: its file has changed since {self.folder.path} was "
+                    "begun; expected the same contents, or another folder"
+                )
         self.evaluated = meta["evaluated"]
         for record, own in zip(self.records, meta.get("seeds", [meta]), strict=True):
             record.restore(own)

@@ -85,6 +85,9 @@ class _Search(Run[SeedRecord]):
     def weights(self) -> PyTree:
         return self.state.w, self.state.arch
 
+    def pinned(self) -> dict[str, str]:
+        return self.start.pinned
+
     def end_epoch(self, epoch: int, whole: bool) -> str:
         """Evaluates and derives."""
         with self.timing.part("evaluation"):

@@ -20,7 +20,7 @@ from jdarts.data import (
 )
 from jdarts.derive import with_max_skips
 from jdarts.errors import UserError
-from jdarts.hardware import Hardware, hardware_of
+from jdarts.hardware import Hardware, hardware_of, pinned_files
 from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
 from jdarts.loops.curvature import make_curvature
 from jdarts.loops.measures import IMAGES, Measures, with_cost
@@ -68,6 +68,7 @@ class Setup(NamedTuple):
       curvature: when it is measured, and when the search stops because of it.
       measure: the function to compile that measures it, see `make_curvature`; None: it
         is not measured.
+      pinned: what may not change when the run goes on: option to digest of its file.
       seconds: what it took: ``data``, and ``init`` of the networks.
     """
 
@@ -86,6 +87,7 @@ class Setup(NamedTuple):
     known: Callable[[Genotype, dict[str, Any]], dict[str, float]]
     curvature: CurvatureConfig
     measure: Callable[..., Any] | None
+    pinned: dict[str, str]
     seconds: dict[str, float]
 
     @property
@@ -181,6 +183,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         known=_known(table, hardware),
         curvature=config.curvature,
         measure=measure,
+        pinned=pinned_files(config.hardware),
         seconds=seconds,
     )
 

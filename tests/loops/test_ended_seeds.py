@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from jdarts.errors import RunError
+from jdarts.errors import RunError, UserError
 from jdarts.loops.run import Run
 
 GOOD, BAD = (
@@ -54,6 +54,19 @@ def test_a_seed_that_has_ended_may_diverge():
     assert run.step == 2
     run.save(CHECKPOINTS)
     assert run.of_going([GOOD, BAD]) == [GOOD] and run.means == ""
+
+
+def test_files_that_a_run_depends_on_may_not_change():
+    def begun(digest):
+        run = Seeds(finite=(True,), ended=(False,))
+        run.records[0].meta, run.records[0].restore = dict, lambda meta: None
+        run.pinned = lambda: {"--hardware.latency-table": digest}
+        return run
+
+    meta = begun("a")._meta()
+    begun("a")._take(meta)
+    with pytest.raises(UserError, match="--hardware.latency-table: its file has chan"):
+        begun("b")._take(meta)
 
 
 def test_a_seed_that_goes_on_may_not():
