@@ -67,6 +67,9 @@ class ParetoOptions:
             if getattr(self, name) < least:
                 found = getattr(self, name)
                 raise UserError(f"--{name}: {found}; expected at least {least}")
+        if min(self.image) < 1:
+            found = " ".join(map(str, self.image))
+            raise UserError(f"--image: {found}; expected three numbers >= 1")
         if (self.cost == "latency") != (self.latency_table is not None):
             raise UserError(
                 "--latency-table: --cost latency and a table go together; found "

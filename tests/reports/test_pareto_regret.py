@@ -76,6 +76,7 @@ def test_pareto(sweep, capsys, tmp_path):
         (["--quality", "tables"], "--quality: unknown 'tables'"),
         (["--cost", "latency"], "--latency-table: --cost latency and a table go"),
         (["--layers", "0"], "--layers: 0; expected at least 1"),
+        (["--image", "0", "0", "3"], "--image: 0 0 3; expected three numbers >= 1"),
     ],
 )
 def test_bad_pareto(sweep, capsys, arguments, message):
