@@ -19,6 +19,7 @@ from jdarts.io import (
     cell_text,
     load_genotype,
     read_json,
+    read_metrics,
     write_atomic,
     write_json,
 )
@@ -98,6 +99,11 @@ def _search(path: Path) -> SearchConfig:
     seeds = config.seeds or ()
     for folder in [path / f"seed_{seed}" for seed in seeds] or [path]:
         load_genotype(folder)  # raises where the search is not finished
+        if any("result_epoch" in row for row in read_metrics(folder / "metrics.jsonl")):
+            raise UserError(
+                f"{folder}: stopped early, and the supernet of its result's epoch is not "
+                "kept; expected a search that went on to its end"
+            )
     return config
 
 
