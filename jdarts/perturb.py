@@ -99,10 +99,11 @@ def _search(path: Path) -> SearchConfig:
     seeds = config.seeds or ()
     for folder in [path / f"seed_{seed}" for seed in seeds] or [path]:
         load_genotype(folder)  # raises where the search is not finished
-        if any("result_epoch" in row for row in read_metrics(folder / "metrics.jsonl")):
+        rows = read_metrics(folder / "metrics.jsonl")
+        if any("result_epoch" in row for row in rows):
             raise UserError(
-                f"{folder}: stopped early, and the supernet of its result's epoch is not "
-                "kept; expected a search that went on to its end"
+                f"{folder}: stopped early, and the supernet of its result's epoch is "
+                "not kept; expected a search that went on to its end"
             )
     return config
 
