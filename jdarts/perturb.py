@@ -99,7 +99,8 @@ def _search(path: Path) -> SearchConfig:
     seeds = config.seeds or ()
     for folder in [path / f"seed_{seed}" for seed in seeds] or [path]:
         load_genotype(folder)  # raises where the search is not finished
-        rows = read_metrics(folder / "metrics.jsonl")
+        file = folder / "metrics.jsonl"
+        rows = read_metrics(file) if file.exists() else []
         if any("result_epoch" in row for row in rows):
             raise UserError(
                 f"{folder}: stopped early, and the supernet of its result's epoch is "

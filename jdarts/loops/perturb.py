@@ -209,8 +209,8 @@ class _Rounds:
 
     def _not_finite(self) -> RunError:
         return RunError(
-            f"perturbation: a loss is not finite in round {self._round + 1}; a lower --lr "
-            "may help"
+            f"perturbation: a loss is not finite in round {self._round + 1}; a lower "
+            "--lr may help"
         )
 
     # --- rounds ---
