@@ -7,6 +7,7 @@ all that it depends on, see `program_key`.
 
 import functools
 import hashlib
+import importlib.metadata
 import logging
 import os
 import pickle
@@ -16,11 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import flax
 import jax
-import jaxlib
-import numpy as np
-import optax
 from jax.experimental import serialize_executable
 
 from jdarts import compile
@@ -34,6 +31,7 @@ __all__ = ["compile_stored", "load_program", "program_key", "save_program"]
 _log = logging.getLogger("jdarts")
 _KEPT = 32  # programs; the ones that were used last
 _SUFFIX = ".program"
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def compile_stored(
@@ -128,7 +126,7 @@ def _changed() -> bool:
 
 
 def _surroundings() -> list[Any]:
-    packages = [m.__version__ for m in (jax, jaxlib, flax, optax, np)]
+    packages = [importlib.metadata.version(name) for name in _PACKAGES]
     device = jax.devices()[0]
     runtime = [sys.version, device.client.platform_version, device.device_kind]
     variables = {
