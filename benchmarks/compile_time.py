@@ -27,6 +27,7 @@ from harness import (
 )
 
 from jdarts.compile import enable_cache, programs_folder
+from jdarts.fingerprint import VERSIONED
 from jdarts.ops import native
 from jdarts.program_store import compile_stored
 
@@ -44,6 +45,7 @@ def parser() -> Parser:
 def child(name: str, args: Any) -> dict[str, Any]:
     """One start; ``args.child`` is when the process was started."""
     enable_cache()
+    VERSIONED.update((__name__, steps.__name__))  # they do not change meanwhile
     run, arguments = steps.build(name, steps.size_of(args))
     begin = time.perf_counter()
     native.available()

@@ -163,6 +163,7 @@ def measure(
             layers=shape.layers,
             classes=shape.classes,
             stem=shape.stem,  # type: ignore[arg-type]
+            scan=True,  # without a backward pass a loop costs nothing
         )
 
         def logits(w: PyTree, statistics: PyTree, images: jax.Array) -> jax.Array:

@@ -21,6 +21,7 @@ from jdarts.io import (
     cell_text,
     load_genotype,
     read_json,
+    read_metrics,
     write_atomic,
     write_json,
 )
@@ -106,6 +107,13 @@ def _search(path: Path) -> SearchConfig:
     seeds = config.seeds or ()
     for folder in [path / f"seed_{seed}" for seed in seeds] or [path]:
         load_genotype(folder)  # raises where the search is not finished
+        file = folder / "metrics.jsonl"
+        rows = read_metrics(file) if file.exists() else []
+        if any("result_epoch" in row for row in rows):
+            raise UserError(
+                f"{folder}: stopped early, and the supernet of its result's epoch is "
+                "not kept; expected a search that went on to its end"
+            )
     return config
 
 

@@ -142,7 +142,8 @@ class Perturbation:
         spec, weights = self._space.cells[kind], self.mix[kind].copy()
         if "edge" in decision:
             edge, column = decision["edge"], spec.primitives.index(decision["kept"][0])
-            total = weights[edge].sum()
+            # The edge's whole weight; where ops do not share one (sigmoids), all of it.
+            total = min(1.0, weights[edge].sum())
             weights[edge] = 0
             weights[edge, column] = total
         else:

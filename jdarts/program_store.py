@@ -7,24 +7,22 @@ all that it depends on, see `program_key`.
 
 import functools
 import hashlib
+import importlib.metadata
 import logging
 import os
 import pickle
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import flax
 import jax
-import jaxlib
-import numpy as np
-import optax
 from jax.experimental import serialize_executable
 
 from jdarts import compile
 from jdarts.compile import Compiled
-from jdarts.fingerprint import NoFingerprint, fingerprint
+from jdarts.fingerprint import fingerprint
 from jdarts.ops import native
 from jdarts.types import PyTree
 
@@ -33,6 +31,7 @@ __all__ = ["compile_stored", "load_program", "program_key", "save_program"]
 _log = logging.getLogger("jdarts")
 _KEPT = 32  # programs; the ones that were used last
 _SUFFIX = ".program"
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def compile_stored(
@@ -41,7 +40,8 @@ def compile_stored(
     """As `compile_timed`, but takes the program from a folder if it is there.
 
     It then has no times of tracing and lowering. A program that was compiled here is
-    kept there; one that jax read from its own cache cannot be written again.
+    kept there; one that jax read from its own cache cannot be written again: after an
+    edit that changes no program, jax's cache alone serves.
 
     Args:
       folder: of the programs; None: always compile.
@@ -69,38 +69,66 @@ def compile_stored(
 def program_key(fun: Any, args: PyTree, options: dict[str, Any]) -> str | None:
     """Names a compiled program: the same name means the same program.
 
-    It depends on the function and what it holds, the arguments' forms, the options,
-    jdarts' source files, the versions of what jdarts is built on, jax's settings, the
-    environment variables of XLA, and the devices.
+    It depends on the function and what it holds, the arguments' forms and places, the
+    options, jdarts' source files, the versions of what jdarts is built on and runs on,
+    jax's settings, the environment variables of XLA, and the devices.
 
     Returns:
       None where there cannot be a name: something that the function holds cannot be
-      digested, or several processes compute together.
+      digested, sources have changed since they were read, or not all devices of one
+      process take part.
     """
-    if jax.process_count() > 1:
-        return None
     leaves, form = jax.tree.flatten(args)
+    if _changed() or not _everywhere(leaves):
+        return None
     forms = [(x.shape, str(x.dtype), getattr(x, "sharding", None)) for x in leaves]
     try:
         own = fingerprint(fun, str(form), forms, options)
-    except NoFingerprint as error:
+    except Exception as error:  # no name is never wrong
         _log.debug("no stored program: %s", error)
         return None
     return fingerprint(own, _sources(), _surroundings())[:32]
 
 
+def _everywhere(leaves: list[Any]) -> bool:
+    """Whether a program with these arguments is loaded again for the same devices."""
+    devices = jax.devices()
+    if len(devices) == 1:
+        return True
+    meshes = [
+        getattr(getattr(x, "sharding", None), "mesh", None) for x in leaves
+    ]  # in one process: `jax.devices` are all
+    return jax.process_count() == 1 and all(
+        mesh is not None and list(mesh.devices.flat) == devices for mesh in meshes
+    )
+
+
+def _files() -> list[Path]:
+    """All files of this package that make programs."""
+    root = Path(__file__).parent
+    return sorted(p for p in root.rglob("*") if p.suffix in (".py", ".cc", ".h"))
+
+
 @functools.cache
 def _sources() -> str:
-    """Digest of all files of this package that make programs."""
     digest, root = hashlib.sha256(), Path(__file__).parent
-    files = [p for p in root.rglob("*") if p.suffix in (".py", ".cc", ".h")]
-    for path in sorted(files):
+    for path in _files():
         digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return digest.hexdigest()
 
 
+_STARTED = time.time()
+
+
+def _changed() -> bool:
+    """Whether a file is newer than this process, whose code is then the old one's."""
+    return any(path.stat().st_mtime > _STARTED for path in _files())
+
+
 def _surroundings() -> list[Any]:
-    versions = [m.__version__ for m in (jax, jaxlib, flax, optax, np)]
+    packages = [importlib.metadata.version(name) for name in _PACKAGES]
+    device = jax.devices()[0]
+    runtime = [sys.version, device.client.platform_version, device.device_kind]
     variables = {
         name: value
         for name, value in os.environ.items()
@@ -111,13 +139,14 @@ def _surroundings() -> list[Any]:
         for name, value in jax.config.values.items()
         if "cache" not in name
     }
-    devices = [(d.platform, d.device_kind, d.id) for d in jax.devices()]
     return [
-        versions,
+        packages,
+        runtime,
         sorted(variables.items()),
         sorted(settings.items()),
-        devices,
-        native.available(),  # which also makes them known to a program that has them
+        [d.id for d in jax.devices()],
+        # Which also makes the kernels known to a program that has them.
+        device.platform == "cpu" and native.available(),
     ]
 
 
@@ -157,9 +186,7 @@ def save_program(folder: Path, key: str, compiled: Any) -> None:
         newest = sorted(folder.glob(f"*{_SUFFIX}"), key=os.path.getmtime, reverse=True)
         for old in newest[_KEPT:]:
             old.unlink(missing_ok=True)
-    except (ValueError, NotImplementedError, jax.errors.JaxRuntimeError) as error:
-        _log.debug("program not kept: %s", error)
-    except OSError as error:
+    except Exception as error:  # a run does not end because of it
         scratch.unlink(missing_ok=True)
         _log.debug("program not kept: %s", error)
 

@@ -67,6 +67,34 @@ SAMPLES = {
     ("method", "weights", "momentum"): 0.5,
     ("method", "arch", "b1"): 0.25,
     ("method", "arch", "b2"): 0.5,
+    ("method", "weights", "weight_decay_last"): 0.5,
+    ("max_skips",): 2,
+    ("drop_path", "rate"): 0.5,
+    ("drop_path", "growth"): "constant",
+    ("curvature", "stop"): 2.0,
+    ("hardware", "cost"): "parameters",
+    ("hardware", "target"): 0.5,
+    ("hardware", "latency_table"): Path("x"),
+    ("hardware", "channels"): 3,
+    ("hardware", "layers"): 3,
+}
+
+# What has no effect without others.
+NEEDS = {
+    ("drop_path", "growth"): {("drop_path", "rate"): 0.5},
+    ("hardware", "weight"): {("hardware", "cost"): "parameters"},
+    ("hardware", "target"): {
+        ("hardware", "cost"): "parameters",
+        ("hardware", "weight"): 0.5,
+    },
+    ("hardware", "latency_table"): {("hardware", "cost"): "latency"},
+    ("hardware", "channels"): {("hardware", "cost"): "parameters"},
+    ("hardware", "layers"): {("hardware", "cost"): "parameters"},
+    ("curvature", "iterations"): {("curvature", "every"): 1},
+    ("curvature", "stop"): {("curvature", "every"): 1},
+} | {
+    ("curvature", name): {("curvature", "every"): 1, ("curvature", "stop"): 2.0}
+    for name in ("window", "back", "start")
 }
 
 
@@ -95,10 +123,12 @@ def test_every_field_is_an_option(names):
     assert value != look_up(SearchConfig(), names)
     # A configuration file whose values are the defaults, except for the name.
     base = load_config("darts_cifar10")
-    config = parse_search(["darts_cifar10", *written(names, value)]).config
+    given = {**NEEDS.get(names, {}), names: value}
+    words = [word for item in given.items() for word in written(*item)]
+    config = parse_search(["darts_cifar10", *words]).config
     found = dict(leaves(config))
-    assert found.pop(names) == value
-    expected = {k: v for k, v in leaves(base) if k != names}
+    assert found[names] == value
+    expected = dict(leaves(base)) | given
     if names == ("seeds",):  # instead of the seed
         expected[("seed",)] = None
     assert found == expected

@@ -119,24 +119,28 @@ def test_every_method_that_learns_minimises_the_price(name, monkeypatch):
         method = build_method(config, TOY, priced, epochs=2, steps_per_epoch=2)
     images = jax.ShapeDtypeStruct((4, 8, 8, 3), jnp.float32)
     arch = jax.eval_shape(method.init, jax.random.key(0), images).arch
-    spread = jax.tree.map(
-        lambda a: jnp.linspace(0.1, 0.9, a.size).reshape(a.shape), arch.learnt
-    )
-    held = jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), arch.held)
-    arch = spread._replace(held=held)
-
-    def at(penalty):
-        return jax.value_and_grad(lambda a: penalty(a._replace(held=held)))(spread)
-
+    arch = jax.tree.map(_drawn, arch)
     own, both = penalties
-    before, without = (0.0, 0.0) if own is None else at(own)
-    value, gradient = at(both)
+    before, without = (0.0, 0.0) if own is None else _derivative(own, arch)
+    value, gradient = _derivative(both, arch)
     expected = 3 * sum(m[:, 2].sum() for m in method.weights(arch).values())
     np.testing.assert_allclose(value - before, expected, rtol=1e-5)
     if own is not None:
         gradient = jax.tree.map(jnp.subtract, gradient, without)
     for kind in gradient.alpha.values():
         assert (kind[:, 2] > 0).any() and jnp.isfinite(kind).all()
+
+
+def _drawn(x):
+    if x.dtype == bool:  # nothing is given up
+        return jnp.ones(x.shape, bool)
+    return jnp.linspace(0.1, 0.9, x.size).reshape(x.shape)
+
+
+def _derivative(penalty, arch):
+    """The value, and the gradient in what is learnt."""
+    learnt = lambda own: penalty(own._replace(held=arch.held))  # noqa: E731
+    return jax.value_and_grad(learnt)(arch.learnt)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ ORDER = [
     {"config"},
     {"text_config"},
     {"config_fields"},
-    {"training"},
+    {"training", "program_store"},
     {"methods"},
     {"problem", "hardware"},
     {"nets"},
@@ -30,7 +30,7 @@ ORDER = [
     {"relaxation", "derive", "perturbation"},
     {"data", "io", "sharding", "accuracy_table"},
     {"spaces"},
-    {"tree", "types", "errors", "compile", "statistics", "stopwatch"},
+    {"tree", "types", "errors", "compile", "statistics", "stopwatch"} | {"fingerprint"},
 ]
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 FLAX = {"nets", "ops"}

@@ -2,10 +2,12 @@
 
 import dataclasses
 import functools
+import json
 import os
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import jax
@@ -16,8 +18,10 @@ from jax.experimental.compilation_cache import compilation_cache
 
 import jdarts
 from jdarts import program_store
-from jdarts.fingerprint import NoFingerprint, fingerprint
+from jdarts.fingerprint import VERSIONED, NoFingerprint, fingerprint
+from jdarts.methods import METHODS, build_method, make_supernet
 from jdarts.program_store import compile_stored, program_key
+from jdarts.spaces import get_space
 
 SCALE = 3
 
@@ -37,8 +41,18 @@ def scaled_by(settings, table):
     return scale
 
 
+def shift(by, x):
+    return x + by
+
+
 TABLE = np.arange(3.0, dtype=np.float32)
 X = jax.ShapeDtypeStruct((3,), jnp.float32)
+
+
+@pytest.fixture(autouse=True)
+def known(monkeypatch):
+    """The code of this file counts as that of a package with a version."""
+    monkeypatch.setattr("jdarts.fingerprint.VERSIONED", {*VERSIONED, __name__})
 
 
 @pytest.fixture(autouse=True)
@@ -88,26 +102,25 @@ def test_what_makes_another_program(monkeypatch):
         program_key(scaled_by(Settings(), TABLE + 1), (X,), {}),
         program_key(scaled_by(Settings(), TABLE), (X.update(shape=(1,)),), {}),
         program_key(scaled_by(Settings(), TABLE), (X,), {"donate_argnums": 0}),
-        program_key(functools.partial(jnp.add, 1), (X,), {}),
-        program_key(functools.partial(jnp.add, 2), (X,), {}),
+        program_key(functools.partial(shift, 1), (X,), {}),
+        program_key(functools.partial(shift, 2), (X,), {}),
     ]
     with jax.enable_x64(True):
         others.append(program_key(scaled_by(Settings(), TABLE), (X,), {}))
-    monkeypatch.setitem(globals(), "SCALE", 4)
-    others.append(program_key(scaled_by(Settings(), TABLE), (X,), {}))
-    monkeypatch.undo()
-    monkeypatch.setenv("XLA_FLAGS", "--other")
-    others.append(program_key(scaled_by(Settings(), TABLE), (X,), {}))
-    monkeypatch.undo()
-    monkeypatch.setattr(program_store, "_sources", lambda: "edited")
-    others.append(program_key(scaled_by(Settings(), TABLE), (X,), {}))
+    for patch in (
+        lambda m: m.setitem(globals(), "SCALE", 4),
+        lambda m: m.setenv("XLA_FLAGS", "--other"),
+        lambda m: m.setattr(program_store, "_sources", lambda: "edited"),
+    ):
+        with monkeypatch.context() as context:
+            patch(context)
+            others.append(program_key(scaled_by(Settings(), TABLE), (X,), {}))
     assert len({same, *others}) == len(others) + 1 and None not in others
 
 
 def test_the_digest_is_that_of_other_processes():
     """A set, whose order differs between processes, and a search method."""
     code = """
-    import jdarts
     from jdarts.config import load_config
     from jdarts.fingerprint import fingerprint
     from jdarts.methods import build_method, make_supernet
@@ -131,20 +144,98 @@ def test_the_digest_is_that_of_other_processes():
     assert len(found) == 1
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_a_digest(name):
+    space, config = get_space("toy"), METHODS[name].config()
+    network = make_supernet(config, space, channels=4, layers=1, classes=3)
+    length = {"epochs": 4, "steps_per_epoch": 3}
+    method = build_method(config, space, network, **length)
+    again = build_method(config, space, network, **length)
+    longer = build_method(config, space, network, **length | {"epochs": 8})
+    assert fingerprint(method) == fingerprint(again) != fingerprint(longer)
+
+
 def test_objects_that_hold_each_other():
     loop = []
     loop.append(loop)
     assert fingerprint(loop) == fingerprint(loop) != fingerprint([[]])
 
 
-def test_what_has_no_digest_is_compiled_each_time(tmp_path):
-    unknown = iter([1])  # no attributes to look into
-    with pytest.raises(NoFingerprint, match="list_iterator"):
-        fingerprint(lambda: unknown)
-    fun = lambda x: x + (unknown is not None)  # noqa: E731
-    for _ in range(2):
-        assert compile_stored(tmp_path, fun, X).trace_seconds > 0
+def test_constants_of_inner_functions(monkeypatch):
+    def outer(x):
+        return jax.lax.fori_loop(0, 2, lambda i, y: y * SCALE, x)
+
+    before = fingerprint(outer)
+    monkeypatch.setitem(globals(), "SCALE", 4)
+    assert fingerprint(outer) != before
+
+
+def test_rules_of_derivatives():
+    def make(scale):
+        @jax.custom_jvp
+        def f(x):
+            return x
+
+        f.defjvp(lambda primals, tangents: (primals[0], scale * tangents[0]))
+        return f
+
+    assert fingerprint(make(1.0)) == fingerprint(make(1.0)) != fingerprint(make(2.0))
+
+
+def local_class():
+    class Local:
+        pass
+
+    return Local
+
+
+@pytest.mark.parametrize(
+    "value",
+    [iter([1]), {1: 2}.get, local_class(), json.dumps, threading.Lock()],
+    ids=["an iterator", "a method of an object", "local", "another package", "a lock"],
+)
+def test_what_has_no_digest_is_compiled_each_time(tmp_path, value):
+    with pytest.raises(NoFingerprint):
+        fingerprint(lambda: value)
+    fun = lambda x: x + (value is not None)  # noqa: E731
+    assert compile_stored(tmp_path, fun, X).trace_seconds > 0
     assert not programs(tmp_path)
+
+
+def test_an_edit_after_the_start(monkeypatch):
+    """The code in memory is then not that of the files."""
+    monkeypatch.setattr(program_store, "_STARTED", 0.0)
+    assert program_key(scaled_by(Settings(), TABLE), (X,), {}) is None
+
+
+DEVICES = """
+import sys, jax, jax.numpy as jnp, numpy as np
+from pathlib import Path
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jdarts.program_store import compile_stored
+for devices in (jax.devices(), jax.devices()[1:2], jax.devices()[::-1]):
+    mesh = Mesh(np.array(devices), "d")
+    x = jax.device_put(jnp.arange(4.0), NamedSharding(mesh, PartitionSpec("d")))
+    made = compile_stored(Path(sys.argv[1]), jnp.square, x)
+    assert made.call(x).tolist() == [0, 1, 4, 9]
+    print(made.trace_seconds == 0)
+"""
+
+
+def test_only_for_all_devices(tmp_path):
+    """A program of some of them would be loaded for all."""
+    answers = [
+        subprocess.run(
+            [sys.executable, "-c", DEVICES, str(tmp_path)],
+            env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+            cwd=Path(jdarts.__file__).parents[1],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    assert answers == [["False"] * 3, ["True", "False", "False"]]
 
 
 def test_a_damaged_file_is_replaced(tmp_path, caplog):
@@ -162,9 +253,9 @@ def test_only_the_last_used_are_kept(tmp_path, monkeypatch):
     for number in (1, 2, 3):
         for old in programs(tmp_path):  # files within the clock's resolution
             os.utime(old, (0, old.stat().st_mtime - 10))
-        compile_stored(tmp_path, functools.partial(jnp.add, number), X)
+        compile_stored(tmp_path, functools.partial(shift, number), X)
     kept = [
-        program_key(functools.partial(jnp.add, number), (X,), {}) for number in (2, 3)
+        program_key(functools.partial(shift, number), (X,), {}) for number in (2, 3)
     ]
     assert [p.stem for p in programs(tmp_path)] == sorted(kept)
 

@@ -209,7 +209,7 @@ class _Rounds:
 
     def _not_finite(self) -> RunError:
         return RunError(
-            f"perturbation: not finite while tuning after round {self._round}; a lower "
+            f"perturbation: a loss is not finite in round {self._round + 1}; a lower "
             "--lr may help"
         )
 
@@ -298,6 +298,8 @@ class _Rounds:
                 )
             )
             total = part if total is None else jax.tree.map(np.add, total, part)
+        if not all(np.isfinite(sums).all() for sums in jax.tree.leaves(total)):
+            raise self._not_finite()
         return self._seeds.each(total)
 
     def _tune(self) -> None:

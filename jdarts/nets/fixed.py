@@ -55,8 +55,8 @@ class FixedNetwork(NamedTuple):
     Attributes:
       init: ``init(key, images) -> (w, model_state)``; only the shape and dtype of
         `images` matter. `w` holds the weights, `model_state` the running statistics.
-        Cells of a run of equal ones have a common entry ``cells_FIRST_LAST``, their
-        arrays stacked on a leading axis.
+        With `scan` cells of a run of equal ones have a common entry
+        ``cells_FIRST_LAST``, their arrays stacked on a leading axis.
       apply: ``apply(w, model_state, images, train, drop_path=None, key=None) ->
         (Outputs, model_state)``; `images` are ``[batch, height, width, channels]``,
         `drop_path` a `DropPath` or None, `key` what ops that draw (`noise`) draw from
@@ -208,7 +208,7 @@ def fixed_network(
     classes: int,
     stem: Literal["cifar", "imagenet"] = "cifar",
     auxiliary: bool = False,
-    scan: bool = True,
+    scan: bool = False,
     remat: bool = False,
     dtype: DTypeLike | None = None,
 ) -> FixedNetwork:
@@ -226,8 +226,9 @@ def fixed_network(
       classes: number of classes, >= 2.
       stem: ``"cifar"``: one convolution; ``"imagenet"``: three of stride 2.
       auxiliary: whether the second reduction cell's output has a classifier of its own.
-      scan: run equal cells that follow each other as one loop, which is compiled once:
-        the same numbers, and weights stacked as said in `FixedNetwork`.
+      scan: run equal cells that follow each other as one loop: it compiles faster, but
+        a step copies what it keeps for the backward pass. The same numbers, and weights
+        stacked as said in `FixedNetwork`.
       remat: keep only what passes between cells for the backward pass, and compute the
         inside of each cell again: less memory for more time, the same numbers.
       dtype: type of the activations and of every convolution and product, for example

@@ -1,6 +1,7 @@
 """ReLU and a 1x1 convolution as one kernel, with derivatives of every order.
 
-With the ReLU's mask ``m = [x > 0]`` held fixed, as under differentiation, the form
+With the ReLU's mask m (0 where x <= 0, else 1) held fixed, as under differentiation,
+the form
 
     Q(a, P, t) = < t, (m a) P >
 
@@ -41,7 +42,7 @@ def relu_product(
 
 
 def _gate(x: Array, a: Array) -> Array:
-    return jnp.where(x > 0, a, jnp.zeros((), a.dtype))
+    return jnp.where(x <= 0, jnp.zeros((), a.dtype), a)  # lets a NaN through
 
 
 def _transposed(m: Array) -> Array:
@@ -67,7 +68,8 @@ def _compiled(name: str, plain: Implementation) -> Implementation:
     """The kernel of that name; `plain` where there is none."""
 
     def cpu(*arrays: Array) -> Array:
-        if not native.usable(arrays[0].dtype):
+        types = {a.dtype for a in arrays}
+        if len(types) > 1 or not native.usable(types.pop()):
             return plain(*arrays)
         out = jax.eval_shape(plain, *arrays)
         operands = [a.reshape(-1, *a.shape[-2:]) for a in arrays]

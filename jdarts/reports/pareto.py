@@ -112,8 +112,10 @@ def trend(runs: Sequence[SearchRun], points: Sequence[Point], unit: str) -> str:
         return ""
     (name,) = names
     found = [o.get(name) for run, o in zip(runs, flat, strict=True) for _ in run.seeds]
-    numbers = [v for v in found if isinstance(v, int | float)]
-    values = np.array([float(v) for v in numbers if not isinstance(v, bool)])
+    numbers = [
+        v for v in found if isinstance(v, int | float) and not isinstance(v, bool)
+    ]
+    values = np.array(numbers, float)
     if len(values) < len(found):
         return ""
     costs = np.array([point.cost for point in points])

@@ -28,7 +28,7 @@ def trees_of(**options):
 
 
 def test_runs_of_cells_are_taken_apart():
-    w, model_state = trees_of()
+    w, model_state = trees_of(scan=True)
     (run, *_) = sorted(name for name in w if name.startswith("cells_"))
     first = int(run.split("_")[1])
     named = named_weights(w, model_state)

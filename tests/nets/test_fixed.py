@@ -51,7 +51,8 @@ def net():
 
 def test_reductions_and_runs():
     """L = 20: reductions at 6 and 13, and 9 bodies instead of 20."""
-    network = build(ZOO["DARTS_V2"], channels=4, layers=20, auxiliary=True)
+    sizes = {"channels": 4, "layers": 20, "auxiliary": True}
+    network = build(ZOO["DARTS_V2"], **sizes, scan=True)
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     w, _ = jax.eval_shape(network.init, KEY, image)
     alone, runs = {0, 1, 6, 7, 13, 14}, [(2, 5), (8, 12), (15, 19)]
@@ -79,7 +80,7 @@ def test_scanned_cells_are_those_one_by_one():
                 found[f"cell_{i}"] = jax.tree.map(lambda leaf, r=row: leaf[r], part)
         return found
 
-    together, single = build(layers=12), build(layers=12, scan=False)
+    together, single = build(layers=12, scan=True), build(layers=12)
     w, stats = together.init(KEY, IMAGES)
     assert {"cells_2_3", "cells_6_7", "cells_10_11"} <= w.keys()
     key = DropPath(jax.random.key(5), 0.3)

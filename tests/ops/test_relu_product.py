@@ -75,6 +75,12 @@ def test_a_zero_passes_no_gradient(x64):
     assert_close(gradient, jnp.zeros_like(x), 0.0)
 
 
+def test_a_nan_is_not_hidden(x64):
+    x, p = jnp.array([[jnp.nan, 1.0], [-1.0, 1.0]]), jnp.ones((2, 2))
+    y = relu_product(x, p)
+    assert jnp.isnan(y[0]).all() and (y[1] == 1).all()
+
+
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (1, 1)])
 def test_vmap(axes, x64):
     many = [

@@ -367,7 +367,7 @@ def arch_names(arch: Arch):
     """The files' name of each array of an architecture: ``alpha_normal``, ..."""
     return {
         f"{name}_{k}": a
-        for name, part in arch._asdict().items()
+        for name, part in (("alpha", arch.alpha), ("beta", arch.beta))
         for k, a in part.items()
     }
 

@@ -32,7 +32,7 @@ def linear(auxiliary=False):
             w["auxiliary"] = jnp.ones((PIXELS, CLASSES))
         return w, {"passes": jnp.zeros(()), "rate": jnp.zeros(())}
 
-    def apply(w, stats, images, train, drop_path=None):
+    def apply(w, stats, images, train, drop_path=None, key=None):
         flat = images.reshape(len(images), -1)
         aux = flat @ w["auxiliary"] if auxiliary else None
         if train:

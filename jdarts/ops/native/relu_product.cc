@@ -28,10 +28,10 @@ struct Geometry {
 constexpr int64_t kBlock = 48;
 constexpr int64_t kTask = 8 * kBlock;
 
-// to = [gate > 0] from.
+// to = from where the gate is open, else 0. A NaN is let through.
 template <typename T>
 void Gate(const T* gate, const T* from, int64_t count, T* to) {
-  for (int64_t i = 0; i < count; ++i) to[i] = gate[i] > T(0) ? from[i] : T(0);
+  for (int64_t i = 0; i < count; ++i) to[i] = gate[i] <= T(0) ? T(0) : from[i];
 }
 
 // Calls work(problem, pixel, pixels) for all blocks of pixels from `begin` to `end`.

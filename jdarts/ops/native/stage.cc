@@ -1,7 +1,7 @@
 // One stage of all separable ops of a source: ReLU, depthwise convolution, pointwise
 // convolution; its derivatives of first and second order.
 //
-// The stage is z = (D * m x) P with m = [x > 0], so that, m fixed,
+// The stage is z = (D * m x) P, m being 0 where x <= 0 and else 1, so that, m fixed,
 //   Q(x, D, P, t) = <t, (D * m x) P>
 // is linear in each of its four arguments, and everything is a first or second
 // derivative of Q. Two functions give them all (jdarts/ops/stage.py says which):
@@ -79,14 +79,14 @@ struct Plane {
   T* Line(int64_t h) { return data.data() + (h + margin) * row + margin * channels; }
 };
 
-// Copies from where gate > 0, the rest stays zero.
+// Copies from where gate is not <= 0 (also a NaN), the rest becomes zero.
 template <typename T>
 void Fill(Plane<T>& plane, const T* from, const T* gate, const Geometry& g) {
   const int64_t line = g.width * g.channels;
   for (int64_t h = 0; h < g.height; ++h) {
     T* to = plane.Line(h);
     for (int64_t i = 0; i < line; ++i)
-      to[i] = gate[h * line + i] > T(0) ? from[h * line + i] : T(0);
+      to[i] = gate[h * line + i] <= T(0) ? T(0) : from[h * line + i];
   }
 }
 
@@ -325,7 +325,7 @@ void Input(ffi::ThreadPool& pool, const Geometry& g, const Operands<T>& in,
         }
       }
       if (gx && (first || !in.dd.empty()))
-        for (int64_t i = 0; i < g.image(); ++i) gx[i] = x[i] > T(0) ? gx[i] : T(0);
+        for (int64_t i = 0; i < g.image(); ++i) gx[i] = x[i] <= T(0) ? T(0) : gx[i];
       else if (gx)
         std::fill(gx, gx + g.image(), T(0));
     }
