@@ -8,10 +8,11 @@ import numpy as np
 from jdarts.errors import UserError, unknown_choice
 from jdarts.spaces import NAS_BENCH_201, Genotype, SearchSpace
 
-__all__ = ["TABLE_DATA", "AccuracyTable", "load_table"]
+__all__ = ["DEFAULT_DATA", "TABLE_DATA", "AccuracyTable", "load_table"]
 
 # By name: what the cells of the table were trained on.
 TABLE_DATA = {"c10": "CIFAR-10", "c100": "CIFAR-100", "in16": "ImageNet16-120"}
+DEFAULT_DATA = "c10"
 
 _SPACE = NAS_BENCH_201
 _SPEC = _SPACE.cells["normal"]

@@ -95,7 +95,8 @@ class SearchConfig:
     c10."""
     max_skips: int | None = None
     """Most skip connections of the derived normal cell, >= 0: the strongest stay, the
-    others' edges get their runner-up. Not given: any number."""
+    others' edges get their runner-up; with any method that learns the architecture.
+    Not given: any number."""
     drop_path: DropPathConfig = DropPathConfig()
     """Drop path in the search network."""
     curvature: CurvatureConfig = CurvatureConfig()
@@ -121,7 +122,14 @@ class SearchConfig:
         self.drop_path.check("--drop-path", self.epochs)
         self.curvature.check("--curvature", self.epochs)
         settle_seeds(self, _SEED)
-        self.hardware.check(learns_architecture(self.method), name_of(self.method))
+        learns, method = learns_architecture(self.method), name_of(self.method)
+        if self.max_skips is not None and not learns:
+            raise UserError(
+                f"--max-skips: --method {method} learns no order of the primitives, so "
+                "that an edge has no runner-up; expected no cap, or a method that "
+                "learns the architecture by gradients, as darts"
+            )
+        self.hardware.check(learns, method)
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

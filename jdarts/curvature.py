@@ -125,19 +125,41 @@ class CurvatureConfig:
         if self.stop is not None and not (self.stop > 0 and math.isfinite(self.stop)):
             raise UserError(f"{where}.stop: {self.stop}; expected more than 0")
         if not self.every:
-            self._refuse(where, ("iterations", "stop"), f"{where}.every 0")
+            names, instead = ("iterations", "stop"), f"{where}.every 1 or more"
+            self._refuse(where, names, f"{where}.every 0", instead)
         if self.stop is None:
-            self._refuse(where, ("window", "back", "start"), f"no {where}.stop")
+            names = "window", "back", "start"
+            self._refuse(where, names, f"no {where}.stop", f"{where}.stop 1.3, say")
         elif self._first > epochs:
             raise UserError(
                 f"{where}.stop: has no effect in {epochs} epochs; with these settings "
                 f"expected at least {self._first}"
             )
 
-    def _refuse(self, where: str, names: Sequence[str], without: str) -> None:
+    def check_warmup(self, where: str, warmup: int) -> None:
+        """Raises a UserError if the result may be of an epoch that has not trained
+        alpha yet.
+
+        Args:
+          where: the field's name on the command line.
+          warmup: epochs, at the start, that train the weights alone.
+        """
+        if self.stop is not None and self.start <= warmup:
+            raise UserError(
+                f"{where}.start: {self.start}, but the first {warmup} epochs train the "
+                "weights alone, so that the genotype would be one of random logits; "
+                f"expected at least {warmup + 1}"
+            )
+
+    def _refuse(
+        self, where: str, names: Sequence[str], without: str, instead: str
+    ) -> None:
         for name in names:
             if getattr(self, name) != getattr(CurvatureConfig, name):
-                raise UserError(f"{where}.{name}: has no effect with {without}")
+                raise UserError(
+                    f"{where}.{name}: has no effect with {without}; expected "
+                    f"{getattr(CurvatureConfig, name)}, or {instead}"
+                )
 
     @property
     def _first(self) -> int:
@@ -168,8 +190,8 @@ def early_stop(config: CurvatureConfig, values: Sequence[float]) -> Stop | None:
         mean(lambda, the last `window`) / mean(lambda, those `back` earlier) > stop
 
     Each mean counts for the epoch in the middle of its window; the earlier one's is the
-    result, if it is at least `start`. Where the earlier mean is not positive there is
-    nothing to compare with.
+    result, if it is at least `start`. Nothing is compared where the earlier mean is not
+    positive, or a value is not finite (a measurement that overflowed).
 
     Args:
       config: the settings.
@@ -179,9 +201,11 @@ def early_stop(config: CurvatureConfig, values: Sequence[float]) -> Stop | None:
     if config.stop is None or count < window + config.back:
         return None
     epoch = config.every * (count - window // 2 - config.back)
-    now = math.fsum(values[count - window :]) / window
+    last = values[count - window :]
     earlier = values[count - config.back - window : count - config.back]
-    before = math.fsum(earlier) / window
+    if not all(map(math.isfinite, [*last, *earlier])):
+        return None
+    now, before = math.fsum(last) / window, math.fsum(earlier) / window
     if epoch < config.start or before <= 0 or now <= config.stop * before:
         return None
     return Stop(after=config.every * count, epoch=epoch, ratio=now / before)

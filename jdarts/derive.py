@@ -28,7 +28,10 @@ Rule = Callable[[CellSpec, ArrayLike], CellGenotype]
 
 
 def derive_genotype(
-    space: SearchSpace, mix: Mapping[str, ArrayLike], rule: Rule | None = None
+    space: SearchSpace,
+    mix: Mapping[str, ArrayLike],
+    rule: Rule | None = None,
+    ranks: Mapping[str, ArrayLike] | None = None,
 ) -> Genotype:
     """Keeps the strongest connections of every node.
 
@@ -38,16 +41,19 @@ def derive_genotype(
       rule: for one cell; by default `derive_cell`. In a space that keeps every edge it
         is `derive_every_edge`; in a recurrent cell, whose nodes read one state each,
         `derive_cell`. Cells with `max_skips` get no more, see `cap_skips`.
+      ranks: for these cells, likewise: what `cap_skips` derives them from; by default
+        the mixing weights.
     """
     cells = {}
     for kind, spec in space.cells.items():
         own = derive_every_edge if spec.keep is None else rule or derive_cell
         own = derive_cell if spec.merge == "mean" else own
-        cells[kind] = cap_skips(own)(spec, mix[kind])
+        order = None if ranks is None else ranks[kind]
+        cells[kind] = cap_skips(own, order)(spec, mix[kind])
     return Genotype(space=space.name, cells=cells)
 
 
-def cap_skips(rule: Rule) -> Rule:
+def cap_skips(rule: Rule, ranks: ArrayLike | None = None) -> Rule:
     """As a rule derives, but with at most ``spec.max_skips`` skip connections.
 
     The refinement of P-DARTS (Chen et al., ICCV 2019, section 3.3): while the cell has
@@ -56,13 +62,16 @@ def cap_skips(rule: Rule) -> Rule:
 
     Args:
       rule: for one cell.
+      ranks: what it derives a cell with too many from, ``[edges, primitives]``, where
+        mixing weights are one-hot and have no runner-up; by default these weights.
     """
 
     def capped(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
         cell = rule(spec, weights)
         if spec.max_skips is None:
             return cell
-        weights, skip = np.array(weights, float), spec.primitives.index(SKIP)
+        weights = np.array(weights if ranks is None else ranks, float)
+        skip = spec.primitives.index(SKIP)
         while len(rows := _skip_rows(spec, cell)) > spec.max_skips:
             weights[min(rows, key=lambda row: weights[row, skip]), skip] = -np.inf
             cell = rule(spec, weights)
@@ -81,12 +90,15 @@ def _skip_rows(spec: CellSpec, cell: CellGenotype) -> list[int]:
     ]
 
 
-def with_max_skips(space: SearchSpace, most: int) -> SearchSpace:
+def with_max_skips(
+    space: SearchSpace, most: int, *, every_edge: bool = False
+) -> SearchSpace:
     """The same space with a cap on the skip connections of the derived normal cell.
 
     Args:
       space: the space.
       most: the cap.
+      every_edge: whether the method derives all edges, not those that cells keep.
 
     Raises:
       UserError: if the space has no skip connection or nothing else, or the cap is out
@@ -100,11 +112,12 @@ def with_max_skips(space: SearchSpace, most: int) -> SearchSpace:
             f"{SKIP} and another primitive; expected no cap, or another space"
         )
     edges = [rows.stop - rows.start for rows in spec.node_slices]
-    possible = sum(min(spec.keep or count, count) for count in edges)
+    kept = None if every_edge else spec.keep
+    possible = sum(min(kept or count, count) for count in edges)
     if not 0 <= most < possible:
         raise UserError(
             f"{flag}: {most}; expected 0 to {possible - 1} (the normal cell of "
-            f"--space {space.name} has {possible} connections)"
+            f"--space {space.name} gets {possible} connections)"
         )
     capped = dataclasses.replace(spec, max_skips=most)
     return dataclasses.replace(space, cells={**space.cells, "normal": capped})

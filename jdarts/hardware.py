@@ -1,15 +1,20 @@
 """Hardware-aware search: the expected cost of a network as a part of the loss.
 
-With weight lambda, expected cost E (see `jdarts.nets.expected_cost`), and E_0 that of
-uniform mixing weights, a method that learns the architecture minimises
+With weight lambda, expected cost E of the mixing weights that the method expects (see
+`jdarts.nets.expected_cost`), and E_0 that of its start, where all primitives into a
+node have the same weight, a method that learns the architecture minimises
 
     validation loss + lambda * E / E_0                         (penalty)
     validation loss + lambda * max(0, E / target - 1)          (constraint, with target)
 
-Both are free of units, so that one lambda serves all costs.
+Both are free of units, so that one lambda serves all costs. E is not the derived
+network's cost, and the target is one of E: by how much it differs depends on how many
+edges into a node the method's weights count as (all of them under a softmax, one where
+edges share one weight), and how many the derived cell keeps.
 """
 
 import dataclasses
+import hashlib
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +25,7 @@ import numpy as np
 
 from jdarts.errors import UserError, unknown_choice
 from jdarts.io import read_json
+from jdarts.io.files import cannot
 from jdarts.nets.cost import NetworkShape
 from jdarts.nets.expected_cost import CostModel, Place, cost_model, counted, skeleton
 from jdarts.spaces import Genotype, SearchSpace
@@ -31,6 +37,7 @@ __all__ = [
     "hardware_of",
     "latency_model",
     "model_of",
+    "pinned_files",
     "read_latencies",
 ]
 
@@ -51,11 +58,11 @@ class HardwareConfig:
     parameters, multiply_adds (both counted), or latency (milliseconds, by a table).
     Not given: nothing."""
     weight: float = 0.0
-    """lambda: times the expected cost relative to that of uniform mixing weights, it is
+    """lambda: times the expected cost relative to that of the method's start, it is
     added to the validation loss; >= 0, with any method that learns the architecture."""
     target: float | None = None
-    """Penalise only what exceeds this expected cost, in the cost's unit, > 0: lambda
-    times max(0, E / target - 1)."""
+    """Penalise only what exceeds this expected cost (not the derived network's), in the
+    cost's unit, > 0: lambda times max(0, E / target - 1)."""
     latency_table: Path | None = None
     """What ``python -m jdarts.latency`` has measured."""
     channels: int | None = None
@@ -116,6 +123,22 @@ class HardwareConfig:
                 )
 
 
+def pinned_files(config: HardwareConfig) -> dict[str, str]:
+    """Option to SHA-256 of the file that it names: what may not change under a run that
+    goes on.
+
+    Raises:
+      UserError: if it cannot be read.
+    """
+    if config.latency_table is None:
+        return {}
+    try:
+        content = config.latency_table.read_bytes()
+    except OSError as error:
+        raise cannot(config.latency_table, "read", error) from None
+    return {"--hardware.latency-table": hashlib.sha256(content).hexdigest()}
+
+
 class Hardware(NamedTuple):
     """The cost of a search's networks.
 
@@ -127,10 +150,15 @@ class Hardware(NamedTuple):
     config: HardwareConfig
     model: CostModel
 
-    def price(self, mix: dict[str, jax.Array]) -> jax.Array:
-        """What is added to the validation loss at these mixing weights."""
+    def price(self, mix: dict[str, jax.Array], start: dict[str, Any]) -> jax.Array:
+        """What is added to the validation loss at these mixing weights.
+
+        Args:
+          mix: the mixing weights.
+          start: those of the method's start.
+        """
         target, weight = self.config.target, self.config.weight
-        unit = self.model.uniform() if target is None else target
+        unit = self.model.uniform(start) if target is None else target
         # In float64 up to here: a network can have billions of multiply-adds.
         relative = self.model.scaled(1 / unit).expected(mix)
         if target is not None:

@@ -52,8 +52,12 @@ class LatencyOptions:
             raise UserError(f"--image: {found}; expected three numbers >= 1")
         if not self.budget > 0:
             raise UserError(f"--budget: {self.budget}; expected more than 0")
+        if self.out.is_dir():
+            raise UserError(f"--out: {self.out}: is a folder; expected a file's name")
         if not self.out.absolute().parent.is_dir():
-            raise UserError(f"--out: {self.out}: there is no such folder")
+            raise UserError(
+                f"--out: {self.out}: there is no such folder; expected one that exists"
+            )
 
     def shape(self) -> NetworkShape:
         """The network's shape."""

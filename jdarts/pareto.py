@@ -33,7 +33,8 @@ class ParetoOptions:
     runs: Annotated[
         tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")
     ]
-    """Folders of finished searches in one space: of several weights, say."""
+    """Folders of finished searches in one space on the same data: of several weights,
+    say."""
     cost: str = "parameters"
     """parameters, multiply_adds or latency, of the derived networks."""
     quality: str | None = None
@@ -66,6 +67,9 @@ class ParetoOptions:
             if getattr(self, name) < least:
                 found = getattr(self, name)
                 raise UserError(f"--{name}: {found}; expected at least {least}")
+        if min(self.image) < 1:
+            found = " ".join(map(str, self.image))
+            raise UserError(f"--image: {found}; expected three numbers >= 1")
         if (self.cost == "latency") != (self.latency_table is not None):
             raise UserError(
                 "--latency-table: --cost latency and a table go together; found "
@@ -89,12 +93,14 @@ def main(arguments: list[str]) -> int:
         "other one beats in both, as a table and as a page.",
     )
     runs = read_searches(options.runs)
-    check_alike(runs, ("space",))
+    check_alike(runs, ("space", "data.name"))
     where = "--latency-table"
     model = model_of(
         options.cost, runs[0].space, options.shape(), options.latency_table, where
     )
     points, quality = points_of(runs, model.of, options.quality)
+    if quality == "table":
+        check_alike(runs, ("table_data",))
     kept = non_dominated([p.cost for p in points], [p.quality for p in points])
     unit = COSTS[options.cost]
     lead = (

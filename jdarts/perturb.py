@@ -11,7 +11,9 @@ import tyro
 from jdarts.cli import parse_options, run_command, use_huge_pages
 from jdarts.compile import enable_cache
 from jdarts.config import SearchConfig, from_json, to_json
+from jdarts.curvature import CurvatureConfig
 from jdarts.errors import UserError
+from jdarts.hardware import HardwareConfig
 from jdarts.io import (
     GenotypeLog,
     RunFolder,
@@ -27,7 +29,7 @@ from jdarts.loops.perturb import PerturbConfig, perturb
 from jdarts.loops.setup import setup
 from jdarts.perturbation import Perturbation
 
-__all__ = ["PerturbOptions", "main"]
+__all__ = ["PerturbOptions", "main", "supernet_only"]
 
 NAME = "perturbation"
 
@@ -59,7 +61,7 @@ def main(arguments: list[str]) -> int:
     )
     config = _search(options.run)
     enable_cache()
-    start = setup(config)
+    start = setup(supernet_only(config))
     with RunFolder.open(options.run, to_json(config)) as folder:
         results = perturb(
             config,
@@ -96,6 +98,12 @@ def _search(path: Path) -> SearchConfig:
         raise UserError(
             f"{path}: a search for recurrent cells; expected a search on images"
         )
+    if config.max_skips is not None:
+        raise UserError(
+            f"{path}: searched with --max-skips {config.max_skips}, which perturbation "
+            "cannot keep: an edge whose op it has chosen has no runner-up; expected a "
+            "search without a cap"
+        )
     seeds = config.seeds or ()
     for folder in [path / f"seed_{seed}" for seed in seeds] or [path]:
         load_genotype(folder)  # raises where the search is not finished
@@ -107,6 +115,13 @@ def _search(path: Path) -> SearchConfig:
                 "not kept; expected a search that went on to its end"
             )
     return config
+
+
+def supernet_only(config: SearchConfig) -> SearchConfig:
+    """Without what only a search needs: costs, and their table, and its curvature."""
+    return dataclasses.replace(
+        config, hardware=HardwareConfig(), curvature=CurvatureConfig()
+    )
 
 
 def _write(

@@ -78,7 +78,8 @@ def population_summary(config: AnySearchConfig, results: list[SearchResult]) -> 
     )
     rows = [(str(r.seed), row) for r, row in zip(results, figures, strict=True)]
     rows += [("mean", figures.mean(axis=0)), ("std", figures.std(axis=0, ddof=1))]
-    width = max(len(name) for name, _ in rows)
+    table = [("seed", *heads), *((n, *(f"{x:.2f}" for x in row)) for n, row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     distinct = len({network_of(r.genotype) for r in results})
     steps = max(result.steps for result in results)
     lines = [
@@ -86,11 +87,10 @@ def population_summary(config: AnySearchConfig, results: list[SearchResult]) -> 
         f"{distinct} distinct genotypes",
         measures.heading(first),
         "",
-        "  ".join(["seed".rjust(width), *heads]),
     ]
-    for name, row in rows:
-        cells = [f"{x:{len(h)}.2f}" for x, h in zip(row, heads, strict=True)]
-        lines.append("  ".join([name.rjust(width), *cells]))
+    for cells in table:
+        line = (c.rjust(w) for c, w in zip(cells, widths, strict=True))
+        lines.append("  ".join(line))
     for result in results:
         if result.early is not None:
             after, epoch, _ = result.early

@@ -5,9 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jdarts.cli import parse_search
 from jdarts.compile import jit
 from jdarts.curvature import CurvatureConfig, dominant_eigenvalue, early_stop
 from jdarts.errors import UserError
+from jdarts.loops.setup import setup
+from jdarts.methods.asap import AsapConfig
+from jdarts.methods.pc_darts import PcDartsConfig
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -115,6 +119,9 @@ def test_published_rule():
     assert early_stop(CurvatureConfig(every=2), values) is None
     assert early_stop(config, [1.0] * 6 + [1.29] * 5) is None
     assert early_stop(config, [-2.0] * 9 + [5.0] * 5) is None  # no ratio
+    for odd in (float("nan"), float("inf")):  # among the last, and the earlier ones
+        assert early_stop(config, [*values[:-1], odd]) is None
+        assert early_stop(config, [1.0, 1.0, odd, *values[3:]]) is None
 
 
 @pytest.mark.parametrize(
@@ -123,7 +130,11 @@ def test_published_rule():
         ({"every": -1}, 9, "every: -1; expected"),
         ({"every": 10}, 9, "every: 10 is more than the 9 epochs"),
         ({"every": 1, "iterations": 0}, 9, "iterations: 0; expected"),
-        ({"iterations": 9}, 9, "iterations: has no effect with --c.every 0"),
+        (
+            {"iterations": 9},
+            9,
+            "iterations: has no effect with --c.every 0; expected 20, or",
+        ),
         ({"stop": 1.3}, 50, "stop: has no effect with --c.every 0"),
         ({"every": 1, "stop": 0.0}, 50, "stop: 0.0; expected more than 0"),
         ({"every": 1, "stop": float("nan")}, 50, "stop: nan"),
@@ -135,3 +146,23 @@ def test_bad_settings(settings, epochs, message):
     with pytest.raises(UserError, match=f"--c.{message}"):
         CurvatureConfig(**settings).check("--c", epochs)
     CurvatureConfig(every=2, stop=1.3).check("--c", 22)
+
+
+def test_no_result_of_the_warm_up():
+    """Alpha is random until then: of PC-DARTS 0.3, of ASAP while T is not below 1."""
+    config = CurvatureConfig(every=1, stop=1.3, start=10)
+    assert PcDartsConfig().warmup_epochs(50) == 15
+    warm = AsapConfig().warmup_epochs(50)
+    assert 1.6 * 0.95 ** (warm - 1) >= 1 > 1.6 * 0.95**warm
+    config.check_warmup("--c", 9)
+    with pytest.raises(UserError, match=r"--c\.start: 10, .* first 15 .* at least 16"):
+        config.check_warmup("--c", 15)
+    CurvatureConfig(every=1).check_warmup("--c", 15)  # nothing stops
+
+
+def test_setup_refuses_it():
+    arguments = "smoke --epochs 4 --method pc_darts --method.k 1 --curvature.every 1"
+    arguments += " --method.warmup 0.5 --curvature.stop 1.3 --curvature.window 1"
+    arguments += " --curvature.back 1 --curvature.start 2"
+    with pytest.raises(UserError, match=r"--curvature\.start: 2, but the first 2 "):
+        setup(parse_search(arguments.split()).config)

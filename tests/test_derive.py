@@ -2,9 +2,11 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
+from jdarts.config import SearchConfig
 from jdarts.derive import (
     cap_skips,
     derive_above,
@@ -15,7 +17,11 @@ from jdarts.derive import (
     with_max_skips,
 )
 from jdarts.errors import UserError
-from jdarts.spaces import SPACES, CellSpec
+from jdarts.methods import METHODS
+from jdarts.methods.random_sampling import RandomSamplingConfig
+from jdarts.relaxation import pruned_softmax
+from jdarts.relaxation.pruned import kept_ranks, kept_softmax
+from jdarts.spaces import SPACES, TOY, CellSpec
 
 SPEC = CellSpec(primitives=("none", "a", "b"), nodes=2)  # 2 + 3 edges
 
@@ -147,6 +153,50 @@ def test_cap_of_every_rule(rule, seed):
             assert cell == free
 
 
+def test_runner_up_where_weights_are_one_hot():
+    """Of cells decided edge by edge: by the logits, not by the order of primitives."""
+    names = ("none", "skip_connect", "conv_1x1", "conv_3x3")
+    spec = dataclasses.replace(CAPPED, primitives=names, max_skips=1)
+    probability = np.array(
+        [
+            [0.1, 0.6, 0.1, 0.2],  # a skip for good: the weaker one
+            [0.1, 0.2, 0.1, 0.6],
+            [0.1, 0.7, 0.15, 0.05],  # a skip for good: the stronger one
+            [0.0, 0.1, 0.9, 0.0],  # cut: does not come back
+            [0.1, 0.5, 0.3, 0.1],  # not decided
+        ]
+    )
+    kept = np.zeros((5, 4), bool)
+    kept[[0, 1, 2], [1, 3, 1]], kept[4] = True, [False, False, True, True]
+    logits = np.log(probability + 1e-9)
+    mix = np.asarray(kept_softmax(logits, kept))
+    cell = cap_skips(derive_cell, kept_ranks(logits, kept))(spec, mix)
+    assert [[tuple(c) for c in node] for node in cell.nodes] == [
+        [("conv_3x3", 1), ("conv_3x3", 0)],
+        [("skip_connect", 0), ("conv_1x1", 2)],
+    ]
+    none = dataclasses.replace(spec, max_skips=0)
+    cell = cap_skips(derive_cell, kept_ranks(logits, kept))(none, mix)
+    assert [tuple(c) for c in cell.nodes[1]] == [("conv_1x1", 2), ("conv_1x1", 0)]
+    free = dataclasses.replace(spec, max_skips=2)  # the weights decide
+    assert cap_skips(derive_cell, kept_ranks(logits, kept))(free, mix) == derive_cell(
+        free, mix
+    )
+
+
+def test_pruning_methods_rank_by_their_logits():
+    """The relaxation hands its order on to the derivation."""
+    relaxation = pruned_softmax(init_scale=1.0)
+    arch = relaxation.init(jax.random.key(0), TOY)
+    for kind, ranks in relaxation.ranks(arch).items():  # nothing pruned: the weights
+        np.testing.assert_allclose(ranks, relaxation.weights(arch)[kind], rtol=1e-6)
+
+
+def test_no_cap_without_a_ranking():
+    with pytest.raises(UserError, match="--max-skips: --method random learns no order"):
+        SearchConfig(method=RandomSamplingConfig(), max_skips=2)
+
+
 def test_cap_is_of_the_normal_cell():
     space = with_max_skips(SPACES["toy"], 1)
     mix = {
@@ -161,10 +211,19 @@ def test_cap_is_of_the_normal_cell():
     assert counts == {"normal": 1, "reduce": 4}
 
 
+def test_cap_where_every_edge_is_derived():
+    """Up to all edges but one: SNAS has 14 in a cell that keeps 8 of DARTS."""
+    space = with_max_skips(SPACES["darts_cnn"], 13, every_edge=True)
+    assert space.cells["normal"].max_skips == 13
+    with pytest.raises(UserError, match="14; expected 0 to 13"):
+        with_max_skips(SPACES["darts_cnn"], 14, every_edge=True)
+    assert METHODS["snas"].every_edge and not METHODS["darts"].every_edge
+
+
 @pytest.mark.parametrize(
     ("name", "most", "message"),
     [
-        ("toy", 4, "--max-skips: 4; expected 0 to 3 .* has 4 connections"),
+        ("toy", 4, "--max-skips: 4; expected 0 to 3 .* gets 4 connections"),
         ("darts_cnn", 8, "expected 0 to 7"),
         ("nas_bench_201", 6, "expected 0 to 5"),
         ("toy", -1, "--max-skips: -1"),

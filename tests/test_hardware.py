@@ -15,6 +15,7 @@ from jdarts.hardware import (
     HardwareConfig,
     hardware_of,
     latency_model,
+    pinned_files,
     read_latencies,
 )
 from jdarts.methods import METHODS, bilevel, build_method, learns_architecture
@@ -22,7 +23,7 @@ from jdarts.methods import make_supernet as supernet_of
 from jdarts.methods.base import alternating_step
 from jdarts.nets.cost import NetworkShape
 from jdarts.nets.expected_cost import skeleton
-from jdarts.relaxation import Relaxation
+from jdarts.relaxation import Relaxation, discrete, edge_softmax, sigmoid, softmax
 from jdarts.spaces import TOY
 from jdarts.spaces.random import random_genotype
 
@@ -55,18 +56,35 @@ def test_price(latencies):
     mix = {kind: np.full((5, 3), 0.5) for kind in TOY.cells}
     hardware = hardware_of(latencies, TOY, SHAPE)
     model = hardware.model
-    relative = model.expected(mix) / model.uniform()
-    np.testing.assert_allclose(hardware.price(mix), 0.5 * relative, rtol=1e-6)
+    # 3 weights of 0.5 an edge against 3 of 1 / 3; any others of the same sum would do.
+    start = {kind: np.eye(3)[[0, 2, 1, 1, 2]] for kind in TOY.cells}
+    uniform = model.expected({kind: np.full((5, 3), 1 / 3) for kind in TOY.cells})
+    assert model.uniform(start) == pytest.approx(uniform)
+    relative = model.expected(mix) / uniform
+    np.testing.assert_allclose(hardware.price(mix, start), 0.5 * relative, rtol=1e-6)
     for share, over in ((0.8, 0.25), (1.25, 0.0)):
         target = share * model.expected(mix)
         own = Hardware(dataclasses.replace(latencies, target=target), model)
-        np.testing.assert_allclose(own.price(mix), 0.5 * over, rtol=1e-5)
+        np.testing.assert_allclose(own.price(mix, start), 0.5 * over, rtol=1e-5)
         genotype = random_genotype(TOY, np.random.default_rng(0))
         row = own.row(genotype, mix)
         assert row["derived_cost"] == model.of(genotype)
         assert row["expected_cost"] == model.expected(mix)
         assert row["target_cost"] == target
         assert f"target {target:.4g}" in own.sentence(row)
+
+
+def test_contents_of_the_table_are_pinned(tmp_path):
+    def digest(table):
+        file = written(tmp_path, table)
+        config = HardwareConfig("latency", latency_table=file)
+        return pinned_files(config)["--hardware.latency-table"]
+
+    assert digest(table_of()) == digest(table_of())
+    assert digest(table_of()) != digest(table_of(lambda place: 1.0))
+    assert pinned_files(HardwareConfig("parameters")) == {}
+    with pytest.raises(UserError, match="absent.json: cannot be read"):
+        pinned_files(HardwareConfig("latency", latency_table=tmp_path / "absent.json"))
 
 
 def test_latency_is_the_sum_over_places(latencies):
@@ -91,7 +109,8 @@ def test_every_method_that_learns_minimises_the_price(name, monkeypatch):
 
     monkeypatch.setattr(bilevel, "alternating_step", spy)
 
-    def price(mix):
+    def price(mix, start):
+        del start
         return 3.0 * jnp.stack([m[:, 2].sum() for m in mix.values()]).sum()
 
     config = METHODS[name].config()
@@ -124,11 +143,43 @@ def _derivative(penalty, arch):
     return jax.value_and_grad(learnt)(arch.learnt)
 
 
+@pytest.mark.parametrize(
+    ("relaxation", "sums"),
+    [
+        (softmax(), (2, 3)),  # every edge into a node counts as one
+        (edge_softmax(TOY), (1, 1)),  # they share one
+        (sigmoid(), (3, 4.5)),  # three sigmoids of 0 an edge
+        (discrete(TOY), (2, 2)),  # the two that are kept
+    ],
+)
+def test_at_its_start_a_method_pays_the_weight(latencies, relaxation, sums):
+    """E / E_0 is 1 where all primitives into a node weigh the same."""
+    hardware, prices = hardware_of(latencies, TOY, SHAPE), []
+
+    def price(mix, start):
+        prices.append(hardware.price(mix, start))
+        return prices[-1]
+
+    arch = relaxation.init(jax.random.key(1), TOY)
+    bilevel._with_price(None, price, relaxation, TOY)(arch)
+    even = {
+        kind: np.repeat(np.divide(sums, (6, 9)), (2, 3))[:, None] * np.ones((5, 3))
+        for kind in TOY.cells
+    }
+    start = relaxation.expected(arch)
+    unit = hardware.model.uniform(start)
+    np.testing.assert_allclose(unit, hardware.model.expected(even), rtol=1e-3)
+    expected = hardware.model.expected(start)
+    np.testing.assert_allclose(prices, 0.5 * expected / unit, rtol=1e-3)
+
+
 def test_a_methods_own_penalty_stays():
-    identity = Relaxation(lambda *_: None, lambda arch: arch, lambda arch: arch)
-    both = bilevel._with_price(lambda arch: 2 * arch, lambda mix: mix + 1, identity)
+    identity = Relaxation(lambda *_: 0.0, lambda arch: arch, lambda arch: arch)
+    both = bilevel._with_price(
+        lambda arch: 2 * arch, lambda mix, start: mix + 1, identity, TOY
+    )
     assert both(3.0) == 6 + 4
-    assert bilevel._with_price(None, None, identity) is None
+    assert bilevel._with_price(None, None, identity, TOY) is None
 
 
 @pytest.mark.parametrize(

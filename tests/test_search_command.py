@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from jdarts.cli import run_command
-from jdarts.search import main, summary
+from jdarts.loops.measures import IMAGES, with_cost
+from jdarts.loops.search import SearchResult
+from jdarts.search import main, population_summary, summary
 from jdarts.spaces import SPACES, TOY, CellGenotype, Connection, Genotype
+from jdarts.spaces.random import random_genotype
 
 
 @pytest.fixture(autouse=True)
@@ -234,3 +237,33 @@ def test_summary_without_accuracy():
     text = summary(SimpleNamespace(name="x", seed=4), result)
     assert "accuracy" not in text and "3 steps, seed 4" in text
     assert "skip_connect(c_{k-2})" in text
+
+
+def test_columns_are_as_wide_as_their_figures():
+    """A cost has more digits than its head has letters."""
+    measures = with_cost(IMAGES, lambda row: f"{row['derived_cost']:g}")
+    genotype = random_genotype(TOY, np.random.default_rng(0))
+    results = [
+        SearchResult(
+            seed=seed,
+            folder=SimpleNamespace(path="run"),
+            genotype=genotype,
+            measured={
+                "supernet_accuracy": 0.5,
+                "majority_accuracy": 0.1,
+                "skips_normal": seed,
+                "derived_cost": cost,
+            },
+            measures=measures,
+            steps=8,
+        )
+        for seed, cost in ((1, 1234567.0), (22, 3.0))
+    ]
+    text = population_summary(SimpleNamespace(name="costs"), results)
+    table = text.split("\n\n")[1].splitlines()
+    assert table[:3] == [
+        "seed  accuracy  normal        cost",
+        "   1     50.00    1.00  1234567.00",
+        "  22     50.00   22.00        3.00",
+    ]
+    assert [line.split()[0] for line in table[3:]] == ["mean", "std"]

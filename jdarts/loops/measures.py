@@ -133,7 +133,5 @@ def with_cost(measures: Measures, describe: Callable[[Row], str]) -> Measures:
             f"{measures.heading(row)}\ncost: of each derived network, in the unit of "
             "--hardware.cost"
         ),
-        columns=lambda row: (
-            measures.columns(row) | {"        cost": row["derived_cost"]}
-        ),
+        columns=lambda row: measures.columns(row) | {"cost": row["derived_cost"]},
     )

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from jdarts.curvature import CurvatureConfig, Stop, early_stop
-from jdarts.io import GenotypeLog, MetricsLog, RunFolder
+from jdarts.errors import UserError
+from jdarts.io import GenotypeLog, MetricsLog, RunFolder, read_metrics
 from jdarts.loops.measures import Measures
 from jdarts.problem import Evaluation
 from jdarts.spaces import Genotype
@@ -86,7 +87,8 @@ class SeedRecord(Record):
 
     Attributes:
       genotypes: the genotypes.
-      measured: the newest row of an epoch; empty before there is one.
+      measured: the newest row of an epoch; empty before there is one. Of a search that
+        has stopped, what it says of the genotype is of the epoch that the result is of.
       stop: why it has stopped; None as long as it has not.
     """
 
@@ -157,17 +159,18 @@ class SeedRecord(Record):
           found: sums over the validation half.
           genotype: as derived now.
           arch: what it was derived from, as `plain_arch` returns it.
-          known: of the genotype, from a table.
+          known: of the genotype: from a table, and what it costs.
           eigenvalue: the curvature, if it was measured.
 
         Returns:
-          The row of metrics; the last one of a search that has stopped.
+          The row of metrics; of a search that has stopped before, `measured`.
         """
         if self.ended:
             return self.measured
         row = self.epoch_means(whole)
-        row |= self._measures.row(row, found) | self._baselines | known
-        row |= {f"skips_{kind}": n for kind, n in skip_counts(genotype).items()}
+        row |= self._measures.row(row, found) | self._baselines
+        own = known | {f"skips_{kind}": n for kind, n in skip_counts(genotype).items()}
+        row |= own
         if eigenvalue is not None:
             row["curvature"] = eigenvalue
             self._eigenvalues.append(eigenvalue)
@@ -179,7 +182,21 @@ class SeedRecord(Record):
         self._arch.append({"kind": kind, "step": step, "epoch": epoch, **arch})
         self.genotypes.record(epoch, genotype)
         self.measured = row
+        if self.stop is not None:
+            earlier = self._row_of(self.stop.epoch)
+            self.measured = row | {name: earlier[name] for name in own}
         return row
+
+    def _row_of(self, epoch: int) -> dict[str, Any]:
+        """The row of a whole epoch."""
+        rows = read_metrics(self.folder.metrics)
+        found = [r for r in rows if (r.get("kind"), r.get("epoch")) == ("epoch", epoch)]
+        if not found:
+            raise UserError(
+                f"{self.folder.metrics}: lacks the row of epoch {epoch}, which the "
+                "result is of; expected the file as the run has written it"
+            )
+        return found[0]
 
     def _judge(self) -> None:
         """Whether the search stops after the newest measurement."""

@@ -24,6 +24,7 @@ from jdarts.types import PyTree
 __all__ = ["Run"]
 
 R = TypeVar("R", bound=Record)  # the kind of record of a subclass
+T = TypeVar("T")
 
 _CHUNK_SECONDS = 2.0  # between two reports; a signal waits as long, or for one step
 
@@ -77,6 +78,11 @@ class Run(Generic[R]):
     def weights(self) -> PyTree:
         """Subclass: the part of the state that has to be finite."""
         raise NotImplementedError
+
+    def pinned(self) -> dict[str, str]:
+        """Subclass: option to digest of the file that it names, whose contents may not
+        change when the run goes on; none."""
+        return {}
 
     def end_epoch(self, epoch: int, whole: bool) -> str:
         """Subclass: evaluates and writes down; also where the run ends inside an epoch.
@@ -160,12 +166,13 @@ class Run(Generic[R]):
         """Begins to write a checkpoint.
 
         Raises:
-          RunError: if the weights are not finite.
+          RunError: if the weights are not finite, of a seed that goes on.
         """
         finite = self.start.seeds.each(self._finite(self.weights()))
-        if not all(finite):
-            bad = self.records[finite.index(False)]
-            raise self._not_finite(bad, f"after step {self.step} (in the weights)")
+        for record, good in zip(self.records, finite, strict=True):
+            if not (good or record.ended):
+                where = f"after step {self.step} (in the weights)"
+                raise self._not_finite(record, where)
         with self.timing.part("checkpoint"):
             checkpoints.save(self.step, self.state, self._meta())
         self.timing.saved(self.step, -(-self.step // self.start.steps_per_epoch))
@@ -173,11 +180,17 @@ class Run(Generic[R]):
 
     def _meta(self) -> dict[str, Any]:
         seeds = [record.meta() for record in self.records]
-        return {"evaluated": self.evaluated} | (
-            {"seeds": seeds} if len(seeds) > 1 else seeds[0]
-        )
+        shared = {"evaluated": self.evaluated, "pinned": self.pinned()}
+        return shared | ({"seeds": seeds} if len(seeds) > 1 else seeds[0])
 
     def _take(self, meta: dict[str, Any]) -> None:
+        before = meta.get("pinned", {})
+        for option, digest in self.pinned().items():
+            if before.get(option, digest) != digest:
+                raise UserError(
+                    f"{option}: its file has changed since {self.folder.path} was "
+                    "begun; expected the same contents, or another folder"
+                )
         self.evaluated = meta["evaluated"]
         for record, own in zip(self.records, meta.get("seeds", [meta]), strict=True):
             record.restore(own)
@@ -251,8 +264,9 @@ class Run(Generic[R]):
         seconds = time.monotonic() - start
         with self.timing.part("record"):
             self._write_down(count, logs)
+        going = self.of_going(logs)
         last = {
-            short: np.mean([log[name][count - 1] for log in logs])
+            short: np.mean([log[name][count - 1] for log in going])
             for name, short in self.shown.items()
         }
         text = "  ".join(f"{short} {value:.4f}" for short, value in last.items())
@@ -264,9 +278,14 @@ class Run(Generic[R]):
         return int(np.clip(fitting, 1, min(2 * count, MAX_STEPS)))
 
     def _write_down(self, count: int, logs: list[dict[str, np.ndarray]]) -> None:
-        """Each seed's metrics of `count` steps, up to the first that is not finite."""
+        """Each seed's metrics of `count` steps, up to the first that is not finite; of
+        a seed that has ended they may be anything."""
         finite = np.array(  # [seeds, count]
-            [np.isfinite([v[:count] for v in log.values()]).all(axis=0) for log in logs]
+            [
+                np.isfinite([v[:count] for v in log.values()]).all(axis=0)
+                | record.ended
+                for record, log in zip(self.records, logs, strict=True)
+            ]
         )
         good = count if finite.all() else int(np.argmin(finite.all(axis=0)))
         for i in range(good):
@@ -285,9 +304,14 @@ class Run(Generic[R]):
 
     @property
     def means(self) -> str:
-        """Goes before figures that are means over the seeds."""
-        count = len(self.records)
+        """Goes before figures that are means over the seeds that go on."""
+        count = len(self.of_going(self.records))
         return f"means of {count} seeds: " if count > 1 else ""
+
+    def of_going(self, own: Sequence[T]) -> list[T]:
+        """Of one thing a seed those whose seeds have not ended."""
+        pairs = zip(self.records, own, strict=True)
+        return [thing for record, thing in pairs if not record.ended]
 
     def _not_finite(self, record: Record, where: str) -> RunError:
         who, other = "", ""
@@ -302,10 +326,11 @@ class Run(Generic[R]):
     def _end_epoch(self, say: Callable[[str], None]) -> None:
         per_epoch = self.start.steps_per_epoch
         epoch, whole = -(-self.step // per_epoch), self.step % per_epoch == 0
+        means = self.means  # before a seed ends with this epoch
         line = self.end_epoch(epoch, whole)
         self.evaluated = self.step
         self._end_early()
-        say(f"epoch {epoch}/{self.config.epochs}: {self.means}{line}")
+        say(f"epoch {epoch}/{self.config.epochs}: {means}{line}")
 
     def evaluate(self) -> list[Any]:
         """Each seed's sums over the data to evaluate on, a few batches at a time."""

@@ -85,11 +85,15 @@ class _Search(Run[SeedRecord]):
     def weights(self) -> PyTree:
         return self.state.w, self.state.arch
 
+    def pinned(self) -> dict[str, str]:
+        return self.start.pinned
+
     def end_epoch(self, epoch: int, whole: bool) -> str:
         """Evaluates and derives."""
         with self.timing.part("evaluation"):
             found = self.evaluate()
         curvatures = self.curvatures(epoch) if whole else [None] * len(self.records)
+        going = self.of_going(range(len(self.records)))  # before one ends here
         with self.timing.part("record"):
             rows = [
                 record.end_epoch(
@@ -111,6 +115,7 @@ class _Search(Run[SeedRecord]):
                     strict=True,
                 )
             ]
+        rows = [rows[i] for i in going]
         common = [name for name in rows[0] if all(name in row for row in rows)]
         means = {name: np.mean([row[name] for row in rows]) for name in common}
         return self.start.measures.line(means)

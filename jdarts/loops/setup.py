@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdarts.accuracy_table import AccuracyTable, load_table
+from jdarts.accuracy_table import DEFAULT_DATA, AccuracyTable, load_table
 from jdarts.config import SearchConfig
 from jdarts.curvature import CurvatureConfig
 from jdarts.data import (
@@ -20,12 +20,19 @@ from jdarts.data import (
 )
 from jdarts.derive import with_max_skips
 from jdarts.errors import UserError
-from jdarts.hardware import Hardware, hardware_of
+from jdarts.hardware import Hardware, hardware_of, pinned_files
 from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
 from jdarts.loops.curvature import make_curvature
 from jdarts.loops.measures import IMAGES, Measures, with_cost
 from jdarts.loops.seeds import SeedAxis, seed_axis
-from jdarts.methods import SearchMethod, SearchState, build_method, make_supernet
+from jdarts.methods import (
+    SearchMethod,
+    SearchState,
+    build_method,
+    get_method,
+    make_supernet,
+    name_of,
+)
 from jdarts.methods.drop_path import drop_rate
 from jdarts.nets.cost import NetworkShape
 from jdarts.nets.network import COMPUTE_DTYPES, Network
@@ -61,6 +68,7 @@ class Setup(NamedTuple):
       curvature: when it is measured, and when the search stops because of it.
       measure: the function to compile that measures it, see `make_curvature`; None: it
         is not measured.
+      pinned: what may not change when the run goes on: option to digest of its file.
       seconds: what it took: ``data``, and ``init`` of the networks.
     """
 
@@ -79,6 +87,7 @@ class Setup(NamedTuple):
     known: Callable[[Genotype, dict[str, Any]], dict[str, float]]
     curvature: CurvatureConfig
     measure: Callable[..., Any] | None
+    pinned: dict[str, str]
     seconds: dict[str, float]
 
     @property
@@ -114,7 +123,8 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     loaded = time.perf_counter()
     space = get_space(config.space)
     if config.max_skips is not None:
-        space = with_max_skips(space, config.max_skips)
+        every_edge = get_method(name_of(config.method)).every_edge
+        space = with_max_skips(space, config.max_skips, every_edge=every_edge)
     network = make_supernet(
         config.method,
         space,
@@ -173,6 +183,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         known=_known(table, hardware),
         curvature=config.curvature,
         measure=measure,
+        pinned=pinned_files(config.hardware),
         seconds=seconds,
     )
 
@@ -236,13 +247,16 @@ def _measure(
         batch_size=config.batch_size,
         iterations=config.curvature.iterations,
     )
+    learner: Any = config.method  # it has a gradient: `make_curvature` has seen to it
+    warmup = learner.warmup_epochs(config.epochs)
+    config.curvature.check_warmup("--curvature", warmup)
     return axis.map(curvature, (True, True, _OWN_DATA))
 
 
 def _table(config: SearchConfig) -> AccuracyTable | None:
     if config.table is not None:
         space = get_space(config.space)
-        return load_table(config.table, config.table_data or "c10", space)
+        return load_table(config.table, config.table_data or DEFAULT_DATA, space)
     if config.table_data is not None:
         raise UserError("--table-data: has no effect without --table FILE")
     return None

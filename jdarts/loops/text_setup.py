@@ -46,6 +46,7 @@ class TextSetup(NamedTuple):
       known: what is known of a derived genotype: nothing.
       curvature: never measured.
       measure: None.
+      pinned: nothing: no option names a file whose contents a run depends on.
       seconds: what it took: ``data``, and ``init`` of the networks.
     """
 
@@ -63,6 +64,7 @@ class TextSetup(NamedTuple):
     known: Callable[[Genotype, dict[str, Any]], dict[str, float]]
     curvature: CurvatureConfig
     measure: None
+    pinned: dict[str, str]
     seconds: dict[str, float]
 
     def programs(
@@ -159,6 +161,7 @@ def text_setup(
         known=lambda genotype, mix: {},
         curvature=CurvatureConfig(),
         measure=None,
+        pinned={},
         seconds=seconds,
     )
 

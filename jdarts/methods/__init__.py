@@ -49,6 +49,8 @@ class MethodRow(NamedTuple):
       projection: what the architecture is projected onto after its step.
       reference: the paper.
       partial: ``partial(config)``: which channels go through the ops.
+      every_edge: whether its genotypes have all edges but those of `none`, also in
+        spaces whose cells keep some.
     """
 
     config: type
@@ -58,6 +60,7 @@ class MethodRow(NamedTuple):
     projection: str
     reference: str
     partial: Callable[[Any], PartialChannels] = lambda config: ALL_CHANNELS
+    every_edge: bool = False
 
 
 METHODS: dict[str, MethodRow] = {
@@ -101,6 +104,7 @@ METHODS: dict[str, MethodRow] = {
         mixer="all ops",
         projection="-",
         reference="Xie, Zheng, Liu, Lin, ICLR 2019",
+        every_edge=True,
     ),
     "dr_nas": MethodRow(
         config=dr_nas.DrNasConfig,

@@ -38,6 +38,10 @@ class AsapConfig(BilevelConfig):
     init_scale: float = 1e-3
     """Standard deviation of alpha at the start, >= 0."""
 
+    def warmup_epochs(self, epochs: int) -> int:
+        """Epochs whose temperature is not below 1, of so many in all."""
+        return sum(temperature_at(self, e, epochs) >= 1 for e in range(epochs))
+
 
 def temperature_at(config: AsapConfig, epoch: Any, epochs: int) -> Any:
     """``T = T0 beta^epoch``, in a search of 50 epochs."""
@@ -69,16 +73,16 @@ def build(
     check_value("--method.beta", beta, 0 < beta < 1, "more than 0, below 1")
     valid = 0 <= threshold < 1
     check_value("--method.threshold", threshold, valid, "at least 0, below 1")
-    warm = [e for e in range(epochs) if temperature_at(config, e, epochs) >= 1]
-    _check_warmup(config, len(warm), epochs)
+    warm = config.warmup_epochs(epochs)
+    _check_warmup(config, warm, epochs)
 
     relaxation = pruned_softmax(config.init_scale, start)
     return build_bilevel(
-        dataclasses.replace(config, warmup=len(warm) / epochs),
+        config,
         space,
         network,
         relaxation,
-        prune=pruning(config, relaxation, len(warm), epochs),
+        prune=pruning(config, relaxation, warm, epochs),
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
     )

@@ -70,7 +70,8 @@ class SearchMethod(NamedTuple):
         `jdarts.jit`. The key is the run's: what is random in a step derives from it and
         from ``state.step``. Metrics are scalars: `train_loss` and `train_accuracy`
         before the weight step, `valid_loss` where the architecture's gradient was
-        taken, `gradient_norm` before clipping, `arch_gradient_norm`, `lr`.
+        taken and with all that is added to it (penalties, the network's price),
+        `gradient_norm` before clipping, `arch_gradient_norm`, `lr`.
       weights: ``weights(arch) -> mix``, the mixing weights that the networks gets.
       evaluate: ``evaluate(state, batch, mask)``: what the problem's `evaluate` gives of
         the supernet.

@@ -179,7 +179,7 @@ def build_bilevel(
         training,
         simultaneous=config.simultaneous,
         warmup_steps=config.warmup_epochs(epochs) * steps_per_epoch,
-        penalty=_with_price(penalty, network.price, relaxation),
+        penalty=_with_price(penalty, network.price, relaxation, space),
         settle=settle_by_epoch(prune, steps_per_epoch) if prune else None,
     )
 
@@ -193,7 +193,8 @@ def build_bilevel(
         return mean_problem.valid_loss(state.w, arch, batch)[0]
 
     def strongest(arch: Arch) -> Genotype:
-        return derive_genotype(space, relaxation.expected(arch))
+        ranks = relaxation.ranks(arch) if relaxation.ranks else None
+        return derive_genotype(space, relaxation.expected(arch), ranks=ranks)
 
     return SearchMethod(
         init=init_state(problem, relaxation, training, space),
@@ -208,15 +209,20 @@ def build_bilevel(
 
 def _with_price(
     penalty: Callable[[Arch], jax.Array] | None,
-    price: Callable[[dict[str, jax.Array]], jax.Array] | None,
+    price: Callable[..., jax.Array] | None,
     relaxation: Relaxation,
+    space: SearchSpace,
 ) -> Callable[[Arch], jax.Array] | None:
     """The method's own penalty and the network's price together."""
     if price is None:
         return penalty
 
+    # Of any key: what a node's weights sum to at the start is hardly random.
+    arch = relaxation.init(jax.random.key(0), space)
+    start = jax.device_get(relaxation.expected(arch))
+
     def priced(arch: Arch) -> jax.Array:
-        cost = price(relaxation.expected(arch))
+        cost = price(relaxation.expected(arch), start)
         return cost if penalty is None else cost + penalty(arch)
 
     return priced

@@ -3,11 +3,14 @@
     E[cost](mix) = fixed + sum over cells, edges e and primitives o
                    of mix[kind of the cell][e, o] * cost of o at that place
 
-the cost of the network in which every edge draws its primitive with its mixing weight
-as probability: linear in the mixing weights, so it is exact, and its derivative is the
-table of costs. All edges into a node count, also those that a derived cell does not
-keep. Cai, Zhu, Han, 'ProxylessNAS', ICLR 2019, and Wu et al., 'FBNet', CVPR 2019, use
-it for latency.
+linear in the mixing weights, so that its derivative is the table of costs. Where an
+edge's weights sum to 1 (a softmax) it is the mean cost of the network in which every
+edge draws its primitive with its weight as probability: all edges into a node count,
+also those that a derived cell does not keep. Other weights count as they are: where
+they are shared by the edges into a node (PC-DARTS) it is the mean cost of a network
+with one edge a node, of sigmoids (Fair DARTS) that of drawing each op on its own, of
+0/1 weights (NASP) the cost of the ops in use. Cai, Zhu, Han, 'ProxylessNAS', ICLR 2019,
+and Wu et al., 'FBNet', CVPR 2019, use it for latency.
 """
 
 import functools
@@ -128,10 +131,18 @@ class CostModel(NamedTuple):
                     total += own[row, spec.primitives.index(name)]
         return float(total)
 
-    def uniform(self) -> float:
-        """``E[cost]`` where all primitives of an edge have the same weight."""
-        means = (own.mean(axis=1).sum() for own in self.edges.values())
-        return float(self.fixed + sum(means))
+    def uniform(self, start: dict[str, Any]) -> float:
+        """``E[cost]`` where all primitives into a node have the same weight.
+
+        Args:
+          start: mixing weights; those of each node sum to what they sum to here.
+        """
+        total = self.fixed
+        for kind, own in self.edges.items():
+            mix = np.asarray(start[kind], np.float64)
+            for rows in self.space.cells[kind].node_slices:
+                total += mix[rows].sum() * own[rows].mean()
+        return float(total)
 
     def scaled(self, factor: float) -> "CostModel":
         """In another unit."""
@@ -151,8 +162,8 @@ def skeleton(space: SearchSpace, shape: NetworkShape) -> Skeleton:
     """
     if space.task != "images":
         raise UserError(
-            f"--space: '{space.name}' is searched on {space.task}; costs are counted "
-            "for spaces on images"
+            f"space '{space.name}': searched on {space.task}, but costs are counted on "
+            "images; expected a space on images"
         )
     if space.skeleton == "residual":
         return _residual(space, shape)

@@ -37,7 +37,7 @@ class LanguageModel(NamedTuple):
     apply: Callable[..., tuple[Reading, object]]
     apply_single: Callable[..., tuple[Reading, object]]
     partial: PartialChannels = ALL_CHANNELS
-    price: Callable[[dict[str, jax.Array]], jax.Array] | None = None
+    price: Callable[..., jax.Array] | None = None
 
     def penalty(self, reading: Reading, length: jax.Array) -> jax.Array:
         """``alpha mean(d_t^2) + beta mean((h_t - h_{t-1})^2)`` over the first `length`

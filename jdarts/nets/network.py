@@ -53,8 +53,9 @@ class Network(NamedTuple):
       partial: which channels go through the ops.
       drop_rate: from the number of steps done to the rate of drop path at which it is
         to be trained; None: without.
-      price: ``price(mix) -> scalar``: what a method that learns the architecture adds
-        to the validation loss, of the expected mixing weights; None: nothing.
+      price: ``price(mix, start) -> scalar``: what a method that learns the architecture
+        adds to the validation loss, of the expected mixing weights now and at its
+        start; None: nothing.
     """
 
     init: Callable[[jax.Array, jax.Array], tuple[PyTree, PyTree]]
@@ -62,7 +63,7 @@ class Network(NamedTuple):
     apply_single: Callable[..., tuple[jax.Array, PyTree]]
     partial: PartialChannels = ALL_CHANNELS
     drop_rate: Callable[[jax.Array], Any] | None = None
-    price: Callable[[dict[str, jax.Array]], jax.Array] | None = None
+    price: Callable[..., jax.Array] | None = None
 
 
 class _Supernet(nn.Module):

@@ -23,12 +23,16 @@ class Relaxation(NamedTuple):
       project: ``project(arch) -> arch``, applied after every architecture step.
       mean: ``mean(arch) -> mix``: the mean of all draws, for records and genotypes;
         None: ``weights(arch)`` is it.
+      ranks: ``ranks(arch)``: cell type to ``[edges, primitives]``: by what a primitive
+        that may not be taken is replaced, where the mean has given all others up; None:
+        by the mean.
     """
 
     init: Callable[[jax.Array, SearchSpace], Arch]
     weights: Callable[..., dict[str, jax.Array]]
     project: Callable[[Arch], Arch]
     mean: Callable[[Arch], dict[str, jax.Array]] | None = None
+    ranks: Callable[[Arch], dict[str, jax.Array]] | None = None
 
     def expected(self, arch: Arch) -> dict[str, jax.Array]:
         """The mean of all draws."""

@@ -13,7 +13,14 @@ from jdarts.relaxation.softmax import softmax
 from jdarts.spaces import SearchSpace
 from jdarts.types import Arch, Now, PyTree
 
-__all__ = ["Held", "Prune", "kept_softmax", "pruned_softmax", "settle_by_epoch"]
+__all__ = [
+    "Held",
+    "Prune",
+    "kept_ranks",
+    "kept_softmax",
+    "pruned_softmax",
+    "settle_by_epoch",
+]
 
 
 class Held(NamedTuple):
@@ -65,7 +72,13 @@ def pruned_softmax(
             for kind, alpha in arch.alpha.items()
         }
 
-    return Relaxation(init, weights, project=lambda arch: arch)
+    def ranks(arch: Arch) -> dict[str, jax.Array]:
+        kept = arch.held.kept
+        return {
+            kind: kept_ranks(alpha, kept[kind]) for kind, alpha in arch.alpha.items()
+        }
+
+    return Relaxation(init, weights, project=lambda arch: arch, ranks=ranks)
 
 
 def kept_softmax(
@@ -76,6 +89,23 @@ def kept_softmax(
     # An empty row first gets one of its own: that of infinities is not a number.
     soft = jax.nn.softmax(jnp.where(kept | empty, logits, -jnp.inf), axis=1)
     return jnp.where(empty, 0, soft)
+
+
+def kept_ranks(
+    logits: Float[Array, "edge primitive"], kept: Bool[Array, "edge primitive"]
+) -> Float[Array, "edge primitive"]:
+    """An order of an edge's primitives, and of edges, where weights are one-hot or 0.
+
+    softmax(logits) plus 1 for what a decided edge keeps, minus 1 for what an edge has
+    given up, minus 2 on an edge that is cut: a decided edge goes before an undecided
+    one, and its runner-up before a cut edge.
+    """
+    count = kept.sum(axis=1, keepdims=True)
+    given_up = jnp.where(count > 0, -1, -2)
+    level = jnp.where(kept, jnp.where(count == 1, 1, 0), given_up)
+    return level + jnp.where(
+        kept & (count > 1), kept_softmax(logits, kept), jax.nn.softmax(logits, axis=1)
+    )
 
 
 def settle_by_epoch(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from jdarts.accuracy_table import DEFAULT_DATA
 from jdarts.config import to_json
 from jdarts.errors import UserError
 from jdarts.reports.run import SearchRun
@@ -14,7 +15,6 @@ _LEFT_OUT = {
     "name",
     "seed",
     "seeds",
-    "steps",
     "log_every",
     "checkpoint_minutes",
     "table",
@@ -41,6 +41,8 @@ def labels(runs: Sequence[SearchRun]) -> list[str]:
 def settings(run: SearchRun) -> dict[str, Any]:
     """The configuration by dotted names, without what is not part of the search."""
     found = dict(_flat(to_json(run.config)))
+    if found.get("table_data", "") is None:
+        found["table_data"] = DEFAULT_DATA
     return {name: value for name, value in found.items() if name not in _LEFT_OUT}
 
 

@@ -49,9 +49,9 @@ def _retrained(run: SearchRun, seed: Seed) -> float | None:
 
 
 QUALITIES: dict[str, Callable[[SearchRun, Seed], float | None]] = {
-    "table": lambda run, seed: seed.epochs[-1].get("table_test_accuracy"),
+    "table": lambda run, seed: seed.result_row.get("table_test_accuracy"),
     "retrained": _retrained,
-    "supernet": lambda run, seed: seed.epochs[-1].get("supernet_accuracy"),
+    "supernet": lambda run, seed: seed.result_row.get("supernet_accuracy"),
 }
 """What a genotype can be judged by, the most telling first; None where it is not."""
 

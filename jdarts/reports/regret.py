@@ -9,7 +9,7 @@ from jdarts.errors import UserError
 from jdarts.reports import html
 from jdarts.reports.labels import labels
 from jdarts.reports.page import Section, page
-from jdarts.reports.run import SearchRun
+from jdarts.reports.run import SearchRun, Seed
 from jdarts.reports.svg import Line, line_chart
 from jdarts.statistics import mean_deviation
 
@@ -23,9 +23,9 @@ class Group(NamedTuple):
 
     Attributes:
       label: the method, and in what it differs from others of its name.
-      epochs: the numbers of the epochs that all seeds have ended, ``[epoch]``.
-      regret: in [0, 1], ``[seed, epoch]``.
-      accuracy: the true test accuracy of the last derived cell, ``[seed]``.
+      epochs: their numbers, of the seed that had most, ``[epoch]``.
+      regret: in [0, 1], ``[seed, epoch]``; after an early stop that of the result.
+      accuracy: the true test accuracy of the resulting cell, ``[seed]``.
       chance: of the mean random cell: exact, the mean over the table.
       best: of the best cell.
     """
@@ -67,32 +67,42 @@ def groups_of(runs: Sequence[SearchRun]) -> list[Group]:
     """Runs that differ in their seeds alone are one group.
 
     Raises:
-      UserError: for a run without a table's accuracies, or with another table.
+      UserError: for a run that is not finished, or has no table's accuracies.
     """
-    by_label: dict[str, list] = {}
+    by_label: dict[str, list[Seed]] = {}
     for run, label in zip(runs, labels(runs), strict=True):
         for seed in run.seeds:
+            if seed.final is None:
+                raise UserError(
+                    f"{seed.path}: the search is not finished; let it go on"
+                )
             rows = seed.epochs
             if not rows or "random_regret" not in rows[-1]:
                 raise UserError(
                     f"{seed.path}: no true accuracies in its metrics; expected an "
                     "ended epoch of a search with --table FILE"
                 )
-            by_label.setdefault(label, []).append(rows)
+            by_label.setdefault(label, []).append(seed)
     return [_group(label, seeds) for label, seeds in by_label.items()]
 
 
-def _group(label: str, seeds: list) -> Group:
-    count = min(map(len, seeds))
-    last = [rows[-1] for rows in seeds]
+def _group(label: str, seeds: list[Seed]) -> Group:
+    longest = max((seed.epochs for seed in seeds), key=len)
+    results = [seed.result_row for seed in seeds]
     return Group(
         label=label,
-        epochs=np.array([row["epoch"] for row in seeds[0][:count]]),
-        regret=np.array([[row["regret"] for row in rows[:count]] for rows in seeds]),
-        accuracy=np.array([row["table_test_accuracy"] for row in last]),
-        chance=last[0]["table_mean_test_accuracy"],
-        best=last[0]["table_best_test_accuracy"],
+        epochs=np.array([row["epoch"] for row in longest]),
+        regret=np.array([_regrets(seed, len(longest)) for seed in seeds]),
+        accuracy=np.array([row["table_test_accuracy"] for row in results]),
+        chance=results[0]["table_mean_test_accuracy"],
+        best=results[0]["table_best_test_accuracy"],
     )
+
+
+def _regrets(seed: Seed, count: int) -> list[float]:
+    """After so many epochs; a seed that has stopped early keeps its result."""
+    *before, _ = (row["regret"] for row in seed.epochs)
+    return before + [seed.result_row["regret"]] * (count - len(before))
 
 
 def check_one_table(groups: Sequence[Group]) -> None:

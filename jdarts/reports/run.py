@@ -54,6 +54,15 @@ class Seed:
             return self.genotypes[max(self.genotypes)]
         return self.final
 
+    @property
+    def result_row(self) -> Row:
+        """The row of the epoch that the genotype was derived after: the last one, or an
+        earlier one where the search has stopped early. What rows say of a genotype is
+        read here. There has to be an epoch."""
+        last = self.epochs[-1]
+        epoch = last.get("result_epoch", last["epoch"])
+        return next(row for row in self.epochs if row["epoch"] == epoch)
+
 
 @dataclasses.dataclass(frozen=True)
 class _Run:

@@ -186,7 +186,7 @@ def _seed_table(seeds: list[Seed]) -> str:
                 f"{100 * last['supernet_accuracy']:.2f}",
                 f"{last['supernet_loss']:.4f}",
                 f"{last['epoch_train_loss']:.4f}",
-                *(str(last[f"skips_{kind}"]) for kind in kinds),
+                *(str(seed.result_row[f"skips_{kind}"]) for kind in kinds),
                 *cost,
             )
         )

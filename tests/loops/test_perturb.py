@@ -17,7 +17,7 @@ from jdarts.errors import UserError
 from jdarts.io import Checkpoints, GenotypeLog, load_genotype, write_json
 from jdarts.loops.perturb import _check_mix
 from jdarts.loops.setup import setup
-from jdarts.perturb import main
+from jdarts.perturb import main, supernet_only
 from jdarts.reports.run import read_run
 from jdarts.spaces import TOY
 
@@ -169,6 +169,7 @@ def test_several_seeds_decide_as_each_by_itself(unbroken, tmp_path, capsys):
         ("nowhere", ["nowhere: holds no config.json"]),
         ("open", ["open", "the search is not finished"]),
         ("words", ["words: a search for recurrent cells", "on images"]),
+        ("capped", ["capped: searched with --max-skips 1", "without a cap"]),
         ("open --epochs-between -1", ["--epochs-between: -1", ">= 0"]),
         ("open --epochs-between 0 --lr 0.1", ["--lr: has no effect"]),
         ("open --lr 0", ["--lr: 0", "more than 0"]),
@@ -179,7 +180,8 @@ def test_several_seeds_decide_as_each_by_itself(unbroken, tmp_path, capsys):
 )
 def test_refused(arguments, parts, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for name, words in ("open", SIZE), ("words", ["rnn_demo"]):
+    capped = [*SIZE, "--max-skips", "1"]
+    for name, words in ("open", SIZE), ("words", ["rnn_demo"]), ("capped", capped):
         Path(name).mkdir()
         write_json(Path(name) / "config.json", to_json(parse_search(words).config))
     genotype = load_genotype("DARTS_V2")
@@ -193,3 +195,12 @@ def test_weights_of_one_op_an_edge_leave_no_choice():
     single = {kind: np.eye(3)[[1, 2, 0, 1, 2]] for kind in TOY.cells}
     with pytest.raises(UserError, match="at most one op on each edge"):
         _check_mix(TOY, single, Path("run"))
+
+
+def test_what_only_a_search_needs_is_left_out():
+    """A table of latencies that is gone does not matter, nor when it would stop."""
+    config = parse_search(
+        [*BASE, "--hardware.cost", "latency", "--hardware.latency-table", "gone.json"]
+        + ["--curvature.every", "1"]
+    ).config
+    assert supernet_only(config) == parse_search(BASE).config

@@ -8,8 +8,13 @@ from folders import config, make_run
 
 from jdarts import pareto, regret
 from jdarts.cli import run_command
+from jdarts.data import DataConfig
+from jdarts.errors import UserError
 from jdarts.methods.nasp import NaspConfig
+from jdarts.reports.labels import check_alike, labels
 from jdarts.reports.pareto import non_dominated
+from jdarts.reports.regret import groups_of
+from jdarts.reports.run import read_search
 
 SIZE = "--channels 2 --layers 3 --classes 3 --image 8 8 3".split()
 
@@ -71,12 +76,29 @@ def test_pareto(sweep, capsys, tmp_path):
         (["--quality", "tables"], "--quality: unknown 'tables'"),
         (["--cost", "latency"], "--latency-table: --cost latency and a table go"),
         (["--layers", "0"], "--layers: 0; expected at least 1"),
+        (["--image", "0", "0", "3"], "--image: 0 0 3; expected three numbers >= 1"),
     ],
 )
 def test_bad_pareto(sweep, capsys, arguments, message):
     assert run_command(pareto.main, [*sweep, *SIZE, *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_pareto_compares_accuracies_of_one_thing(tmp_path, capsys):
+    make_run(tmp_path / "a", settings=config(table_data="c10"))
+    make_run(tmp_path / "b", settings=config(table_data="c100"))
+    other = DataConfig(name="cifar10", dir=tmp_path)
+    make_run(tmp_path / "c", settings=config(data=other))
+    add_columns(tmp_path, known_accuracies(lambda epoch, folder: 0.8))
+    runs = {name: str(tmp_path / name) for name in "abc"}
+    size = [*SIZE, "--out", str(tmp_path / "page.html")]
+    assert run_command(pareto.main, [runs["a"], runs["b"], *size]) == 2
+    assert "table_data c100, but " in capsys.readouterr().err
+    assert run_command(pareto.main, [runs["a"], runs["c"], *size]) == 2
+    assert "data.name cifar10, but " in capsys.readouterr().err
+    supernet = [runs["a"], runs["b"], *size, "--quality", "supernet"]
+    assert run_command(pareto.main, supernet) == 0
 
 
 def test_a_run_is_given_once(sweep, capsys):
@@ -86,21 +108,71 @@ def test_a_run_is_given_once(sweep, capsys):
     assert "no true accuracies in its metrics" in capsys.readouterr().err
 
 
-def test_regret(tmp_path, capsys):
-    """Two runs of one method with other seeds are one group; figures by NumPy."""
-    random, known = np.random.default_rng(0), {}
+def known_accuracies(of_epoch):
+    """Columns of a table, from ``of_epoch(epoch, folder)``."""
 
     def columns(epoch, folder):
-        accuracy = float(random.uniform(0.6, 0.9))
-        known[folder, epoch] = accuracy
+        accuracy = of_epoch(epoch, folder)
         row = {"table_test_accuracy": accuracy, "regret": 0.94 - accuracy}
         row |= {"table_mean_test_accuracy": 0.7, "table_best_test_accuracy": 0.94}
         return row | {"random_regret": 0.94 - 0.7}
 
+    return columns
+
+
+def test_an_early_stop_keeps_its_result(tmp_path):
+    """On its curve to the end, and in the table; the other seed's curve stays whole."""
+    make_run(tmp_path / "a", epochs=4)
+    make_run(tmp_path / "b", epochs=3, settings=config(seed=5))
+    add_columns(tmp_path, known_accuracies(lambda epoch, folder: epoch / 10))
+    file = tmp_path / "b" / "metrics.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[-1]["result_epoch"] = 1
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    runs = [read_search(tmp_path / name) for name in "ab"]
+    (group,) = groups_of(runs)
+    np.testing.assert_array_equal(group.epochs, [1, 2, 3, 4])
+    expected = np.array([[1, 2, 3, 4], [1, 2, 1, 1]]) / 10
+    np.testing.assert_allclose(group.regret, 0.94 - expected)
+    np.testing.assert_allclose(group.accuracy, [0.4, 0.1])
+
+
+def test_regret_takes_whole_searches_apart(tmp_path, capsys):
+    """Unfinished ones are refused; one cut short is no seed of the others."""
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b", finished=False, settings=config(seed=5))
+    make_run(tmp_path / "c", settings=config(seed=6, steps=8))
+    add_columns(tmp_path, known_accuracies(lambda epoch, folder: 0.8))
+    runs = [str(tmp_path / name) for name in "ab"]
+    assert run_command(regret.main, runs) == 2
+    assert "b: the search is not finished" in capsys.readouterr().err
+    groups = groups_of([read_search(tmp_path / name) for name in "ac"])
+    assert [group.label for group in groups] == ["darts, steps=None", "darts, steps=8"]
+
+
+def test_table_data_by_name_and_by_default_are_one(tmp_path):
+    runs = []
+    for name, data in (("a", None), ("b", "c10"), ("c", "c100")):
+        make_run(tmp_path / name, settings=config(table_data=data))
+        runs.append(read_search(tmp_path / name))
+    check_alike(runs[:2], ["table_data"])
+    assert labels(runs[:2]) == ["darts", "darts"]
+    with pytest.raises(UserError, match="c: table_data c100, but .*a has c10"):
+        check_alike(runs, ["table_data"])
+
+
+def test_regret(tmp_path, capsys):
+    """Two runs of one method with other seeds are one group; figures by NumPy."""
+    random, known = np.random.default_rng(0), {}
+
+    def of_epoch(epoch, folder):
+        known[folder, epoch] = float(random.uniform(0.6, 0.9))
+        return known[folder, epoch]
+
     make_run(tmp_path / "a", settings=config(seed=None, seeds=(0, 1)))
     make_run(tmp_path / "b", settings=config(seed=5))
     make_run(tmp_path / "n", settings=config(method=NaspConfig(), seed=0))
-    add_columns(tmp_path, columns)
+    add_columns(tmp_path, known_accuracies(of_epoch))
     runs = [str(tmp_path / name) for name in "abn"]
     assert run_command(regret.main, runs) == 0
     printed = capsys.readouterr().out
