@@ -24,6 +24,7 @@ from jdarts.io import (
 )
 from jdarts.loops.perturb import PerturbConfig, perturb
 from jdarts.loops.setup import setup
+from jdarts.methods import stages_of
 from jdarts.perturbation import Perturbation
 
 __all__ = ["PerturbOptions", "main"]
@@ -94,6 +95,11 @@ def _search(path: Path) -> SearchConfig:
     if not isinstance(config, SearchConfig):
         raise UserError(
             f"{path}: a search for recurrent cells; expected a search on images"
+        )
+    if stages_of(config.method) is not None:
+        raise UserError(
+            f"{path}: a search in stages, whose last network has few primitives left; "
+            "expected a search by another method, as darts"
         )
     seeds = config.seeds or ()
     for folder in [path / f"seed_{seed}" for seed in seeds] or [path]:

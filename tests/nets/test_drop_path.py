@@ -10,6 +10,7 @@ import pytest
 from jdarts.compile import jit
 from jdarts.nets.cell import MixedCell
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
+from jdarts.nets.paths import DropRates
 from jdarts.ops.init import draw
 from jdarts.spaces import CellSpec
 
@@ -28,7 +29,7 @@ def test_edges_of_images_are_dropped(partial):
 
     @jit
     def apply(weights, key, rate):
-        args = (X, X), weights[:, None], key, rate
+        args = (X, X), weights[:, None], key, DropRates(rate)
         return cell.apply(variables, *args, mutable=["batch_stats"])[0]
 
     def run(weights, key=None, rate=None):
