@@ -53,7 +53,9 @@ def drop_weakest(
         for offered, weights in zip(spec.offered, np.asarray(mix[kind]), strict=True):
             own = np.flatnonzero(offered)
             lost = own[np.argsort(weights[own], kind="stable")[:count]]
-            kept = [n for i, n in enumerate(spec.primitives) if i in set(own) - set(lost)]
+            kept = [
+                n for i, n in enumerate(spec.primitives) if i in set(own) - set(lost)
+            ]
             left.append(tuple(kept))
         cells[kind] = dataclasses.replace(spec, edge_primitives=tuple(left))
     return dataclasses.replace(space, cells=cells)

@@ -211,9 +211,7 @@ class MixedCell(nn.Module):
         adapter = ReLUConvBN(self.channels, name="input_1")
         return first, adapter(inputs[1], train=self.train)
 
-    def _drop(
-        self, source: int, key: Array | None, rate: Array | None
-    ) -> _Drop | None:
+    def _drop(self, source: int, key: Array | None, rate: Array | None) -> _Drop | None:
         """What drops elements of the identities that leave a source, if anything."""
         if key is None or rate is None:
             return None
