@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from jdarts.methods import stages_of
 from jdarts.methods.darts import DartsConfig
 from jdarts.methods.drop_path import DropPathConfig
 from jdarts.methods.p_darts import PDartsConfig, skip_schedule
+from jdarts.nets.network import supernet
 from jdarts.relaxation import offered_softmax
 from jdarts.spaces import DARTS_CNN, CellSpec
 from jdarts.types import Arch
@@ -157,3 +159,12 @@ def test_other_methods_have_one_stage():
     stage = first_stage(changed(method=DartsConfig()))
     assert (stage.number, stage.count, stage.epochs) == (0, 1, 75)
     assert next_stage(changed(method=DartsConfig()), stage, {}) is None
+
+
+def test_weights_of_the_first_network():
+    """As many as in the authors' code, whose count includes alpha."""
+    network = supernet(DARTS_CNN, channels=16, layers=5, classes=10)
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    w, _ = jax.eval_shape(network.init, jax.random.key(0), images)
+    alphas = 2 * 14 * 8
+    assert sum(leaf.size for leaf in jax.tree.leaves(w)) + alphas == 1_276_058
