@@ -194,13 +194,12 @@ def run_search(
       RunError: if a loss is not finite.
     """
     records = _records(config, start, folder)
-    start = _resumed(config, start, folder)
+    start = _resumed(config, start, folder, say)
     search = _Search(config, start, folder, records, say)
     stop, results = search.proceed(), []
     while stop.signal is None and (stage := search.following()):
         write_stage(folder.stages, stage)
-        say(stage.described(config.layers))
-        start = _restart(config, start, stage)
+        start = _restart(config, start, stage, say)
         search = _Search(config, start, folder, records, say)
         stop = search.proceed()
     for record, genotype in zip(records, search.discretize(), strict=True):
@@ -225,7 +224,12 @@ def run_search(
     return results
 
 
-def _resumed(config: AnySearchConfig, start: AnySetup, folder: RunFolder) -> AnySetup:
+def _resumed(
+    config: AnySearchConfig,
+    start: AnySetup,
+    folder: RunFolder,
+    say: Callable[[str], None],
+) -> AnySetup:
     """The start of the stage that the folder is in."""
     first = start.stage
     if first.count == 1:
@@ -240,13 +244,19 @@ def _resumed(config: AnySearchConfig, start: AnySetup, folder: RunFolder) -> Any
             f"--steps: {config.steps}; {folder.path} is already in its stage "
             f"{stage.number + 1}, after step {done}; expected more"
         )
-    return _restart(config, start, stage)
+    return _restart(config, start, stage, say)
 
 
-def _restart(config: AnySearchConfig, start: AnySetup, stage: Stage) -> AnySetup:
+def _restart(
+    config: AnySearchConfig,
+    start: AnySetup,
+    stage: Stage,
+    say: Callable[[str], None],
+) -> AnySetup:
     """The start of another stage."""
     # Of searches on images, the only ones that have stages.
     assert isinstance(config, SearchConfig) and isinstance(start, Setup)
+    say(stage.described(config.layers))
     return setup_stage(config, start, stage)
 
 

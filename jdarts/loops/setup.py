@@ -229,8 +229,9 @@ def _drop_rate(
     config: SearchConfig, stage: Stage, per_epoch: int
 ) -> Callable[[jax.Array], DropRates] | None:
     """See `Network.drop_rate`."""
-    stages = stages_of(config.method)
-    skip = stages and stages.skip_rate(stage.number, stage.epochs, per_epoch)
+    stages, skip = stages_of(config.method), None
+    if stages is not None:
+        skip = stages.skip_rate(stage.number, stage.epochs, per_epoch)
     return drop_rates(drop_rate(config.drop_path, stage.epochs, per_epoch), skip)
 
 

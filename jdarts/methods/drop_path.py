@@ -71,7 +71,7 @@ def drop_rate(
 
 
 def drop_rates(
-    path: Callable[[jax.Array], Any] | None, skip: Callable[[jax.Array], Any] | None
+    path: Callable[[Any], Any] | None, skip: Callable[[Any], Any] | None
 ) -> Callable[[jax.Array], DropRates] | None:
     """Both rates of a step, see `DropRates`; None if there is neither."""
     if path is None and skip is None:
