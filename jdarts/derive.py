@@ -16,6 +16,7 @@ __all__ = [
     "derive_cell",
     "derive_every_edge",
     "derive_genotype",
+    "derive_in_order",
     "derive_pairs",
     "with_max_skips",
 ]
@@ -150,6 +151,25 @@ def derive_cell(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
                     source=int(source),
                 )
                 for source in order
+            )
+        )
+    return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
+
+
+def derive_in_order(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
+    """The rule of P-DARTS: what `derive_cell` keeps, but a node's connections in the
+    order of their sources, and of equally strong edges the later ones (the authors'
+    code)."""
+    weights, nodes = np.asarray(weights), []
+    columns = [i for i, name in enumerate(spec.primitives) if name != "none"]
+    candidates = weights[:, columns]
+    for rows in spec.node_slices:
+        own = candidates[rows]
+        order = np.argsort(own.max(axis=1), kind="stable")
+        nodes.append(
+            tuple(
+                Connection(spec.primitives[columns[own[source].argmax()]], int(source))
+                for source in sorted(order[-(spec.keep or len(own)) :])
             )
         )
     return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)

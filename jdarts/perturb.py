@@ -27,6 +27,7 @@ from jdarts.io import (
 )
 from jdarts.loops.perturb import PerturbConfig, perturb
 from jdarts.loops.setup import setup
+from jdarts.methods import stages_of
 from jdarts.perturbation import Perturbation
 
 __all__ = ["PerturbOptions", "main", "supernet_only"]
@@ -103,6 +104,11 @@ def _search(path: Path) -> SearchConfig:
             f"{path}: searched with --max-skips {config.max_skips}, which perturbation "
             "cannot keep: an edge whose op it has chosen has no runner-up; expected a "
             "search without a cap"
+        )
+    if stages_of(config.method) is not None:
+        raise UserError(
+            f"{path}: a search in stages, whose last network has few primitives left; "
+            "expected a search by another method, as darts"
         )
     seeds = config.seeds or ()
     for folder in [path / f"seed_{seed}" for seed in seeds] or [path]:

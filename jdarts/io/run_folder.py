@@ -134,6 +134,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def stages(self) -> Path:
+        """The stages of a search in stages, see `jdarts.loops.stages`."""
+        return self.path / "stages.json"
+
+    @property
     def summary(self) -> Path:
         """The result in words."""
         return self.path / "summary.txt"

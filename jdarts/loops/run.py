@@ -44,6 +44,7 @@ class Run(Generic[R]):
       folder: the run's folder.
       records: one a seed.
       say: prints one line.
+      checkpoints: the folder of its checkpoints.
       state: the state after `step` steps.
       evaluated: the step at which the accuracies were measured last.
     """
@@ -65,6 +66,7 @@ class Run(Generic[R]):
         self.records, self.state = records, start.state
         self.last_step = config.steps or config.epochs * start.steps_per_epoch
         self.timing = Timing(folder.timing)
+        self.checkpoints = folder.checkpoints
         self.step = 0
         self.evaluated = -1
         self._saved = time.monotonic()
@@ -218,7 +220,7 @@ class Run(Generic[R]):
           RunError: if a loss is not finite.
         """
         stop = StopRequest()
-        with Checkpoints(self.folder.checkpoints) as checkpoints:
+        with Checkpoints(self.checkpoints) as checkpoints:
             self.resume(checkpoints)
             if self.evaluated < self.last_step:
                 self.compile()

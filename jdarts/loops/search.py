@@ -11,14 +11,16 @@ import jax
 import numpy as np
 
 from jdarts import compile
-from jdarts.config import AnySearchConfig, to_json
+from jdarts.config import AnySearchConfig, SearchConfig, to_json
 from jdarts.curvature import Stop
+from jdarts.errors import UserError
 from jdarts.io import RunFolder
 from jdarts.loops.measures import Measures
 from jdarts.loops.record import SeedRecord, plain_arch
 from jdarts.loops.run import Run
-from jdarts.loops.setup import Setup
+from jdarts.loops.setup import Setup, setup_stage
 from jdarts.loops.setup import setup as image_setup
+from jdarts.loops.stages import Stage, next_stage, read_stage, write_stage
 from jdarts.loops.text_setup import TextSetup, text_setup
 from jdarts.spaces import Genotype, get_space
 from jdarts.types import Arch, PyTree
@@ -78,6 +80,30 @@ class _Search(Run[SeedRecord]):
     shown = {"train_loss": "train", "valid_loss": "valid"}  # noqa: RUF012
     advice = "--method.weights.lr, --method.arch.lr"
     _curvature: compile.Compiled | None = None  # compiled when it is first measured
+
+    def __init__(
+        self,
+        config: AnySearchConfig,
+        start: AnySetup,
+        folder: RunFolder,
+        records: list[SeedRecord],
+        say: Callable[[str], None],
+    ) -> None:
+        super().__init__(config, start, folder, records, say)
+        stage = start.stage
+        self.step, end = stage.steps(start.steps_per_epoch)
+        self.last_step = min(self.last_step, end)
+        if stage.number:
+            self.checkpoints = folder.path / f"checkpoints_{stage.number + 1}"
+
+    def following(self) -> Stage | None:
+        """The stage after this one, if the search goes on with another."""
+        stage = self.start.stage
+        _, end = stage.steps(self.start.steps_per_epoch)
+        if stage.count == 1 or self.step < end or self.step == self.config.steps:
+            return None
+        (arch,) = self._archs()
+        return next_stage(self.config, stage, self.start.method.weights(arch))
 
     def functions(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         return self.start.programs(self.config)
@@ -173,8 +199,14 @@ def run_search(
       RunError: if a loss is not finite.
     """
     records = _records(config, start, folder)
+    start = _resumed(config, start, folder, say)
     search = _Search(config, start, folder, records, say)
     stop, results = search.proceed(), []
+    while stop.signal is None and (stage := search.following()):
+        write_stage(folder.stages, stage)
+        start = _restart(config, start, stage, say)
+        search = _Search(config, start, folder, records, say)
+        stop = search.proceed()
     for record, genotype in zip(records, search.discretize(), strict=True):
         steps = search.step
         if record.stop is not None:
@@ -195,6 +227,42 @@ def run_search(
             )
         )
     return results
+
+
+def _resumed(
+    config: AnySearchConfig,
+    start: AnySetup,
+    folder: RunFolder,
+    say: Callable[[str], None],
+) -> AnySetup:
+    """The start of the stage that the folder is in."""
+    first = start.stage
+    if first.count == 1:
+        return start
+    stage = read_stage(config, folder.stages, first)
+    if stage.number == 0:
+        write_stage(folder.stages, first)
+        return start
+    done, _ = stage.steps(start.steps_per_epoch)
+    if config.steps is not None and config.steps <= done:
+        raise UserError(
+            f"--steps: {config.steps}; {folder.path} is already in its stage "
+            f"{stage.number + 1}, after step {done}; expected more"
+        )
+    return _restart(config, start, stage, say)
+
+
+def _restart(
+    config: AnySearchConfig,
+    start: AnySetup,
+    stage: Stage,
+    say: Callable[[str], None],
+) -> AnySetup:
+    """The start of another stage."""
+    # Of searches on images, the only ones that have stages.
+    assert isinstance(config, SearchConfig) and isinstance(start, Setup)
+    say(stage.described(config.layers))
+    return setup_stage(config, start, stage)
 
 
 def _records(

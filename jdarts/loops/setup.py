@@ -18,27 +18,27 @@ from jdarts.data import (
     steps_per_epoch,
     train_valid_split,
 )
-from jdarts.derive import with_max_skips
 from jdarts.errors import UserError
 from jdarts.hardware import Hardware, hardware_of, pinned_files
 from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
 from jdarts.loops.curvature import make_curvature
 from jdarts.loops.measures import IMAGES, Measures, with_cost
 from jdarts.loops.seeds import SeedAxis, seed_axis
+from jdarts.loops.stages import Stage, first_stage
 from jdarts.methods import (
     SearchMethod,
     SearchState,
     build_method,
-    get_method,
     make_supernet,
-    name_of,
+    stages_of,
 )
-from jdarts.methods.drop_path import drop_rate
+from jdarts.methods.drop_path import drop_rate, drop_rates
 from jdarts.nets.cost import NetworkShape
 from jdarts.nets.network import COMPUTE_DTYPES, Network
+from jdarts.nets.paths import DropRates
 from jdarts.spaces import Genotype, get_space
 
-__all__ = ["Setup", "programs", "setup"]
+__all__ = ["Setup", "programs", "setup", "setup_stage"]
 
 # What each seed has for itself; see `SeedAxis.map`.
 _OWN_DATA = DeviceData._make([False, False, True, True])
@@ -51,6 +51,7 @@ class Setup(NamedTuple):
     axis of seeds.
 
     Attributes:
+      stage: which part of the search; mostly all of it.
       method: the search method.
       network: its supernet.
       images: the data set.
@@ -72,6 +73,7 @@ class Setup(NamedTuple):
       seconds: what it took: ``data``, and ``init`` of the networks.
     """
 
+    stage: Stage
     method: SearchMethod
     network: Network
     images: Images
@@ -112,7 +114,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     Raises:
       UserError: if the data are missing or wrong, or the parts do not fit each other.
     """
-    table = _table(config)
+    stage, table = first_stage(config), _table(config)
     axis = seed_axis(len(config.all_seeds), config.batch_size, devices)
     begin = time.perf_counter()
     images = load(config.data)
@@ -121,24 +123,75 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     per_epoch = _steps_per_epoch(config, *(len(half) for half in halves[0]))
     _check_steps(config, per_epoch)
     loaded = time.perf_counter()
-    space = get_space(config.space)
-    if config.max_skips is not None:
-        every_edge = get_method(name_of(config.method)).every_edge
-        space = with_max_skips(space, config.max_skips, every_edge=every_edge)
+    searched = _searched(config, stage, images, axis, per_epoch, table)
+    shared = (images.train_images, images.train_labels)
+    data = DeviceData(
+        *jax.device_put(shared, axis.shared), *jax.device_put((train, valid), axis.own)
+    )
+    seconds = {"data": loaded - begin, "init": time.perf_counter() - loaded}
+    count = valid.shape[-1]
+    chance = {} if table is None else table.chance
+    labels = [images.train_labels[half] for _, half in halves]
+    return Setup(
+        **searched,
+        images=images,
+        data=data,
+        steps_per_epoch=per_epoch,
+        valid_count=count,
+        evaluations=-(-count // config.batch_size),
+        seeds=axis,
+        baselines=[{"majority_accuracy": _majority(own)} | chance for own in labels],
+        curvature=config.curvature,
+        pinned=pinned_files(config.hardware),
+        seconds=seconds,
+    )
+
+
+def setup_stage(config: SearchConfig, start: Setup, stage: Stage) -> Setup:
+    """The start of another stage of a search, on the same data and devices.
+
+    Args:
+      config: the configuration.
+      start: of the stage before, or of any other.
+      stage: which one.
+    """
+    begin = time.perf_counter()
+    searched = _searched(
+        config,
+        stage,
+        start.images,
+        start.seeds,
+        start.steps_per_epoch,
+        _table(config),
+    )
+    seconds = {"init": time.perf_counter() - begin}
+    return start._replace(**searched, seconds=seconds)
+
+
+def _searched(
+    config: SearchConfig,
+    stage: Stage,
+    images: Images,
+    axis: SeedAxis,
+    per_epoch: int,
+    table: AccuracyTable | None,
+) -> dict[str, Any]:
+    """What a `Setup` has of a stage: its network, method and state."""
+    space, layers = stage.space, config.layers + stage.added_layers
     network = make_supernet(
         config.method,
         space,
         channels=config.channels,
-        layers=config.layers,
+        layers=layers,
         stem=config.stem,
         classes=images.num_classes,
         remat=config.remat,
         dtype=COMPUTE_DTYPES[config.compute_dtype],
-        drop_rate=drop_rate(config.drop_path, config.epochs, per_epoch),
+        drop_rate=_drop_rate(config, stage, per_epoch),
     )
     shape = NetworkShape(
         config.channels,
-        config.layers,
+        config.layers + stage.last_added,
         images.num_classes,
         images.image_shape,
         config.stem,
@@ -150,42 +203,39 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         price = hardware.price if config.hardware.weight else None
         network = network._replace(price=price)
     method = build_method(
-        config.method, space, network, epochs=config.epochs, steps_per_epoch=per_epoch
-    )
-    measure = _measure(config, method, images, axis)
-    state, key = _start(config, method, images, axis)
-    shared = (images.train_images, images.train_labels)
-    data = DeviceData(
-        *jax.device_put(shared, axis.shared), *jax.device_put((train, valid), axis.own)
+        config.method,
+        space,
+        network,
+        epochs=stage.epochs,
+        steps_per_epoch=per_epoch,
     )
     if method.train_batches > per_epoch:
         raise UserError(
             f"--method.hypergradient.steps: {method.train_batches} virtual steps, but "
             f"an epoch has {per_epoch} batches; expected at most {per_epoch}"
         )
-    seconds = {"data": loaded - begin, "init": time.perf_counter() - loaded}
-    count = valid.shape[-1]
-    chance = {} if table is None else table.chance
-    labels = [images.train_labels[half] for _, half in halves]
-    return Setup(
-        method=method,
-        network=network,
-        images=images,
-        data=data,
-        state=state,
-        key=key,
-        steps_per_epoch=per_epoch,
-        valid_count=count,
-        evaluations=-(-count // config.batch_size),
-        seeds=axis,
-        measures=measures,
-        baselines=[{"majority_accuracy": _majority(own)} | chance for own in labels],
-        known=_known(table, hardware),
-        curvature=config.curvature,
-        measure=measure,
-        pinned=pinned_files(config.hardware),
-        seconds=seconds,
-    )
+    measure = _measure(config, method, images, axis)
+    state, key = _start(config, stage, method, images, axis)
+    return {
+        "stage": stage,
+        "method": method,
+        "network": network,
+        "state": state,
+        "key": key,
+        "measures": measures,
+        "known": _known(table, hardware),
+        "measure": measure,
+    }
+
+
+def _drop_rate(
+    config: SearchConfig, stage: Stage, per_epoch: int
+) -> Callable[[jax.Array], DropRates] | None:
+    """See `Network.drop_rate`."""
+    stages, skip = stages_of(config.method), None
+    if stages is not None:
+        skip = stages.skip_rate(stage.number, stage.epochs, per_epoch)
+    return drop_rates(drop_rate(config.drop_path, stage.epochs, per_epoch), skip)
 
 
 def _known(
@@ -272,14 +322,21 @@ def _split(
 
 
 def _start(
-    config: SearchConfig, method: SearchMethod, images: Images, axis: SeedAxis
+    config: SearchConfig,
+    stage: Stage,
+    method: SearchMethod,
+    images: Images,
+    axis: SeedAxis,
 ) -> tuple[SearchState, jax.Array]:
-    """The first state and the run's key."""
+    """The stage's first state, and its key."""
     shape = (config.batch_size, *images.image_shape)
     batch = jnp.zeros(shape, jnp.result_type(float))
     states, keys = [], []
     for seed in config.all_seeds:  # one by one: each gets the bits of a run of its own
-        init_key, key = jax.random.split(jax.random.key(seed))
+        whole = jax.random.key(seed)
+        if stage.number:
+            whole = jax.random.fold_in(whole, stage.number)
+        init_key, key = jax.random.split(whole)
         states.append(method.init(init_key, batch))
         keys.append(jax.random.key_data(key))
     state, data = jax.device_put((axis.stack(states), axis.stack(keys)), axis.own)

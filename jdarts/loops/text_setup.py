@@ -13,6 +13,7 @@ from jdarts.data import Segment, Text, baselines, columns, load_text
 from jdarts.errors import UserError
 from jdarts.loops.measures import TEXT, Measures
 from jdarts.loops.seeds import SeedAxis, seed_axis
+from jdarts.loops.stages import Stage, first_stage
 from jdarts.loops.text_chunk import TextData, make_text_chunk, make_text_evaluation
 from jdarts.methods import SearchMethod, SearchState, build_method
 from jdarts.nets.language import language_model
@@ -32,6 +33,7 @@ class TextSetup(NamedTuple):
     With several seeds `state` and `key` have a leading axis of seeds.
 
     Attributes:
+      stage: all of the search.
       method: the search method.
       text: the text.
       data: its parts, on the devices.
@@ -50,6 +52,7 @@ class TextSetup(NamedTuple):
       seconds: what it took: ``data``, and ``init`` of the networks.
     """
 
+    stage: Stage
     method: SearchMethod
     text: Text
     data: TextData
@@ -103,6 +106,7 @@ def text_setup(
       UserError: if the text is missing, wrong or too short, or the parts do not fit
         each other.
     """
+    stage = first_stage(config)
     axis = seed_axis(len(config.all_seeds), config.batch_size, devices)
     begin = time.perf_counter()
     text = load_text(config.data)
@@ -147,6 +151,7 @@ def text_setup(
     data = TextData(*jax.device_put((train, valid, held), axis.shared))
     seconds = {"data": loaded - begin, "init": time.perf_counter() - loaded}
     return TextSetup(
+        stage=stage,
         method=method,
         text=text,
         data=data,

@@ -12,6 +12,7 @@ from jdarts.methods import (
     fair_darts,
     gdas,
     nasp,
+    p_darts,
     pc_darts,
     random_sampling,
     sgas,
@@ -19,6 +20,7 @@ from jdarts.methods import (
 )
 from jdarts.methods.base import SearchBatches, SearchMethod, SearchState
 from jdarts.methods.bilevel import BilevelConfig
+from jdarts.methods.stages import Stages
 from jdarts.nets.network import Network, supernet
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
 from jdarts.spaces import SearchSpace
@@ -35,6 +37,7 @@ __all__ = [
     "make_supernet",
     "method_table",
     "name_of",
+    "stages_of",
 ]
 
 
@@ -51,6 +54,7 @@ class MethodRow(NamedTuple):
       partial: ``partial(config)``: which channels go through the ops.
       every_edge: whether its genotypes have all edges but those of `none`, also in
         spaces whose cells keep some.
+      stages: ``stages(config)``: of a search in stages; None: it has one network.
     """
 
     config: type
@@ -61,6 +65,7 @@ class MethodRow(NamedTuple):
     reference: str
     partial: Callable[[Any], PartialChannels] = lambda config: ALL_CHANNELS
     every_edge: bool = False
+    stages: Callable[[Any], Stages | None] = lambda config: None
 
 
 METHODS: dict[str, MethodRow] = {
@@ -139,6 +144,15 @@ METHODS: dict[str, MethodRow] = {
         projection="-",
         reference="Noy et al., AISTATS 2020",
     ),
+    "p_darts": MethodRow(
+        config=p_darts.PDartsConfig,
+        build=p_darts.build,
+        relaxation="softmax of ops not dropped, in stages",
+        mixer="all ops not dropped",
+        projection="-",
+        reference="Chen, Xie, Wu, Tian, ICCV 2019",
+        stages=p_darts.stages,
+    ),
     "random": MethodRow(
         config=random_sampling.RandomSamplingConfig,
         build=random_sampling.build,
@@ -172,6 +186,15 @@ def name_of(config: Any) -> str:
             return name
     kinds = ", ".join(row.config.__name__ for row in METHODS.values())
     raise UserError(f"method: found {type(config).__name__}; expected one of {kinds}")
+
+
+def stages_of(config: Any) -> Stages | None:
+    """The stages of a search by the method of that configuration, if it has some.
+
+    Raises:
+      UserError: for a setting of theirs that is wrong.
+    """
+    return METHODS[name_of(config)].stages(config)
 
 
 def learns_architecture(config: Any) -> bool:

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from jdarts.errors import UserError, unknown_choice
 from jdarts.methods.optimizers import check_value, linear_by_epoch
+from jdarts.nets.paths import DropRates
 
-__all__ = ["DropPathConfig", "drop_rate"]
+__all__ = ["DropPathConfig", "drop_rate", "drop_rates"]
 
 _GROWTHS = ("linear", "constant")
 
@@ -67,3 +68,12 @@ def drop_rate(
     if config.growth == "constant":
         return lambda step: jnp.full((), config.rate)
     return linear_by_epoch(0.0, config.rate, epochs, steps_per_epoch)
+
+
+def drop_rates(
+    path: Callable[[Any], Any] | None, skip: Callable[[Any], Any] | None
+) -> Callable[[jax.Array], DropRates] | None:
+    """Both rates of a step, see `DropRates`; None if there is neither."""
+    if path is None and skip is None:
+        return None
+    return lambda step: DropRates(path and path(step), skip and skip(step))

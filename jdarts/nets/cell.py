@@ -10,16 +10,20 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels, halve
-from jdarts.nets.paths import path_masks
+from jdarts.nets.paths import DropRates, drop_elements, path_masks
 from jdarts.nets.single import SingleSource
-from jdarts.ops import Separable, SeparableOps, get_op
+from jdarts.nets.uneven import UnevenSource
+from jdarts.ops import Identity, Separable, SeparableOps, get_op
 from jdarts.ops.conv import FactorizedReduce, ReLUConvBN
 from jdarts.ops.fence import fence
 from jdarts.spaces import CellSpec
 
 __all__ = ["MixedCell", "MixedSource"]
 
-_PATHS = 2  # the part of a cell's key that is for drop path; 0 and 1: for its order
+# Parts of a cell's key; 0 and 1 are for the order of its channels.
+_PATHS, _SKIPS = 2, 3
+
+_Drop = Callable[[Array, int], Array]  # ``drop(x, edges)``: see `drop_elements`
 
 
 class MixedSource(nn.Module):
@@ -42,9 +46,18 @@ class MixedSource(nn.Module):
         self,
         x: Float[Array, "batch height width channel"],
         weights: Float[Array, "edge primitive"],
+        drop: _Drop | None = None,
         *,
         train: bool,
     ) -> Float[Array, "edge batch out_height out_width channel"]:
+        """The values of all edges.
+
+        Args:
+          x: the source.
+          weights: mixing weights.
+          drop: what becomes of an identity's value, and on so many edges.
+          train: whether normalisers use the batch's statistics.
+        """
         edges, dtype = weights.shape[0], x.dtype
         separable, per_edge, shared = [], [], []
         for column, name in enumerate(self.primitives):
@@ -62,6 +75,8 @@ class MixedSource(nn.Module):
                     name=name,
                 )
                 value = op(x, train=train)
+                if drop is not None and isinstance(op, Identity):
+                    value = drop(value, edges)
                 (per_edge if len(value) == edges > 1 else shared).append(
                     (column, value)
                 )
@@ -134,10 +149,11 @@ class MixedCell(nn.Module):
         inputs: tuple[Array, ...],
         weights: Float[Array, "edge primitive"],
         key: Array | None = None,
-        drop_rate: Array | None = None,
+        drop_rate: DropRates | None = None,
     ) -> Float[Array, "batch height width channels"]:
         spec, partial = self.spec, self.partial
-        kept = self._kept(inputs[0], key, drop_rate)
+        rates = DropRates() if key is None or drop_rate is None else drop_rate
+        kept = self._kept(inputs[0], key, rates.path)
         values = [fence(value) for value in self._adapt(inputs)]
         order = partial.order(key, self.channels)
         arriving: dict[int, list[Array]] = {node: [] for node in spec.intermediate}
@@ -149,7 +165,8 @@ class MixedCell(nn.Module):
             own = weights[start : start + len(rows)]
             start += len(rows)
             ahead, rest = partial.split(values[source], order)
-            out = self._edges(source, ahead, own)
+            drop = self._drop(source, key, rates.skip)
+            out = self._edges(source, rows, ahead, own, drop)
             parts = lax.split(out, [1] * len(rows))  # transposed: one concatenation
             for row, value in zip(rows, parts, strict=True):
                 arriving[spec.edges[row][1]].append(kept(row, value[0]))
@@ -165,16 +182,16 @@ class MixedCell(nn.Module):
         return jnp.concatenate([values[node] for node in spec.concat], axis=-1)
 
     def _kept(
-        self, x: Array, key: Array | None, drop_rate: Array | None
+        self, x: Array, key: Array | None, rate: Array | None
     ) -> Callable[[int, Array], Array]:
         """Drop path: what is left of an edge's value; all of it without a rate.
 
         Each image loses each edge, mixture and passed channels together, by itself.
         """
-        if key is None or drop_rate is None:
+        if key is None or rate is None:
             return lambda row, value: value
         shape = (1, len(self.spec.edges), len(x))
-        masks = path_masks(jax.random.fold_in(key, _PATHS), drop_rate, shape)[0]
+        masks = path_masks(jax.random.fold_in(key, _PATHS), rate, shape)[0]
 
         def kept(row: int, value: Array) -> Array:
             return masks[row, :, None, None, None].astype(value.dtype) * value
@@ -194,17 +211,28 @@ class MixedCell(nn.Module):
         adapter = ReLUConvBN(self.channels, name="input_1")
         return first, adapter(inputs[1], train=self.train)
 
-    def _edges(self, source: int, x: Array, weights: Array) -> Array:
-        """The values that the edges leaving a source bring."""
-        kind, spec = SingleSource if self.single else MixedSource, self.spec
-        mixed = kind(
-            spec.primitives,
-            self._stride(source),
-            spec.normalise_pools,
-            spec.bias,
-            name=f"source_{source}",
-        )
-        return mixed(x, weights, train=self.train)
+    def _drop(self, source: int, key: Array | None, rate: Array | None) -> _Drop | None:
+        """What drops elements of the identities that leave a source, if anything."""
+        if key is None or rate is None:
+            return None
+        own = jax.random.fold_in(jax.random.fold_in(key, _SKIPS), source)
+        return functools.partial(drop_elements, own, rate)
+
+    def _edges(
+        self, source: int, rows: list[int], x: Array, weights: Array, drop: _Drop | None
+    ) -> Array:
+        """The values that the edges leaving a source bring; `rows` are the edges."""
+        spec, name = self.spec, f"source_{source}"
+        options = (self._stride(source), spec.normalise_pools, spec.bias)
+        if spec.edge_primitives is not None:
+            offered = tuple(spec.offered[row] for row in rows)
+            uneven = UnevenSource(spec.primitives, offered, *options, name=name)
+            return uneven(x, weights, drop, train=self.train)
+        if self.single:
+            single = SingleSource(spec.primitives, *options, name=name)
+            return single(x, weights, train=self.train)
+        mixed = MixedSource(spec.primitives, *options, name=name)
+        return mixed(x, weights, drop, train=self.train)
 
     def _stride(self, source: int) -> int:
         return self.spec.stride if source < self.spec.inputs else 1

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from jdarts.errors import UserError, unknown_choice
 from jdarts.nets.cell import MixedCell
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
+from jdarts.nets.paths import DropRates
 from jdarts.nets.residual import ResidualBody
 from jdarts.nets.stems import STEMS, ConvBN
 from jdarts.ops import RNG
@@ -45,14 +46,14 @@ class Network(NamedTuple):
         ``[batch, classes]``. In training, normalisers use the batch's statistics and
         the returned model state holds the updated running ones (None keeps none); in
         evaluation they use `model_state`, which is returned unchanged. The key is for
-        what is random in a network; without it nothing is. With it and a `drop_rate`
-        in [0, 1), which may be traced, drop path is applied to whole edges.
+        what is random in a network; without it nothing is. With it and `drop_rate`,
+        the step's `DropRates`, whole edges are dropped, and elements of identities.
       apply_single: the same for mixing weights of which at most one of each edge,
         `none` apart, is positive: it alone is computed. Under `jax.vmap` over mixing
         weights all are.
       partial: which channels go through the ops.
-      drop_rate: from the number of steps done to the rate of drop path at which it is
-        to be trained; None: without.
+      drop_rate: from the number of steps done to the `DropRates` at which it is to be
+        trained; None: without.
       price: ``price(mix, start) -> scalar``: what a method that learns the architecture
         adds to the validation loss, of the expected mixing weights now and at its
         start; None: nothing.
@@ -62,7 +63,7 @@ class Network(NamedTuple):
     apply: Callable[..., tuple[jax.Array, PyTree]]
     apply_single: Callable[..., tuple[jax.Array, PyTree]]
     partial: PartialChannels = ALL_CHANNELS
-    drop_rate: Callable[[jax.Array], Any] | None = None
+    drop_rate: Callable[[jax.Array], DropRates] | None = None
     price: Callable[..., jax.Array] | None = None
 
 
@@ -82,7 +83,7 @@ class _Supernet(nn.Module):
         x: Float[Array, "batch height width channel"],
         mix: dict[str, Float[Array, "edge primitive"]],
         key: Array | None = None,
-        drop_rate: Array | None = None,
+        drop_rate: DropRates | None = None,
         *,
         train: bool,
     ) -> Float[Array, "batch class"]:
@@ -97,7 +98,7 @@ class _Supernet(nn.Module):
         x: Array,
         mix: dict[str, Array],
         key: Array | None,
-        drop_rate: Array | None,
+        drop_rate: DropRates | None,
         train: bool,
     ) -> Array:
         """All between the images and the classifier."""
@@ -185,7 +186,7 @@ def supernet(
     dtype: DTypeLike | None = None,
     partial: PartialChannels = ALL_CHANNELS,
     stem: str = "cifar",
-    drop_rate: Callable[[jax.Array], Any] | None = None,
+    drop_rate: Callable[[jax.Array], DropRates] | None = None,
 ) -> Network:
     """The search network of a space: all ops on all edges.
 
@@ -237,7 +238,7 @@ def supernet(
         images: jax.Array,
         train: bool,
         key: jax.Array | None = None,
-        drop_rate: jax.Array | None = None,
+        drop_rate: DropRates | None = None,
     ) -> tuple[jax.Array, PyTree]:
         if dtype is not None:
             w, images = narrow(w, dtype), images.astype(dtype)

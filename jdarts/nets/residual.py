@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 
 from jdarts.nets.cell import MixedCell
 from jdarts.nets.partial import PartialChannels
+from jdarts.nets.paths import DropRates
 from jdarts.nets.stems import ConvBN
 from jdarts.ops.fence import fence
 from jdarts.ops.init import uniform_fan_in
@@ -77,7 +78,7 @@ class ResidualBody(nn.Module):
         x: Float[Array, "batch height width channel"],
         mix: dict[str, Float[Array, "edge primitive"]],
         key: Array | None,
-        drop_rate: Array | None = None,
+        drop_rate: DropRates | None = None,
         *,
         train: bool,
     ) -> Float[Array, "batch height width channel"]:

@@ -19,15 +19,18 @@ from jdarts.ops.line_conv import GroupedLineConvs, LineConvs
 from jdarts.ops.noise import RNG, Noise
 from jdarts.ops.norm import BatchNorm
 from jdarts.ops.pool import avg_pool, max_pool
+from jdarts.ops.uneven import UnevenSeparableOps
 from jdarts.ops.windows import Window
 
 __all__ = [
     "DRAWING",
     "OPS",
     "RNG",
+    "Identity",
     "OpBuilder",
     "Separable",
     "SeparableOps",
+    "UnevenSeparableOps",
     "get_op",
     "make_op",
 ]

@@ -2,7 +2,13 @@
 
 from jdarts.relaxation.base import Relaxation
 from jdarts.relaxation.discrete import discrete
-from jdarts.relaxation.pruned import Held, Prune, pruned_softmax, settle_by_epoch
+from jdarts.relaxation.pruned import (
+    Held,
+    Prune,
+    offered_softmax,
+    pruned_softmax,
+    settle_by_epoch,
+)
 from jdarts.relaxation.sampled import concrete, dirichlet, gumbel
 from jdarts.relaxation.sigmoid import sigmoid
 from jdarts.relaxation.softmax import edge_softmax, softmax
@@ -17,6 +23,7 @@ __all__ = [
     "discrete",
     "edge_softmax",
     "gumbel",
+    "offered_softmax",
     "pruned_softmax",
     "settle_by_epoch",
     "sigmoid",

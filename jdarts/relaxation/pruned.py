@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
@@ -18,6 +19,7 @@ __all__ = [
     "Prune",
     "kept_ranks",
     "kept_softmax",
+    "offered_softmax",
     "pruned_softmax",
     "settle_by_epoch",
 ]
@@ -81,8 +83,32 @@ def pruned_softmax(
     return Relaxation(init, weights, project=lambda arch: arch, ranks=ranks)
 
 
+def offered_softmax(space: SearchSpace, init_scale: float = 1e-3) -> Relaxation:
+    """The softmax of each edge over the primitives that it has in the space.
+
+    The others have alpha and weight 0, exactly and with derivative 0.
+
+    Args:
+      space: with `CellSpec.edge_primitives` or without.
+      init_scale: standard deviation of alpha at the start.
+    """
+    soft = softmax(init_scale)
+    offered = {kind: np.array(spec.offered) for kind, spec in space.cells.items()}
+
+    def init(key: jax.Array, space: SearchSpace) -> Arch:
+        arch = soft.init(key, space)
+        alpha = {k: jnp.where(offered[k], a, 0) for k, a in arch.alpha.items()}
+        return arch._replace(alpha=alpha)
+
+    def weights(arch: Arch, now: Now | None = None) -> dict[str, jax.Array]:
+        return {k: kept_softmax(a, offered[k]) for k, a in arch.alpha.items()}
+
+    return Relaxation(init, weights, project=lambda arch: arch)
+
+
 def kept_softmax(
-    logits: Float[Array, "edge primitive"], kept: Bool[Array, "edge primitive"]
+    logits: Float[Array, "edge primitive"],
+    kept: Bool[Array, "edge primitive"] | np.ndarray,
 ) -> Float[Array, "edge primitive"]:
     """Each row's softmax over its kept entries; 0 elsewhere, and where none is kept."""
     empty = ~kept.any(axis=1, keepdims=True)

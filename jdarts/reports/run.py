@@ -141,6 +141,11 @@ class SearchRun(_Run):
         return get_space(self.config.space)
 
     @property
+    def stages(self) -> list[Row]:
+        """What it wrote down of its stages; nothing if it has one."""
+        return _json(self.path / "stages.json") or []
+
+    @property
     def finished(self) -> bool:
         """Whether the search has come to its end."""
         return all(seed.final is not None for seed in self.seeds)

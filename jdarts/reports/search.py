@@ -15,6 +15,7 @@ from jdarts.reports.curves import percent, search_curves
 from jdarts.reports.page import Section, page
 from jdarts.reports.run import Row, SearchRun, Seed
 from jdarts.reports.settings import configuration, reproduce
+from jdarts.reports.stages import stages
 from jdarts.reports.times import timing, timing_facts
 from jdarts.reports.train import retrainings
 from jdarts.statistics import mean_deviation
@@ -108,6 +109,8 @@ def _sections(run: SearchRun) -> Iterator[Section]:
     if not several and run.seeds[0].arch:
         body = parameters(run.seeds[0], run.space)
         yield Section("architecture", "Architecture parameters", body)
+    if run.stages:
+        yield Section("stages", "Stages", stages(run))
     for seed in run.seeds if several else []:
         if seed.genotype is not None:
             yield Section(f"seed-{seed.seed}", f"Seed {seed.seed}", _seed(run, seed))

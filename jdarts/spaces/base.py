@@ -27,6 +27,8 @@ class CellSpec:
         the last one.
       normalise_pools: whether a normaliser follows pools in the search network.
       bias: whether dense convolutions have a bias in the search network.
+      edge_primitives: of each edge the primitives that it has, some of `primitives`,
+        in their order; the search network computes no others. None: all of them.
     """
 
     primitives: tuple[str, ...]
@@ -38,6 +40,13 @@ class CellSpec:
     normalise_pools: bool = True
     bias: bool = False
     max_skips: int | None = None
+    edge_primitives: tuple[tuple[str, ...], ...] | None = None
+
+    @property
+    def offered(self) -> tuple[tuple[bool, ...], ...]:
+        """Whether an edge has a primitive, ``[edges, primitives]``."""
+        rows = self.edge_primitives or (self.primitives,) * len(self.edges)
+        return tuple(tuple(n in row for n in self.primitives) for row in rows)
 
     @property
     def merge(self) -> Literal["concat", "mean"]:

@@ -10,6 +10,7 @@ import pytest
 from jdarts.compile import jit
 from jdarts.nets.cell import MixedCell
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
+from jdarts.nets.paths import DropRates
 from jdarts.ops.init import draw
 from jdarts.spaces import CellSpec
 
@@ -28,7 +29,7 @@ def test_edges_of_images_are_dropped(partial):
 
     @jit
     def apply(weights, key, rate):
-        args = (X, X), weights[:, None], key, rate
+        args = (X, X), weights[:, None], key, DropRates(rate)
         return cell.apply(variables, *args, mutable=["batch_stats"])[0]
 
     def run(weights, key=None, rate=None):
@@ -55,3 +56,42 @@ def test_edges_of_images_are_dropped(partial):
     np.testing.assert_array_equal(run([1.0, 1.0], KEY, RATE), dropped)
     np.testing.assert_allclose(run([1.0, 1.0], KEY, 0.0), run([1.0, 1.0]), atol=1e-6)
     np.testing.assert_array_equal(run([1.0, 1.0], None, RATE), run([1.0, 1.0]))
+
+
+def test_elements_after_identities_are_dropped():
+    """Each element of each edge by itself; what is kept is scaled; see `SPEC`."""
+    cell = MixedCell(SPEC, 4, False, True)
+    boxed = jax.eval_shape(cell.init, jax.random.key(2), (X, X), jnp.ones((2, 1)))
+    variables = {kind: draw(jax.random.key(2), tree) for kind, tree in boxed.items()}
+
+    @jit
+    def apply(weights, rate):
+        args = (X, X), weights[:, None], KEY, DropRates(skip=rate)
+        return cell.apply(variables, *args, mutable=["batch_stats"])[0]
+
+    first, second = (np.asarray(apply(jnp.eye(2)[i], 0.0)) for i in range(2))
+    dropped = np.asarray(apply(jnp.ones(2), RATE)) * (1 - RATE)
+    terms = np.stack([0 * first, first, second, first + second])
+    distance = np.abs(terms - dropped)
+    assert distance.min(0).max() < 1e-5
+    shares = np.bincount(distance.argmin(0).ravel(), minlength=4) / first.size
+    kept = 1 - RATE
+    expected = [RATE**2, kept * RATE, kept * RATE, kept**2]
+    np.testing.assert_allclose(shares, expected, atol=4 * 0.5 / np.sqrt(first.size))
+
+
+def test_no_elements_are_dropped_where_the_skip_halves():
+    spec = CellSpec(primitives=("skip_connect",), nodes=1, stride=2)
+    cell = MixedCell(spec, 4, False, True)
+    key = jax.random.key(2)
+    variables = jax.eval_shape(cell.init, key, (X, X), jnp.ones((2, 1)))
+    variables = {kind: draw(key, tree) for kind, tree in variables.items()}
+
+    def text(rates):
+        def apply(x):
+            args = (x, x), jnp.ones((2, 1)), KEY, rates
+            return cell.apply(variables, *args, mutable=["batch_stats"])[0]
+
+        return str(jax.make_jaxpr(apply)(X))
+
+    assert "random_bits" not in text(DropRates(skip=RATE))
