@@ -118,7 +118,7 @@ WEIGHTS, ARCH = "--method.weights", "--method.arch"
         ),
         ("smoke --data.dir .", ["--data.dir", "'digits' needs no files"]),
         # robustness
-        ("smoke --max-skips 4", ["--max-skips: 4", "has 4 connections"]),
+        ("smoke --max-skips 4", ["--max-skips: 4", "gets 4 connections"]),
         ("smoke --drop-path.rate 1", ["--drop-path.rate: 1.0", "less than 1"]),
         ("smoke --drop-path.growth constant", ["growth: has no effect"]),
         ("smoke --drop-path.growth up", ["growth: unknown 'up'", "linear"]),

@@ -1,11 +1,13 @@
 """The command that runs a configuration again."""
 
+import contextlib
 import dataclasses
 import shlex
 from pathlib import Path
 from typing import Any
 
 from jdarts.config import AnySearchConfig, config_names, load_config
+from jdarts.errors import UserError
 from jdarts.methods import get_method, name_of
 from jdarts.spaces import ZOO, Genotype
 from jdarts.train_config import Recipe, load_recipe, recipe_names
@@ -21,7 +23,11 @@ def search_command(config: AnySearchConfig) -> str:
     """
     named = {name: load_config(name) for name in config_names()}
     named = {n: base for n, base in named.items() if type(base) is type(config)}
-    rest = min((_search(name, base, config) for name, base in named.items()), key=len)
+    found = []
+    for name, base in named.items():
+        with contextlib.suppress(UserError):  # its settings do not fit the method
+            found.append(_search(name, base, config))
+    rest = min(found, key=len)
     return shlex.join(["python", "-m", "jdarts.search", *rest])
 
 

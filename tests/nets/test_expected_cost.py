@@ -83,7 +83,7 @@ def test_one_hot_weights_give_the_cost_of_the_network(measure):
         assert model.expected(mix) == true_cost(genotype, measure)
         assert model.scaled(0.5).of(genotype) == model.of(genotype) / 2
     uniform = {k: np.full((len(SPEC.edges), 3), 1 / 3) for k in TOY.cells}
-    np.testing.assert_allclose(model.uniform(), model.expected(uniform))
+    np.testing.assert_allclose(model.uniform(uniform), model.expected(uniform))
 
 
 def test_gradient(x64):
@@ -115,5 +115,5 @@ def test_parameters_of_all_cells_of_nas_bench_201():
 
 
 def test_texts_have_no_costs():
-    with pytest.raises(UserError, match="'toy_rnn' is searched on text; costs are"):
+    with pytest.raises(UserError, match="'toy_rnn': searched on text, but costs are"):
         counted(TOY_RNN, SHAPE, "parameters")
