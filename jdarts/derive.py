@@ -137,7 +137,7 @@ def derive_cell(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
       weights: mixing weights, ``[edges, primitives]``.
     """
     weights = np.asarray(weights)
-    columns = [i for i, name in enumerate(spec.primitives) if name != "none"]
+    columns = spec.op_columns
     candidates = weights[:, columns]
     best = candidates.argmax(axis=1)  # the first one, if several are largest
     nodes = []
@@ -161,7 +161,7 @@ def derive_in_order(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
     order of their sources, and of equally strong edges the later ones (the authors'
     code)."""
     weights, nodes = np.asarray(weights), []
-    columns = [i for i, name in enumerate(spec.primitives) if name != "none"]
+    columns = spec.op_columns
     candidates = weights[:, columns]
     for rows in spec.node_slices:
         own = candidates[rows]
@@ -182,7 +182,7 @@ def derive_pairs(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
     `none` is left out; ties go to the lower source and to the earlier primitive.
     """
     weights, nodes = np.asarray(weights), []
-    columns = [i for i, name in enumerate(spec.primitives) if name != "none"]
+    columns = spec.op_columns
     for rows in spec.node_slices:
         strengths = weights[rows][:, columns].ravel()
         order = np.argsort(-strengths, kind="stable")[: spec.keep]
@@ -216,7 +216,7 @@ def derive_above(threshold: float) -> Rule:
 
     def rule(spec: CellSpec, weights: ArrayLike) -> CellGenotype:
         weights, nodes = np.asarray(weights), []
-        columns = [i for i, name in enumerate(spec.primitives) if name != "none"]
+        columns = spec.op_columns
         least = min(threshold, float(weights[:, columns].max()))
         cell = derive_cell(spec, weights)
         for rows, node in zip(spec.node_slices, cell.nodes, strict=True):

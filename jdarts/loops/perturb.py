@@ -115,7 +115,7 @@ def perturb(
 def _check_mix(space: SearchSpace, mix: dict[str, np.ndarray], where: Path) -> None:
     """Raises a UserError unless some edge mixes several ops."""
     for kind, spec in space.cells.items():
-        columns = [i for i, n in enumerate(spec.primitives) if n != "none"]
+        columns = spec.op_columns
         if ((mix[kind][:, columns] > 0).sum(axis=1) > 1).any():
             return
     raise UserError(

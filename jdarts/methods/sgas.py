@@ -112,7 +112,7 @@ def build(
     if config.criterion == 2:
         length = config.history or _HISTORY
         memory = {
-            kind: jnp.zeros((length, len(spec.edges), len(_ops(spec))))
+            kind: jnp.zeros((length, len(spec.edges), len(spec.op_columns)))
             for kind, spec in space.cells.items()
         }
     return build_bilevel(
@@ -155,7 +155,7 @@ def choice(
     spec: CellSpec, alpha: Float[Array, "edge primitive"]
 ) -> Float[Array, "edge op"]:
     """The distribution of an edge's ops, given that it is not `none` (equation 4)."""
-    return jax.nn.softmax(alpha[:, jnp.array(_ops(spec))], axis=1)
+    return jax.nn.softmax(alpha[:, jnp.array(spec.op_columns)], axis=1)
 
 
 def scores(
@@ -209,7 +209,7 @@ def decide_edge(
       kept: what each edge keeps: all, one primitive, or none at all.
       score: of each edge.
     """
-    ops = jnp.array(_ops(spec))
+    ops = jnp.array(spec.op_columns)
     best = ops[choice(spec, alpha).argmax(1)]
     undecided = kept.all(1)
     edge = jnp.where(undecided, score, -jnp.inf).argmax()
@@ -223,11 +223,6 @@ def decide_edge(
         full = inputs >= (spec.keep or len(node))
         left.append(node & ~(full & node.all(1))[:, None])
     return jnp.concatenate(left)
-
-
-def _ops(spec: CellSpec) -> list[int]:
-    """The columns of the primitives that are not `none`."""
-    return [i for i, name in enumerate(spec.primitives) if name != "none"]
 
 
 def _norm(values: Float[Array, " edge"]) -> Float[Array, " edge"]:

@@ -60,7 +60,7 @@ def mixed_cell(spec: CellSpec) -> RecurrentCell:
     The work is ordered by source: one product gives a state's share in all later nodes.
     """
     edges = {edge: row for row, edge in enumerate(spec.edges)}
-    columns = [i for i, name in enumerate(spec.primitives) if name != "none"]
+    columns = spec.op_columns
     functions = [ACTIVATIONS[spec.primitives[i]] for i in columns]
 
     def arrange(

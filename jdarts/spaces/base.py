@@ -49,6 +49,11 @@ class CellSpec:
         return tuple(tuple(n in row for n in self.primitives) for row in rows)
 
     @property
+    def op_columns(self) -> list[int]:
+        """The columns of the primitives other than `none`."""
+        return [i for i, name in enumerate(self.primitives) if name != "none"]
+
+    @property
     def merge(self) -> Literal["concat", "mean"]:
         """How the nodes of `concat` become one value."""
         return "mean" if self.output == "mean" else "concat"
