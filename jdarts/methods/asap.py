@@ -10,7 +10,7 @@ from jdarts.errors import UserError
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, build_bilevel
-from jdarts.methods.optimizers import check_value
+from jdarts.methods.optimizers import check_init_scale, check_value
 from jdarts.problem import Networks
 from jdarts.relaxation import Held, Prune, Relaxation, pruned_softmax
 from jdarts.spaces import SearchSpace
@@ -66,9 +66,7 @@ def build(
       UserError: besides, if the search is too short for a temperature below 1.
     """
     start, beta, threshold = config.temperature, config.beta, config.threshold
-    check_value(
-        "--method.init-scale", config.init_scale, config.init_scale >= 0, ">= 0"
-    )
+    check_init_scale(config.init_scale)
     check_value("--method.temperature", start, start > 0, "more than 0")
     check_value("--method.beta", beta, 0 < beta < 1, "more than 0, below 1")
     valid = 0 <= threshold < 1

@@ -5,7 +5,7 @@ from typing import Unpack
 
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
-from jdarts.methods.optimizers import check_value
+from jdarts.methods.optimizers import check_init_scale
 from jdarts.problem import Networks
 from jdarts.relaxation import softmax
 from jdarts.spaces import SearchSpace
@@ -35,8 +35,6 @@ def build(
     Raises:
       UserError: for a setting out of range, or one that has no effect.
     """
-    check_value(
-        "--method.init-scale", config.init_scale, config.init_scale >= 0, ">= 0"
-    )
+    check_init_scale(config.init_scale)
     relaxation = softmax(config.init_scale)
     return build_bilevel(config, space, network, relaxation, **length)

@@ -6,7 +6,7 @@ from typing import Unpack
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
-from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer, check_value
+from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer, check_init_scale
 from jdarts.nets.partial import PartialChannels
 from jdarts.problem import Networks
 from jdarts.relaxation import dirichlet
@@ -43,9 +43,7 @@ def build(
     config: DrNasConfig, space: SearchSpace, network: Networks, **length: Unpack[Length]
 ) -> SearchMethod:
     """DrNAS on a supernet; arguments and errors as of `jdarts.methods.darts.build`."""
-    check_value(
-        "--method.init-scale", config.init_scale, config.init_scale >= 0, ">= 0"
-    )
+    check_init_scale(config.init_scale)
     return build_bilevel(
         config,
         space,

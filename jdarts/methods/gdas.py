@@ -6,7 +6,12 @@ from jdarts.derive import derive_genotype, derive_pairs
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, build_bilevel, single_op
-from jdarts.methods.optimizers import WeightOptimizer, check_value, linear_by_epoch
+from jdarts.methods.optimizers import (
+    WeightOptimizer,
+    check_init_scale,
+    check_value,
+    linear_by_epoch,
+)
 from jdarts.problem import Networks
 from jdarts.relaxation import gumbel
 from jdarts.spaces import SearchSpace
@@ -43,9 +48,7 @@ def build(
     Both steps compute one op an edge, of a draw of their own. As in DARTS the
     architecture's step comes first (in the authors' code the weights').
     """
-    check_value(
-        "--method.init-scale", config.init_scale, config.init_scale >= 0, ">= 0"
-    )
+    check_init_scale(config.init_scale)
     check_value("--method.tau", config.tau, config.tau > 0, "more than 0")
     low = 0 < config.tau_min <= config.tau
     check_value("--method.tau-min", config.tau_min, low, "more than 0, at most tau")

@@ -17,6 +17,7 @@ __all__ = [
     "ArchOptimizer",
     "WeightOptimizer",
     "arch_transformation",
+    "check_init_scale",
     "check_value",
     "clip_by_norm",
     "cosine_by_epoch",
@@ -104,6 +105,11 @@ def check_value(flag: str, value: float, valid: bool, expected: str) -> None:
     """Raises a UserError, naming the flag, for a value that is not valid or finite."""
     if not (valid and math.isfinite(value)):
         raise UserError(f"{flag}: {value}; expected {expected}")
+
+
+def check_init_scale(scale: float) -> None:
+    """Raises a UserError unless it is a standard deviation for alpha at the start."""
+    check_value("--method.init-scale", scale, scale >= 0, ">= 0")
 
 
 def _check(where: str, name: str, value: float, valid: bool, expected: str) -> None:

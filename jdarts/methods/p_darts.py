@@ -15,7 +15,12 @@ from jdarts.errors import UserError
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
-from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer, check_value
+from jdarts.methods.optimizers import (
+    ArchOptimizer,
+    WeightOptimizer,
+    check_init_scale,
+    check_value,
+)
 from jdarts.methods.stages import Stages, drop_weakest
 from jdarts.problem import Networks
 from jdarts.relaxation import offered_softmax
@@ -102,9 +107,7 @@ def _check(config: PDartsConfig) -> None:
             "--method.skip-decay: has no effect with --method.skip-dropout 0; expected "
             "a dropout of more than 0 in some stage"
         )
-    check_value(
-        "--method.init-scale", config.init_scale, config.init_scale >= 0, ">= 0"
-    )
+    check_init_scale(config.init_scale)
 
 
 def _check_space(config: PDartsConfig, space: SearchSpace) -> None:

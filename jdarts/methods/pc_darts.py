@@ -7,7 +7,7 @@ from jdarts.errors import UserError
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
-from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer, check_value
+from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer, check_init_scale
 from jdarts.nets.partial import PartialChannels
 from jdarts.problem import Networks
 from jdarts.relaxation import edge_softmax
@@ -53,9 +53,7 @@ def build(
 
     The genotype follows from alpha times beta: the mixing weights.
     """
-    check_value(
-        "--method.init-scale", config.init_scale, config.init_scale >= 0, ">= 0"
-    )
+    check_init_scale(config.init_scale)
     if config.sample and config.k == 1:
         raise UserError(
             "--method.sample: has no effect with --method.k 1; expected K of 2 or more"

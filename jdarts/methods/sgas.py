@@ -12,7 +12,7 @@ from jdarts.errors import UserError
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, build_bilevel
-from jdarts.methods.optimizers import check_value
+from jdarts.methods.optimizers import check_init_scale, check_value
 from jdarts.problem import Networks
 from jdarts.relaxation import Held, Prune, pruned_softmax
 from jdarts.spaces import CellSpec, SearchSpace
@@ -94,9 +94,7 @@ def build(
     steps are of one program, so that decided edges cost what they did; the authors'
     code leaves out the other ops, and enlarges the batch.
     """
-    check_value(
-        "--method.init-scale", config.init_scale, config.init_scale >= 0, ">= 0"
-    )
+    check_init_scale(config.init_scale)
     check_value(
         "--method.criterion", config.criterion, config.criterion in (1, 2), "1 or 2"
     )
