@@ -21,6 +21,7 @@ __all__ = [
     "SearchState",
     "Training",
     "alternating_step",
+    "evaluation",
     "init_state",
     "weight_step",
 ]
@@ -129,6 +130,15 @@ def init_state(
         )
 
     return init
+
+
+def evaluation(problem: BilevelProblem) -> Callable[..., Any]:
+    """The `evaluate` of a method: the supernet at the state's architecture."""
+
+    def evaluate(state: SearchState, batch: PyTree, mask: jax.Array) -> Any:
+        return problem.evaluate(state.w, state.model_state, state.arch, batch, mask)
+
+    return evaluate
 
 
 def weight_step(

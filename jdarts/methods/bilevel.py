@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TypedDict
 
 import jax
-from jax.typing import ArrayLike
 
 from jdarts.derive import derive_genotype
 from jdarts.errors import UserError
@@ -16,14 +15,15 @@ from jdarts.methods.base import (
     SearchState,
     Training,
     alternating_step,
+    evaluation,
     init_state,
 )
 from jdarts.methods.optimizers import (
     ArchOptimizer,
     WeightOptimizer,
     arch_transformation,
-    cosine_by_epoch,
     decay_by_epoch,
+    learning_rate,
     weight_transformation,
 )
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
@@ -155,10 +155,7 @@ def build_bilevel(
             f"{partial}; make it with jdarts.make_supernet(config, ...)"
         )
     problem = mixer(network, relaxation)
-    by_epoch = cosine_by_epoch(config.weights, epochs, steps_per_epoch)
-
-    def schedule(step: ArrayLike) -> jax.Array:
-        return by_epoch(step) * problem.rate(step)
+    schedule = learning_rate(config.weights, epochs, steps_per_epoch, problem.rate)
 
     transformation = functools.partial(
         weight_transformation,
@@ -183,9 +180,6 @@ def build_bilevel(
         settle=settle_by_epoch(prune, steps_per_epoch) if prune else None,
     )
 
-    def evaluate(state: SearchState, batch, mask):
-        return problem.evaluate(state.w, state.model_state, state.arch, batch, mask)
-
     mean_problem = pose(network, lambda arch, now=None: relaxation.expected(arch))
 
     def mean_loss(state: SearchState, alpha: dict[str, jax.Array], batch) -> jax.Array:
@@ -200,7 +194,7 @@ def build_bilevel(
         init=init_state(problem, relaxation, training, space),
         step=step,
         weights=relaxation.expected,
-        evaluate=evaluate,
+        evaluate=evaluation(problem),
         discretize=discretize or strongest,
         train_batches=config.hypergradient.virtual_steps,
         mean_loss=mean_loss,

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from jdarts.derive import derive_genotype
 from jdarts.methods.base import (
@@ -10,6 +9,7 @@ from jdarts.methods.base import (
     SearchMethod,
     SearchState,
     Training,
+    evaluation,
     init_state,
     weight_step,
 )
@@ -18,7 +18,7 @@ from jdarts.methods.optimizers import (
     ArchOptimizer,
     WeightOptimizer,
     arch_transformation,
-    cosine_by_epoch,
+    learning_rate,
     weight_transformation,
 )
 from jdarts.problem import Networks
@@ -62,11 +62,7 @@ def fixed_mix(
         project=lambda arch: arch,
     )
     problem = all_ops(network, relaxation)
-    by_epoch = cosine_by_epoch(weights, epochs, steps_per_epoch)
-
-    def schedule(step: ArrayLike) -> jax.Array:
-        return by_epoch(step) * problem.rate(step)
-
+    schedule = learning_rate(weights, epochs, steps_per_epoch, problem.rate)
     optimizer = weight_transformation(weights, schedule, clip=True)
     arch_optimizer = arch_transformation(ArchOptimizer())  # never takes a step
     training = Training(optimizer, optimizer, arch_optimizer, schedule)
@@ -78,14 +74,11 @@ def fixed_mix(
         batches = SearchBatches(*problem.prepare(state, *batches, now))
         return weight_step(problem, training, state, state.arch, batches, now)
 
-    def evaluate(state: SearchState, batch, mask):
-        return problem.evaluate(state.w, state.model_state, state.arch, batch, mask)
-
     return SearchMethod(
         init=init_state(problem, relaxation, training, space),
         step=step,
         weights=relaxation.weights,
-        evaluate=evaluate,
+        evaluate=evaluation(problem),
         discretize=lambda arch: derive_genotype(space, arch.alpha),
         train_batches=1,
     )

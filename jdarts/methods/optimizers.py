@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ __all__ = [
     "clip_by_norm",
     "cosine_by_epoch",
     "decay_by_epoch",
+    "learning_rate",
     "linear_by_epoch",
     "weight_transformation",
 ]
@@ -131,6 +133,21 @@ def cosine_by_epoch(
         epoch = jnp.minimum(jnp.asarray(step) // steps_per_epoch, epochs)
         share = 0.5 * (1 + jnp.cos(math.pi * epoch / epochs))
         return config.lowest + (config.lr - config.lowest) * share
+
+    return schedule
+
+
+def learning_rate(
+    config: WeightOptimizer,
+    epochs: int,
+    steps_per_epoch: int,
+    factor: Callable[[Any], Any],
+) -> Callable[[ArrayLike], jax.Array]:
+    """`cosine_by_epoch` times ``factor(step)``, the problem's own `rate`."""
+    by_epoch = cosine_by_epoch(config, epochs, steps_per_epoch)
+
+    def schedule(step: ArrayLike) -> jax.Array:
+        return by_epoch(step) * factor(step)
 
     return schedule
 

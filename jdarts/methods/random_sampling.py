@@ -6,7 +6,6 @@ from typing import Unpack
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
 
 from jdarts.derive import derive_genotype
 from jdarts.methods.base import (
@@ -14,6 +13,7 @@ from jdarts.methods.base import (
     SearchMethod,
     SearchState,
     Training,
+    evaluation,
     init_state,
     weight_step,
 )
@@ -21,8 +21,8 @@ from jdarts.methods.bilevel import Length, single_op
 from jdarts.methods.optimizers import (
     WeightOptimizer,
     check_value,
-    cosine_by_epoch,
     decay_by_epoch,
+    learning_rate,
     weight_transformation,
 )
 from jdarts.problem import Networks, pose
@@ -67,11 +67,7 @@ def build(
     single = network._replace(apply=network.apply_single)  # pyrefly: ignore
     of_cell = pose(single, lambda mix, now=None: mix)
     epochs, per_epoch = length["epochs"], length["steps_per_epoch"]
-    by_epoch = cosine_by_epoch(config.weights, epochs, per_epoch)
-
-    def schedule(step: ArrayLike) -> jax.Array:
-        return by_epoch(step) * problem.rate(step)
-
+    schedule = learning_rate(config.weights, epochs, per_epoch, problem.rate)
     decay = decay_by_epoch(config.weights, epochs, per_epoch)
     weights = weight_transformation(config.weights, schedule, clip=True, decay=decay)
     training = Training(weights, weights, optax.identity(), schedule)
@@ -99,14 +95,11 @@ def build(
         arch = state.arch._replace(alpha=alpha)
         return state._replace(arch=arch, model_state=model_state), info
 
-    def evaluate(state: SearchState, batch, mask):
-        return problem.evaluate(state.w, state.model_state, state.arch, batch, mask)
-
     return SearchMethod(
         init=init_state(problem, relaxation, training, space),
         step=step,
         weights=relaxation.weights,
-        evaluate=evaluate,
+        evaluate=evaluation(problem),
         discretize=lambda arch: derive_genotype(space, relaxation.weights(arch)),
         train_batches=1,
     )

@@ -6,14 +6,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
 
 from jdarts import tree
 from jdarts.data import Segment
 from jdarts.methods.optimizers import (
     WeightOptimizer,
-    cosine_by_epoch,
     decay_by_epoch,
+    learning_rate,
     weight_transformation,
 )
 from jdarts.nets.language import LanguageModel
@@ -87,11 +86,7 @@ def make_text_trainer(
       per_epoch: steps in one epoch, >= 1.
     """
     problem = next_token(model, lambda arch, now=None: {})
-    by_epoch = cosine_by_epoch(optimizer, epochs, per_epoch)
-
-    def schedule(step: ArrayLike) -> jax.Array:
-        return by_epoch(step) * problem.rate(step)
-
+    schedule = learning_rate(optimizer, epochs, per_epoch, problem.rate)
     decay = decay_by_epoch(optimizer, epochs, per_epoch, "--optimizer")
     tx = weight_transformation(optimizer, schedule, clip=True, decay=decay)
 
