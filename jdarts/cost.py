@@ -61,9 +61,7 @@ class CostOptions:
         """Raises a UserError that names the field."""
         if self.batch_size < 2:
             raise UserError(f"--batch-size: {self.batch_size}; expected at least 2")
-        if self.image is not None and min(self.image) < 1:
-            found = " ".join(map(str, self.image))
-            raise UserError(f"--image: {found}; expected three numbers >= 1")
+        self.shape().check_sizes()
         if self.json is not None and not self.json.absolute().parent.is_dir():
             raise UserError(f"--json: {self.json}: there is no such folder")
 

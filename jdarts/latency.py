@@ -43,13 +43,7 @@ class LatencyOptions:
 
     def __post_init__(self) -> None:
         """Raises a UserError that names the field."""
-        for name, least in (("channels", 1), ("layers", 1), ("classes", 2)):
-            if getattr(self, name) < least:
-                found = getattr(self, name)
-                raise UserError(f"--{name}: {found}; expected at least {least}")
-        if min(self.image) < 1:
-            found = " ".join(map(str, self.image))
-            raise UserError(f"--image: {found}; expected three numbers >= 1")
+        self.shape().check_sizes()
         if not self.budget > 0:
             raise UserError(f"--budget: {self.budget}; expected more than 0")
         if self.out.is_dir():

@@ -63,13 +63,7 @@ class ParetoOptions:
             raise unknown_choice("--cost", self.cost, COSTS)
         if self.quality is not None and self.quality not in QUALITIES:
             raise unknown_choice("--quality", self.quality, QUALITIES)
-        for name, least in (("channels", 1), ("layers", 1), ("classes", 2)):
-            if getattr(self, name) < least:
-                found = getattr(self, name)
-                raise UserError(f"--{name}: {found}; expected at least {least}")
-        if min(self.image) < 1:
-            found = " ".join(map(str, self.image))
-            raise UserError(f"--image: {found}; expected three numbers >= 1")
+        self.shape().check_sizes()
         if (self.cost == "latency") != (self.latency_table is not None):
             raise UserError(
                 "--latency-table: --cost latency and a table go together; found "

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jdarts.errors import UserError
 from jdarts.nets.fixed import CellPlan, fixed_network, plan_cells
 from jdarts.nets.fixed_cell import Connection, FixedCell
 from jdarts.nets.heads import AuxiliaryHead, Head
@@ -56,6 +57,16 @@ class NetworkShape:
     def images(self, batch: int) -> jax.ShapeDtypeStruct:
         """A batch of images."""
         return jax.ShapeDtypeStruct((batch, *self.image), jnp.result_type(float))
+
+    def check_sizes(self) -> None:
+        """Raises a UserError, as of a command's option, for a size out of range."""
+        for name, least in (("channels", 1), ("layers", 1), ("classes", 2)):
+            found = getattr(self, name)
+            if found < least:
+                raise UserError(f"--{name}: {found}; expected at least {least}")
+        if min(self.image) < 1:
+            found = " ".join(map(str, self.image))
+            raise UserError(f"--image: {found}; expected three numbers >= 1")
 
     def check(self, genotype: Genotype) -> None:
         """Raises the UserError of `fixed_network` if there is no such network."""
