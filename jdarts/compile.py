@@ -19,6 +19,7 @@ __all__ = [
     "enable_cache",
     "jit",
     "programs_folder",
+    "temp_bytes",
 ]
 
 # XLA:CPU normally drops optimization barriers before it fuses, which makes them
@@ -82,11 +83,18 @@ def compile_timed(fun: Callable[..., Any], *args: Any, **options: Any) -> Compil
     compiling = time.perf_counter()
     compiled = lowered.compile()
     done = time.perf_counter()
-    memory = compiled.memory_analysis()
-    temp = getattr(memory, "temp_size_in_bytes", None)
     return Compiled(
-        compiled, compiling - start, compiling - lowering, done - compiling, temp
+        compiled,
+        compiling - start,
+        compiling - lowering,
+        done - compiling,
+        temp_bytes(compiled),
     )
+
+
+def temp_bytes(program: Any) -> int | None:
+    """`Compiled.temp_bytes` of a compiled function of jax."""
+    return getattr(program.memory_analysis(), "temp_size_in_bytes", None)
 
 
 def cache_folder() -> Path:

@@ -23,6 +23,7 @@ from jax.experimental import serialize_executable
 from jdarts import compile
 from jdarts.compile import Compiled
 from jdarts.fingerprint import fingerprint
+from jdarts.io import write_atomic
 from jdarts.ops import native
 from jdarts.types import PyTree
 
@@ -56,9 +57,7 @@ def compile_stored(
     program = None if key is None else load_program(folder, key)
     if program is not None:
         taken = time.perf_counter() - start
-        memory = program.memory_analysis()
-        temp = getattr(memory, "temp_size_in_bytes", None)
-        return Compiled(program, 0.0, 0.0, taken, temp)
+        return Compiled(program, 0.0, 0.0, taken, compile.temp_bytes(program))
     before = _cache_hits.count
     made = compile.compile_timed(fun, *args, **options)
     if key is not None and _cache_hits.count == before:
@@ -95,9 +94,7 @@ def _everywhere(leaves: list[Any]) -> bool:
     devices = jax.devices()
     if len(devices) == 1:
         return True
-    meshes = [
-        getattr(getattr(x, "sharding", None), "mesh", None) for x in leaves
-    ]  # in one process: `jax.devices` are all
+    meshes = [getattr(getattr(x, "sharding", None), "mesh", None) for x in leaves]
     return jax.process_count() == 1 and all(
         mesh is not None and list(mesh.devices.flat) == devices for mesh in meshes
     )
@@ -176,18 +173,14 @@ def save_program(folder: Path, key: str, compiled: Any) -> None:
       key: its name.
       compiled: a program that was not read from jax's cache.
     """
-    path = folder / (key + _SUFFIX)
-    scratch = path.with_suffix(f".{os.getpid()}")
     try:
         data = pickle.dumps(serialize_executable.serialize(compiled))
         folder.mkdir(parents=True, exist_ok=True)
-        scratch.write_bytes(data)
-        os.replace(scratch, path)
+        write_atomic(folder / (key + _SUFFIX), data)
         newest = sorted(folder.glob(f"*{_SUFFIX}"), key=os.path.getmtime, reverse=True)
         for old in newest[_KEPT:]:
             old.unlink(missing_ok=True)
     except Exception as error:  # a run does not end because of it
-        scratch.unlink(missing_ok=True)
         _log.debug("program not kept: %s", error)
 
 
