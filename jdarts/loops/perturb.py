@@ -17,8 +17,7 @@ from jdarts import compile, tree
 from jdarts.config import SearchConfig
 from jdarts.errors import RunError, UserError
 from jdarts.io import Checkpoints
-from jdarts.loops.chunk import MAX_STEPS
-from jdarts.loops.run import abstract
+from jdarts.loops.run import abstract, compiled_text, evaluate
 from jdarts.loops.setup import Setup
 from jdarts.methods import SearchState
 from jdarts.methods.fixed_mix import fixed_mix
@@ -233,7 +232,7 @@ class _Rounds:
 
     def _compile(self) -> None:
         chunk, evaluation = self._start.programs(self._config)
-        number, data, own = self._number(1), self._start.data, self._seeds.own
+        number, data, own = self._seeds.number(1), self._start.data, self._seeds.own
         self._evaluation = compile.compile_timed(
             evaluation, self._state, data, number, number, out_shardings=own
         )
@@ -247,13 +246,7 @@ class _Rounds:
             )
             made["tuning step"] = self._chunk
         for name, program in made.items():
-            self._say(
-                f"compiled {name}: trace {program.trace_seconds:.1f} s, compile "
-                f"{program.compile_seconds:.1f} s"
-            )
-
-    def _number(self, n: int) -> jax.Array:
-        return jax.device_put(np.int32(n), self._seeds.shared)
+            self._say(compiled_text(name, program))
 
     def _decide(self) -> None:
         """The questions of a round, one after the other."""
@@ -289,18 +282,11 @@ class _Rounds:
 
     def _measure(self, mixes: list[dict[str, np.ndarray]]) -> list[Evaluation]:
         """Each seed's sums over its validation half, with these mixing weights."""
-        state, total = self._state._replace(arch=self._arch(mixes)), None
-        for first in range(0, self._start.evaluations, MAX_STEPS):
-            count = min(MAX_STEPS, self._start.evaluations - first)
-            part = jax.device_get(
-                self._evaluation.call(
-                    state, self._start.data, self._number(first), self._number(count)
-                )
-            )
-            total = part if total is None else jax.tree.map(np.add, total, part)
-        if not all(np.isfinite(sums).all() for sums in jax.tree.leaves(total)):
+        state = self._state._replace(arch=self._arch(mixes))
+        found = evaluate(self._evaluation, state, self._start)
+        if not all(np.isfinite(sums).all() for sums in jax.tree.leaves(found)):
             raise self._not_finite()
-        return self._seeds.each(total)
+        return found
 
     def _tune(self) -> None:
         """Trains the weights for some epochs."""
@@ -309,7 +295,7 @@ class _Rounds:
             for first in range(0, per_epoch, _CHUNK):
                 count = min(_CHUNK, per_epoch - first)
                 self._state, log = self._chunk.call(
-                    self._key, self._state, self._start.data, self._number(count)
+                    self._key, self._state, self._start.data, self._seeds.number(count)
                 )
                 losses = jax.device_get(log["train_loss"])[..., :count]
                 if not np.isfinite(losses).all():

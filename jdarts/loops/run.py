@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jdarts import tree
-from jdarts.compile import programs_folder
+from jdarts.compile import Compiled, programs_folder
 from jdarts.errors import RunError, UserError
 from jdarts.io import Checkpoints, Progress, RunFolder, Timing
 from jdarts.loops.chunk import MAX_STEPS
@@ -21,7 +21,7 @@ from jdarts.loops.stop import StopRequest
 from jdarts.program_store import compile_stored
 from jdarts.types import PyTree
 
-__all__ = ["Run"]
+__all__ = ["Run", "abstract", "compiled_text", "evaluate"]
 
 R = TypeVar("R", bound=Record)  # the kind of record of a subclass
 T = TypeVar("T")
@@ -107,8 +107,7 @@ class Run(Generic[R]):
                 f"devices (of {jax.device_count()})"
             )
         chunk, evaluation = self.functions()
-        self._number = lambda n: jax.device_put(np.int32(n), seeds.shared)
-        number = self._number(1)
+        number = seeds.number(1)
         programs = programs_folder()
         self._chunk = compile_stored(
             programs,
@@ -134,8 +133,7 @@ class Run(Generic[R]):
             memory = program.temp_bytes
             self.timing.compiled(name, program)
             self.say(
-                f"compiled {name}: trace {program.trace_seconds:.1f} s, compile "
-                f"{program.compile_seconds:.1f} s"
+                compiled_text(name, program)
                 + (f", memory {memory / 2**20:.0f} MiB" if memory else "")
             )
 
@@ -260,7 +258,10 @@ class Run(Generic[R]):
         start = time.monotonic()
         with self.timing.part("steps"):
             self.state, device_log = self._chunk.call(
-                self.start.key, self.state, self.start.data, self._number(count)
+                self.start.key,
+                self.state,
+                self.start.data,
+                self.start.seeds.number(count),
             )
             logs = self.start.seeds.each(device_log)
         seconds = time.monotonic() - start
@@ -335,18 +336,34 @@ class Run(Generic[R]):
         say(f"epoch {epoch}/{self.config.epochs}: {means}{line}")
 
     def evaluate(self) -> list[Any]:
-        """Each seed's sums over the data to evaluate on, a few batches at a time."""
-        total = self.start.evaluations
-        sums = None
-        for start in range(0, total, MAX_STEPS):
-            count = min(MAX_STEPS, total - start)
-            part = self._evaluation.call(
-                self.state, self.start.data, self._number(start), self._number(count)
-            )
-            part = jax.device_get(part)
-            sums = part if sums is None else jax.tree.map(np.add, sums, part)
-        assert sums is not None  # there are data
-        return self.start.seeds.each(sums)
+        """Each seed's sums over the data to evaluate on."""
+        return evaluate(self._evaluation, self.state, self.start)
+
+
+def evaluate(program: Compiled, state: PyTree, start: Any) -> list[Any]:
+    """Each seed's sums over the data to evaluate on, a few batches at a time.
+
+    Args:
+      program: the compiled evaluation.
+      state: of all seeds.
+      start: `data`, `evaluations` and `seeds` are read.
+    """
+    number, sums = start.seeds.number, None
+    for first in range(0, start.evaluations, MAX_STEPS):
+        count = min(MAX_STEPS, start.evaluations - first)
+        part = program.call(state, start.data, number(first), number(count))
+        part = jax.device_get(part)
+        sums = part if sums is None else jax.tree.map(np.add, sums, part)
+    assert sums is not None  # there are data
+    return start.seeds.each(sums)
+
+
+def compiled_text(name: str, program: Compiled) -> str:
+    """What compiling a program cost, in words."""
+    return (
+        f"compiled {name}: trace {program.trace_seconds:.1f} s, compile "
+        f"{program.compile_seconds:.1f} s"
+    )
 
 
 def abstract(state: PyTree) -> PyTree:

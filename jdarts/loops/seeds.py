@@ -45,6 +45,10 @@ class SeedAxis(NamedTuple):
     each: Callable[[PyTree], list[PyTree]]
     map: Callable[[Callable[..., Any], PyTree], Callable[..., Any]]
 
+    def number(self, n: int) -> jax.Array:
+        """An int32 that the compiled functions of all seeds read."""
+        return jax.device_put(np.int32(n), self.shared)
+
 
 def seed_axis(
     count: int, batch_size: int, devices: list[jax.Device] | None = None
