@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdarts.ops import native
+
 
 def relative_error(found, expected):
     """``max |found - expected| / max |expected|`` of one array (absolute if all 0)."""
@@ -57,3 +59,9 @@ def directional_difference(function, point, direction, step=1e-6):
 def shapes(tree):
     """The structure of a tree with its leaves' shapes and dtypes."""
     return jax.tree.map(lambda x: (jnp.shape(x), jnp.result_type(x)), tree)
+
+
+def switch_off_kernels(patch):
+    """No compiled kernels from here on."""
+    patch.setattr(native, "available", lambda: False)
+    jax.clear_caches()  # a lowering that has been traced is not chosen anew

@@ -6,11 +6,10 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
-from helpers import assert_close, random_like
+from helpers import assert_close, random_like, switch_off_kernels
 from jax import lax
 
 from jdarts.compile import jit
-from jdarts.ops import native
 from jdarts.ops.depthwise import depthwise_conv
 from jdarts.ops.fence import fence
 
@@ -20,26 +19,6 @@ CASES = [
     for kernel, stride, dilation in itertools.product((3, 5, 7), (1, 2), (1, 2))
 ] + [(3, 1, 1, 3, 3), (3, 2, 1, 2, 6), (5, 2, 2, 2, 4), (3, 1, 1, 1, 1)]
 BATCH, HEIGHT, WIDTH, CHANNELS = 2, 6, 7, 3
-
-
-def switch_off(patch):
-    """No compiled kernels from here on."""
-    patch.setattr(native, "available", lambda: False)
-    jax.clear_caches()  # a lowering that has been traced is not chosen anew
-
-
-@pytest.fixture(params=["compiled", "plain"], scope="module")
-def kernels(request):
-    """Which lowering serves on CPU: compiled kernels, or shifted products in JAX."""
-    if request.param == "compiled":
-        if not native.available() or jax.local_device_count("cpu") > 1:
-            pytest.skip("no compiled kernels (no compiler, switched off, many devices)")
-        yield request.param
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        switch_off(patch)
-        yield request.param
-    jax.clear_caches()
 
 
 def oracle(x, w, stride, dilation):
@@ -172,7 +151,7 @@ def test_lowering(platform, derivative, kernels):
 def test_fences_are_for_cpu_only(platform, monkeypatch):
     text = lowered(platform, jax.grad(lambda x: jnp.sin(fence(x)).sum()), jnp.ones(3))
     assert ("optimization_barrier" in text) == (platform == "cpu")
-    switch_off(monkeypatch)
+    switch_off_kernels(monkeypatch)
     text = lowered(platform, loss, *arguments(3, 1, 2))
     assert ("optimization_barrier" in text) == (platform == "cpu")
     jax.clear_caches()

@@ -7,28 +7,14 @@ from helpers import assert_close, random_like
 from jax.interpreters import partial_eval
 
 from jdarts.compile import jit
-from jdarts.ops import native
 from jdarts.ops.mixture import mixture
+
+pytestmark = pytest.mark.usefixtures("kernels")
 
 EPSILON = 1e-5
 # ops, edges, batch, side, channels
 CASES = {"vectors": (3, 2, 2, 9, 8), "single channels": (1, 3, 3, 3, 3)}
 ARGUMENTS = {"z": (0,), "share": (1,), "both": (0, 1)}
-
-
-@pytest.fixture(params=["compiled", "plain"], scope="module", autouse=True)
-def kernels(request):
-    """Which lowering serves on CPU: compiled kernels, or plain JAX."""
-    if request.param == "compiled":
-        if not native.available() or jax.local_device_count("cpu") > 1:
-            pytest.skip("no compiled kernels (no compiler, switched off, many devices)")
-        yield
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native, "available", lambda: False)
-        jax.clear_caches()  # a lowering that has been traced is not chosen anew
-        yield
-    jax.clear_caches()
 
 
 @pytest.fixture(scope="module", autouse=True)

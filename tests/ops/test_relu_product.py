@@ -6,26 +6,12 @@ import pytest
 from helpers import assert_close, random_like
 
 from jdarts.compile import jit
-from jdarts.ops import native
 from jdarts.ops.relu_product import relu_product
+
+pytestmark = pytest.mark.usefixtures("kernels")
 
 # Pixels, channels in and out: several blocks and one with a rest, narrow, wide.
 CASES = [((2, 13, 29), 12, 5), ((7,), 3, 1), ((1, 2, 1), 21, 36)]
-
-
-@pytest.fixture(params=["compiled", "plain"], scope="module", autouse=True)
-def kernels(request):
-    """Which lowering serves on CPU: compiled kernels, or plain JAX."""
-    if request.param == "compiled":
-        if not native.available() or jax.local_device_count("cpu") > 1:
-            pytest.skip("no compiled kernels (no compiler, switched off, many devices)")
-        yield
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native, "available", lambda: False)
-        jax.clear_caches()  # a lowering that has been traced is not chosen anew
-        yield
-    jax.clear_caches()
 
 
 def plain(x, p):

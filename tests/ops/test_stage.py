@@ -8,9 +8,10 @@ from jax import lax
 from jax.interpreters import partial_eval
 
 from jdarts.compile import jit
-from jdarts.ops import native
 from jdarts.ops.stage import separable_stage
 from jdarts.ops.windows import Window
+
+pytestmark = pytest.mark.usefixtures("kernels")
 
 EDGES, BATCH = 2, 2
 # windows, one source for all rows, height and width, channels
@@ -21,21 +22,6 @@ CASES = {
     "one op, seven taps": ((Window(7, 2),), False, 8, 2),
     "narrow": ((Window(3), Window(5, 1, 2)), True, 8, 2),  # pixels fill a vector
 }
-
-
-@pytest.fixture(params=["compiled", "plain"], scope="module", autouse=True)
-def kernels(request):
-    """Which lowering serves on CPU: compiled kernels, or plain JAX."""
-    if request.param == "compiled":
-        if not native.available() or jax.local_device_count("cpu") > 1:
-            pytest.skip("no compiled kernels (no compiler, switched off, many devices)")
-        yield
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native, "available", lambda: False)
-        jax.clear_caches()  # a lowering that has been traced is not chosen anew
-        yield
-    jax.clear_caches()
 
 
 @pytest.fixture(scope="module", autouse=True)
