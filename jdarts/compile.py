@@ -1,8 +1,10 @@
 """`jit` with the compiler options that jdarts' kernels are written for; the cache."""
 
+import ctypes
 import hashlib
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ __all__ = [
     "enable_cache",
     "jit",
     "programs_folder",
+    "return_unused_memory",
     "temp_bytes",
 ]
 
@@ -83,6 +86,7 @@ def compile_timed(fun: Callable[..., Any], *args: Any, **options: Any) -> Compil
     compiling = time.perf_counter()
     compiled = lowered.compile()
     done = time.perf_counter()
+    return_unused_memory()
     return Compiled(
         compiled,
         compiling - start,
@@ -90,6 +94,17 @@ def compile_timed(fun: Callable[..., Any], *args: Any, **options: Any) -> Compil
         done - compiling,
         temp_bytes(compiled),
     )
+
+
+def return_unused_memory() -> None:
+    """Gives freed memory back to the system, where the C library is able to.
+
+    Compiling or loading a search step leaves hundreds of MiB behind that the C library
+    would keep, and that come on top of what the step then needs.
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
 
 
 def temp_bytes(program: Any) -> int | None:

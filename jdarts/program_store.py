@@ -57,6 +57,7 @@ def compile_stored(
     program = None if key is None else load_program(folder, key)
     if program is not None:
         taken = time.perf_counter() - start
+        compile.return_unused_memory()
         return Compiled(program, 0.0, 0.0, taken, compile.temp_bytes(program))
     before = _cache_hits.count
     made = compile.compile_timed(fun, *args, **options)

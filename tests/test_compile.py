@@ -1,7 +1,9 @@
 """Compiler options, timing, and the cache on disk."""
 
+import ctypes
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -22,13 +24,13 @@ def test_options_only_on_cpu():
     assert compile.compiler_options() == compile.compiler_options(jax.default_backend())
 
 
-@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
-def test_jit_passes_the_options_of_the_default_backend(monkeypatch, platform):
+@pytest.mark.parametrize("backend", ["cpu", "gpu", "tpu"])
+def test_jit_passes_the_options_of_the_default_backend(monkeypatch, backend):
     given = {}
-    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     monkeypatch.setattr(jax, "jit", lambda fun, **options: given.update(options) or fun)
     compile.jit(abs, static_argnums=1)
-    options = compile.compiler_options(platform)
+    options = compile.compiler_options(backend)
     assert given == {"compiler_options": options, "static_argnums": 1}
 
 
@@ -43,6 +45,29 @@ def test_compile_timed():
     assert (product == 2 * x).all() and (plus == x + 1).all()
     assert 0 < made.lower_seconds < made.trace_seconds and made.compile_seconds > 0
     assert made.temp_bytes is None or made.temp_bytes >= 0
+
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf(
+        "SC_PAGESIZE"
+    )
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_unused_memory_is_returned_after_compiling():
+    library, block, count = ctypes.CDLL(None), 64 * 1024, 4096
+    library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    blocks = [library.malloc(block) for _ in range(count)]
+    for pointer in blocks:
+        ctypes.memset(pointer, 1, block)
+    full = resident_bytes()
+    for pointer in blocks[:-1]:  # the last holds the C library back
+        library.free(pointer)
+    kept = full - resident_bytes()
+    compile.compile_timed(lambda x: x + 1, jnp.ones(3))
+    returned = full - resident_bytes()
+    library.free(blocks[-1])
+    assert kept < count * block / 4 and returned > count * block / 2
 
 
 def test_the_cache_folder_is_per_version_and_machine(monkeypatch, tmp_path):
