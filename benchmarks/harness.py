@@ -60,7 +60,7 @@ class Parser(argparse.ArgumentParser):
         "batch": "images in a batch",
         "channels": "width of the first cells",
         "layers": "number of cells",
-        "rounds": "times that each row is timed, after a round of warming up",
+        "rounds": "times that each row is timed, each after a call that is not",
     }
 
     def __init__(self, doc: str | None, **defaults: Any) -> None:
@@ -247,14 +247,15 @@ def peak_resident_bytes() -> int:
 def medians(candidates: dict[str, Any], rounds: int) -> dict[str, float]:
     """Seconds of each candidate: medians over rounds, all in turn in every round.
 
-    So a change of the machine's speed meets all alike. A first round warms up.
+    So a change of the machine's speed meets all alike. Each timed call follows one that
+    is not timed, as in a search, where nothing else comes between: after a pause a
+    virtual machine may have to give a process its memory anew.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
-    for number in range(rounds + 1):
+    for _ in range(rounds):
         for name, candidate in candidates.items():
-            seconds = candidate.seconds()
-            if number:
-                times[name].append(seconds)
+            candidate.seconds()
+            times[name].append(candidate.seconds())
     return {name: statistics.median(found) for name, found in times.items()}
 
 

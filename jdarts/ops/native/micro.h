@@ -54,6 +54,21 @@ struct CacheAligned {
 template <typename T>
 using Aligned = std::vector<T, CacheAligned<T>>;
 
+// The same without zeros at the start: many threads can then write the first values.
+template <typename T>
+class Unset {
+ public:
+  explicit Unset(int64_t count)
+      : data_(count ? CacheAligned<T>().allocate(count) : nullptr) {}
+  ~Unset() { CacheAligned<T>().deallocate(data_, 0); }
+  Unset(const Unset&) = delete;
+  Unset& operator=(const Unset&) = delete;
+  T* data() { return data_; }
+
+ private:
+  T* data_;
+};
+
 // Calls work(V) with the largest V, as a constant, that divides `channels`.
 template <typename T, typename Work>
 void ByVector(int64_t channels, const Work& work) {

@@ -94,11 +94,12 @@ template <typename T>
 void Outer(ffi::ThreadPool& pool, const Geometry& g, const T* x, const T* a, const T* t,
            T* gp) {
   const int64_t parts = std::min<int64_t>(16, (g.pixels + kBlock - 1) / kBlock);
-  Aligned<T> partial(g.problems * parts * g.matrix());
+  Unset<T> partial(g.problems * parts * g.matrix());
   const auto part_of = [&](int64_t task) { return partial.data() + task * g.matrix(); };
   ParallelFor(pool, g.problems * parts, [&](int64_t task) {
     const int64_t part = task % parts;
     Aligned<T>& gated = ThreadScratch<T>(kBlock * g.in);
+    std::fill_n(part_of(task), g.matrix(), T(0));
     OverBlocks(task / parts, g.pixels * part / parts, g.pixels * (part + 1) / parts,
                [&](int64_t problem, int64_t pixel, int64_t pixels) {
                  const int64_t at = problem * g.pixels + pixel;

@@ -234,8 +234,10 @@ void Correlate(Scratch<T>& s, Plane<T>& x, Plane<T>& y, int64_t op, T* gd,
   for (int64_t h = 0; h < g.rows; ++h)
     TapRowSums<T>(s.taps, x.Line(h * g.stride), g.stride * channels, y.Line(h),
                   g.columns / together, channels, s.sums.data());
-  for (int64_t i = 0; i < static_cast<int64_t>(s.sums.size()); ++i)
-    gd[i / channels * g.channels + i % g.channels] += s.sums[i];
+  const T* sum = s.sums.data();
+  for (size_t tap = 0; tap < s.taps.size(); ++tap, gd += g.channels)
+    for (int64_t n = 0; n < together; ++n)
+      for (int64_t c = 0; c < g.channels; ++c) gd[c] += *sum++;
 }
 
 template <typename T>
@@ -275,12 +277,13 @@ void Input(ffi::ThreadPool& pool, const Geometry& g, const Operands<T>& in,
   const int64_t C = g.channels, margin = g.margin();
   // Weight gradients are summed by blocks of images, and then in a fixed order, so that
   // the result does not depend on the number of threads.
-  const int64_t blocks = std::min<int64_t>(g.batch, 16);
-  const int64_t all = g.problems * g.all(), tasks = g.problems * g.sources * blocks;
+  const int64_t sources = g.problems * g.sources, all = g.problems * g.all();
+  const int64_t blocks = std::min(g.batch, std::clamp<int64_t>(64 / sources, 1, 16));
+  const int64_t tasks = sources * blocks;
   int64_t widest = 0;
   for (int64_t op = 0; op < g.ops(); ++op) widest = std::max(widest, g.kernel(op));
   const int64_t size = g.matrix() + widest;
-  Aligned<T> partial(weights ? all * blocks * size : 0);
+  Unset<T> partial(weights ? all * blocks * size : 0);
   ParallelFor(pool, tasks, [&](int64_t task) {
     const int64_t source = task / blocks, block = task % blocks;
     Scratch<T>& s = ThreadScratch<T>();
@@ -291,6 +294,11 @@ void Input(ffi::ThreadPool& pool, const Geometry& g, const Operands<T>& in,
     const int64_t matrices = source * g.fan() * g.matrix();
     Transpose(in.p + matrices, s.transposed, g.fan(), C);
     if (in.dp) Transpose(in.dp + matrices, s.d_transposed, g.fan(), C);
+    const auto sums_of = [&](int64_t a) {
+      return partial.data() + (a * blocks + block) * size;
+    };
+    for (int64_t m = 0; weights && m < g.fan(); ++m)
+      std::fill_n(sums_of(source * g.fan() + m), size, T(0));
     for (int64_t b = g.batch * block / blocks; b < g.batch * (block + 1) / blocks; ++b) {
       const int64_t at = source * g.batch + b;
       const T* x = in.x + at * g.image();
@@ -320,7 +328,7 @@ void Input(ffi::ThreadPool& pool, const Geometry& g, const Operands<T>& in,
                                      add);
         }
         if (weights) {
-          T* sums = partial.data() + (a * blocks + block) * size;
+          T* sums = sums_of(a);
           WeightGradients<T>(s, g, in, a, op, e, t, dt, sums, sums + g.matrix());
         }
       }
