@@ -13,7 +13,11 @@ pytestmark = pytest.mark.usefixtures("kernels")
 
 EPSILON = 1e-5
 # ops, edges, batch, side, channels
-CASES = {"vectors": (3, 2, 2, 9, 8), "single channels": (1, 3, 3, 3, 3)}
+CASES = {
+    "vectors": (3, 2, 2, 9, 8),
+    "single channels": (1, 3, 3, 3, 3),
+    "pixels fill a vector": (2, 2, 2, 4, 2),
+}
 ARGUMENTS = {"z": (0,), "share": (1,), "both": (0, 1)}
 
 

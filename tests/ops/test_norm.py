@@ -13,18 +13,20 @@ from jdarts.ops.norm import BatchNorm
 pytestmark = pytest.mark.usefixtures("x64")
 
 SHAPE = (2, 3, 4, 5, 6)  # edge, batch, height, width, channel
+NARROW = (2, 3, 4, 4, 2)  # several pixels fill a vector
 AXES = (1, 2, 3)
 
 
-def make(affine=False):
-    x = 3 + 2 * random_like(jax.random.key(0), jnp.zeros(SHAPE))
+def make(affine=False, shape=SHAPE):
+    x = 3 + 2 * random_like(jax.random.key(0), jnp.zeros(shape))
     norm = BatchNorm(affine)
     boxed = jax.eval_shape(lambda x: norm.init(jax.random.key(0), x, train=False), x)
     return norm, draw(jax.random.key(0), boxed), x
 
 
-def test_training_uses_the_batch():
-    norm, variables, x = make()
+@pytest.mark.parametrize("shape", [SHAPE, NARROW])
+def test_training_uses_the_batch(shape):
+    norm, variables, x = make(shape=shape)
     y = norm.apply(variables, x, train=True)
     mean, var = np.mean(x, AXES, keepdims=True), np.var(x, AXES, keepdims=True)
     assert_close(y, (x - mean) / np.sqrt(var + 1e-5), 1e-12)
@@ -74,10 +76,12 @@ def test_a_batch_of_one_value():
 
 
 @pytest.mark.parametrize("affine", [False, True])
-@pytest.mark.parametrize("train", [True, False])
-def test_derivatives(train, affine):
+@pytest.mark.parametrize(
+    ("train", "shape"), [(True, SHAPE), (False, SHAPE), (True, NARROW)]
+)
+def test_derivatives(train, shape, affine):
     """In the input, and in scale and shift, of all orders that a search takes."""
-    norm, variables, x = make(affine)
+    norm, variables, x = make(affine, shape)
     stats = variables["batch_stats"]
     params = random_like(jax.random.key(2), variables.get("params", {}))
     point = (params, x)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from helpers import assert_close
+from helpers import assert_close, random_like
 from jax import lax
 from jax.interpreters import partial_eval
 
@@ -157,6 +157,31 @@ def test_derivative_of_some_gradients(case, part):
         return derivative
 
     both(case, make)
+
+
+@pytest.mark.parametrize("channels", [4, 8])
+def test_few_channels_in_float32(channels):
+    """Several pixels share a vector, in products as well."""
+    windows = (Window(3), Window(5, 1, 2))
+    shapes = (1, BATCH, 8, 8, channels), (4, channels, channels)
+    like = (
+        *map(jnp.zeros, shapes),
+        [jnp.zeros((EDGES, w.kernel, w.kernel, channels)) for w in windows],
+    )
+    at, along = (random_like(jax.random.key(seed), like) for seed in (0, 1))
+
+    def make(function, dtype):
+        def derivatives(at, along):
+            loss = lambda *a: jnp.sin(function(*a, windows)).sum()  # noqa: E731
+            gradient = jax.value_and_grad(loss, (0, 1, 2))
+            return jax.jvp(gradient, at, along)
+
+        cast = lambda tree: jax.tree.map(lambda x: x.astype(dtype), tree)  # noqa: E731
+        return jit(derivatives)(cast(at), cast(along))
+
+    found, expected = make(separable_stage, jnp.float32), make(oracle, jnp.float64)
+    assert {x.dtype for x in jax.tree.leaves(found)} == {jnp.dtype("float32")}
+    assert_close(found, expected, 2e-5)
 
 
 def test_unused_gradients_are_dropped(case):

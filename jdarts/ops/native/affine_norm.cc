@@ -21,10 +21,11 @@ void Affine(ffi::ThreadPool& pool, const Geometry& g, const T* x, const T* scale
             const T* shift, double eps, T* y, T* r, T* mean, T* var) {
   Moments<T>(pool, g, x, eps, mean, r, var);
   WriteImages<T>(pool, g, y, [&](auto v, int64_t image, int64_t c) {
-    const int64_t channel = image / g.batch * g.channels + c;
-    const auto m = Load<T, v.value>(mean + channel);
-    const auto factor = Load<T, v.value>(scale + channel) * Load<T, v.value>(r + channel);
-    const auto add = Load<T, v.value>(shift + channel);
+    const int64_t C = g.channels, row = image / g.batch * C;
+    const auto m = PerChannel<T, v.value>(mean + row, c, C);
+    const auto factor = PerChannel<T, v.value>(scale + row, c, C) *
+                        PerChannel<T, v.value>(r + row, c, C);
+    const auto add = PerChannel<T, v.value>(shift + row, c, C);
     const T* from = x + image * g.image();
     return [=](int64_t at) { return (Load<T, v.value>(from + at) - m) * factor + add; };
   });
@@ -36,9 +37,9 @@ void Pull(ffi::ThreadPool& pool, const Geometry& g, const T* t, const T* x, cons
           const T* r, const T* scale, T* gx, T* gscale, T* gshift) {
   const int64_t C = g.channels;
   const auto means = Means<T, 2>(pool, g, [&](auto v, int64_t image, int64_t c) {
-    const int64_t channel = image / g.batch * C + c;
-    const auto m = Load<T, v.value>(mean + channel);
-    const auto factor = Load<T, v.value>(r + channel);
+    const int64_t row = image / g.batch * C;
+    const auto m = PerChannel<T, v.value>(mean + row, c, C);
+    const auto factor = PerChannel<T, v.value>(r + row, c, C);
     const T *own_t = t + image * g.image(), *own_x = x + image * g.image();
     return [=](int64_t at, auto* sums) {
       const auto a = Load<T, v.value>(own_t + at);
@@ -53,13 +54,13 @@ void Pull(ffi::ThreadPool& pool, const Geometry& g, const T* t, const T* x, cons
       gscale[e * C + c] = means[(e * 2 + 1) * C + c] * count;
     }
   WriteImages<T>(pool, g, gx, [&](auto v, int64_t image, int64_t c) {
-    const int64_t edge = image / g.batch, channel = edge * C + c;
-    const T* both = means.data() + edge * 2 * C + c;
-    const auto along = Load<T, v.value>(both);
-    const auto m = Load<T, v.value>(mean + channel);
-    const auto turn = Load<T, v.value>(r + channel);
-    const auto factor = turn * Load<T, v.value>(scale + channel);
-    const auto slope = Load<T, v.value>(both + C) * turn;
+    const int64_t row = image / g.batch * C;
+    const T* both = means.data() + 2 * row;
+    const auto along = PerChannel<T, v.value>(both, c, C);
+    const auto m = PerChannel<T, v.value>(mean + row, c, C);
+    const auto turn = PerChannel<T, v.value>(r + row, c, C);
+    const auto factor = turn * PerChannel<T, v.value>(scale + row, c, C);
+    const auto slope = PerChannel<T, v.value>(both + C, c, C) * turn;
     const T *own_t = t + image * g.image(), *own_x = x + image * g.image();
     return [=](int64_t at) {
       return factor * (Load<T, v.value>(own_t + at) - along -

@@ -6,9 +6,11 @@
 #ifndef JDARTS_OPS_NATIVE_MICRO_H_
 #define JDARTS_OPS_NATIVE_MICRO_H_
 
+#include <array>
 #include <cstdint>
 #include <new>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace jdarts {
@@ -88,6 +90,24 @@ inline void OverChannels(int64_t channels, const Work& work, int64_t c = 0) {
     if (c < channels) OverChannels<T, V / 2>(channels, work, c);
 }
 
+// How many pixels' channels, too few to fill a vector, share one: 1 where none do.
+template <typename T>
+int64_t PixelsInVector(int64_t channels, int64_t pixels) {
+  constexpr int64_t kFull = kVectorBytes / sizeof(T);
+  const int64_t count = kFull % channels == 0 ? kFull / channels : 1;
+  return pixels % count == 0 ? count : 1;
+}
+
+// What belongs to V channels from c on or, where a vector holds several pixels, to the
+// channels of each of them.
+template <typename T, int V>
+inline typename Vector<T, V>::type PerChannel(const T* of, int64_t c, int64_t channels) {
+  if (V <= channels) return Load<T, V>(of + c);
+  typename Vector<T, V>::type value;
+  for (int i = 0; i < V; ++i) value[i] = of[i % channels];
+  return value;
+}
+
 // One product of a sliding window: channels of weights, and where its source begins
 // relative to the window's position.
 template <typename T>
@@ -96,15 +116,11 @@ struct Tap {
   int64_t source;
 };
 
-// How many neighbouring pixels a vector holds of channels too few to fill one: they
-// follow each other in memory where both sides have a step of one pixel, and are then as
-// good as so many times more channels.
+// The same for a window that slides over a row: its pixels follow each other in memory
+// where both sides have a step of one pixel, and are then as good as more channels.
 template <typename T>
 int64_t PixelsTogether(int64_t channels, int64_t stride, int64_t pixels) {
-  constexpr int64_t kFull = kVectorBytes / sizeof(T);
-  const bool fits = stride == 1 && kFull % channels == 0 &&
-                    pixels % (kFull / channels) == 0;
-  return fits ? kFull / channels : 1;
+  return stride == 1 ? PixelsInVector<T>(channels, pixels) : 1;
 }
 
 // Points the taps to copies of their weights side by side, one for each such pixel.
@@ -227,11 +243,100 @@ void ProductColumns(const T* a, const T* m, int64_t pixels, int64_t inner, int64
   while (u < pixels) rows(std::integral_constant<int, 1>());
 }
 
+// Channel k of each pixel in a vector of C channels a pixel, in all of its lanes.
+template <typename T, int C>
+class Spread {
+ public:
+  static constexpr int V = kVectorBytes / sizeof(T);
+  using Vec = typename Vector<T, V>::type;
+
+  explicit Spread(int k) {
+    for (int l = 0; l < V; ++l) from_[l] = l / C * C + k;
+  }
+  Vec operator()(Vec value) const {
+#ifdef __clang__
+    Vec spread;
+    for (int l = 0; l < V; ++l) spread[l] = value[from_[l]];
+    return spread;
+#else
+    return __builtin_shuffle(value, from_);
+#endif
+  }
+
+ private:
+  using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  typename Vector<Index, V>::type from_;
+};
+
+template <typename T, int C, int... K>
+std::array<Spread<T, C>, C> AllSpreads(std::integer_sequence<int, K...>) {
+  return {Spread<T, C>(K)...};
+}
+
+// Product and OuterSum below for few channels, C on both sides: a vector holds several
+// pixels, and one channel of each is spread over its pixel's lanes.
+template <typename T, int C>
+void NarrowProduct(const T* a, const T* m, int64_t pixels, T* to, bool add) {
+  constexpr int V = kVectorBytes / sizeof(T), kTogether = 4;
+  using Vec = typename Vector<T, V>::type;
+  const auto spread = AllSpreads<T, C>(std::make_integer_sequence<int, C>());
+  Vec rows[C];
+  for (int k = 0; k < C; ++k) rows[k] = PerChannel<T, V>(m + k * C, 0, C);
+  const auto block = [&](auto count, int64_t at) {
+    Vec sums[count.value], from[count.value];
+    for (int u = 0; u < count.value; ++u) {
+      from[u] = Load<T, V>(a + at + u * V);
+      sums[u] = add ? Load<T, V>(to + at + u * V) : Vec{};
+    }
+    for (int k = 0; k < C; ++k)
+      for (int u = 0; u < count.value; ++u)
+        sums[u] += spread[k](from[u]) * rows[k];
+    for (int u = 0; u < count.value; ++u) Store<T, V>(to + at + u * V, sums[u]);
+  };
+  int64_t at = 0;
+  for (; at + kTogether * V <= pixels * C; at += kTogether * V)
+    block(std::integral_constant<int, kTogether>(), at);
+  for (; at < pixels * C; at += V) block(std::integral_constant<int, 1>(), at);
+}
+
+template <typename T, int C>
+void NarrowOuterSum(const T* a, const T* b, int64_t pixels, T* to) {
+  constexpr int V = kVectorBytes / sizeof(T);
+  using Vec = typename Vector<T, V>::type;
+  Vec even[C] = {}, odd[C] = {};
+  const auto spread = AllSpreads<T, C>(std::make_integer_sequence<int, C>());
+  const auto add = [&](Vec* sums, int64_t at) {
+    const Vec left = Load<T, V>(a + at), right = Load<T, V>(b + at);
+    for (int k = 0; k < C; ++k) sums[k] += spread[k](left) * right;
+  };
+  int64_t at = 0;
+  for (; at + 2 * V <= pixels * C; at += 2 * V) {
+    add(even, at);
+    add(odd, at + V);
+  }
+  for (; at < pixels * C; at += V) add(even, at);
+  for (int k = 0; k < C; ++k)
+    for (int l = 0; l < V; ++l) to[k * C + l % C] += even[k][l] + odd[k][l];
+}
+
+// Calls work(C) with the number of channels as a constant where the two above serve.
+template <typename T, typename Work>
+bool IfNarrow(int64_t pixels, int64_t inner, int64_t outer, const Work& work) {
+  if (inner != outer || PixelsInVector<T>(inner, pixels) == 1) return false;
+  if (inner == 4) return work(std::integral_constant<int, 4>()), true;
+  if (inner == 8) return work(std::integral_constant<int, 8>()), true;
+  return false;
+}
+
 // to (+)= a m: [pixels, inner] times [inner, outer]. Columns by pairs of vectors, and
 // what these leave by single ones, of twice as many rows: twelve sums either way.
 template <typename T>
 void Product(const T* a, const T* m, int64_t pixels, int64_t inner, int64_t outer, T* to,
              bool add) {
+  if (IfNarrow<T>(pixels, inner, outer, [&](auto c) {
+        NarrowProduct<T, c.value>(a, m, pixels, to, add);
+      }))
+    return;
   constexpr int V = kVectorBytes / sizeof(T);
   constexpr int64_t kBlock = 48;  // rows that stay in the nearest cache
   for (; pixels > 0; pixels -= kBlock, a += kBlock * inner, to += kBlock * outer) {
@@ -284,6 +389,10 @@ inline void OuterRows(const T* a, const T* b, int64_t pixels, int64_t inner,
 template <typename T>
 void OuterSum(const T* a, const T* b, int64_t pixels, int64_t inner, int64_t outer,
               T* to) {
+  if (IfNarrow<T>(pixels, inner, outer, [&](auto c) {
+        NarrowOuterSum<T, c.value>(a, b, pixels, to);
+      }))
+    return;
   constexpr int64_t kBlock = 64;
   for (; pixels > 0; pixels -= kBlock, a += kBlock * inner, b += kBlock * outer) {
     const int64_t count = pixels < kBlock ? pixels : kBlock;

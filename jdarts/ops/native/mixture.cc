@@ -69,14 +69,15 @@ void Sum(ffi::ThreadPool& pool, const Shape& g, const T* z, const T* dz,
   ParallelFor(pool, g.problems() * g.edges * batch, [&](int64_t task) {
     const int64_t sum = task / batch;
     T* out = to + task * image;
-    OverBlocks<T>(g.all, [&](auto v, int64_t c, int64_t first, int64_t last) {
+    OverBlocks<T>(g.all, [&](auto v, int64_t c, int64_t first, int64_t last,
+                             int64_t step) {
       constexpr int V = v.value;
       for (int64_t op = 0; op < g.ops(); ++op) {
         const int64_t row = g.row(sum, op), offset = (row * batch + task % batch) * image;
-        const auto by_z = Load<T, V>(on_z.data() + row * C + c);
-        const auto by_dz = Load<T, V>(on_dz.data() + row * C + c);
-        const auto add = Load<T, V>(constant.data() + row * C + c);
-        for (int64_t at = first * C + c; at < last * C; at += C) {
+        const auto by_z = PerChannel<T, V>(on_z.data() + row * C, c, C);
+        const auto by_dz = PerChannel<T, V>(on_dz.data() + row * C, c, C);
+        const auto add = PerChannel<T, V>(constant.data() + row * C, c, C);
+        for (int64_t at = first; at < last; at += step) {
           auto total = add + by_z * Load<T, V>(z + offset + at);
           if (dz) total += by_dz * Load<T, V>(dz + offset + at);
           if (op > 0) total += Load<T, V>(out + at);
@@ -130,7 +131,8 @@ void Output(ffi::ThreadPool& pool, const Shape& g, const Operands<T>& in, T* to)
   std::vector<T> means(2 * size);
   if (in.dz)
     means = Means<T, 2>(pool, g.all, [&](auto v, int64_t number, int64_t channel) {
-      const auto mean = Load<T, v.value>(in.mean + number / g.all.batch * C + channel);
+      const auto mean =
+          PerChannel<T, v.value>(in.mean + number / g.all.batch * C, channel, C);
       const T *z = in.z + number * image, *dz = in.dz + number * image;
       return [=](int64_t at, auto* sums) {
         const auto moved = Load<T, v.value>(dz + at);
@@ -189,8 +191,9 @@ void Input(ffi::ThreadPool& pool, const Shape& g, const Operands<T>& in, T* to_z
   };
   const std::vector<T> means =
       Means<T, kMeans>(pool, g.all, [&](auto v, int64_t number, int64_t channel) {
-        const auto mean = Load<T, v.value>(in.mean + number / batch * C + channel);
-        const auto r = Load<T, v.value>(in.r + number / batch * C + channel);
+        const int64_t row = number / batch * C;
+        const auto mean = PerChannel<T, v.value>(in.mean + row, channel, C);
+        const auto r = PerChannel<T, v.value>(in.r + row, channel, C);
         const T *z = in.z + number * image, *moved = dz[number];
         const T *at_c = c[summed(number)], *along_c = dc[summed(number)];
         return [=](int64_t at, auto* sums) {
@@ -233,7 +236,7 @@ void Input(ffi::ThreadPool& pool, const Shape& g, const Operands<T>& in, T* to_z
     const T *at_c = c[other], *along_c = dc[other];
     typename Vector<T, V>::type on_c, on_dc, on_dz, on_z, constant;
     for (int i = 0; i < V; ++i) {
-      const Factors<T>& own = factors[number / batch * C + channel + i];
+      const Factors<T>& own = factors[number / batch * C + (channel + i) % C];
       on_c[i] = own.c;
       on_dc[i] = own.dc;
       on_dz[i] = own.dz;

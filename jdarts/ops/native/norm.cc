@@ -22,8 +22,9 @@ void Standardise(ffi::ThreadPool& pool, const Geometry& g, const T* x, double ep
                  T* r, T* mean, T* var) {
   Moments<T>(pool, g, x, eps, mean, r, var);
   WriteImages<T>(pool, g, y, [&](auto v, int64_t image, int64_t c) {
-    const int64_t channel = image / g.batch * g.channels + c;
-    const auto m = Load<T, v.value>(mean + channel), scale = Load<T, v.value>(r + channel);
+    const int64_t C = g.channels, edge = image / g.batch;
+    const auto m = PerChannel<T, v.value>(mean + edge * C, c, C);
+    const auto scale = PerChannel<T, v.value>(r + edge * C, c, C);
     const T* from = x + image * g.image();
     return [=](int64_t at) { return (Load<T, v.value>(from + at) - m) * scale; };
   });
@@ -44,9 +45,10 @@ void Project(ffi::ThreadPool& pool, const Geometry& g, const T* t, const T* n, c
   });
   WriteImages<T>(pool, g, out, [&](auto v, int64_t image, int64_t c) {
     const int64_t edge = image / g.batch;
-    const T *m = means.data() + edge * 2 * C + c;
-    const auto mean = Load<T, v.value>(m), along_n = Load<T, v.value>(m + C);
-    const auto scale = Load<T, v.value>(r + edge * C + c);
+    const T* m = means.data() + edge * 2 * C;
+    const auto mean = PerChannel<T, v.value>(m, c, C);
+    const auto along_n = PerChannel<T, v.value>(m + C, c, C);
+    const auto scale = PerChannel<T, v.value>(r + edge * C, c, C);
     const T *own_t = t + image * g.image(), *own_n = n + image * g.image();
     return [=](int64_t at) {
       return scale * (Load<T, v.value>(own_t + at) - mean -
@@ -75,12 +77,13 @@ void ProjectTangent(ffi::ThreadPool& pool, const Geometry& g, const T* dt, const
   });
   WriteImages<T>(pool, g, out, [&](auto v, int64_t image, int64_t c) {
     const int64_t edge = image / g.batch, own = image * g.image();
-    const T* m = means.data() + edge * 4 * C + c;
-    const auto mean = Load<T, v.value>(m), along_n = Load<T, v.value>(m + C);
-    const auto d_mean = Load<T, v.value>(m + 2 * C);
-    const auto d_along_n = Load<T, v.value>(m + 3 * C);
-    const auto scale = Load<T, v.value>(r + edge * C + c);
-    const auto turn = Load<T, v.value>(dr + edge * C + c);
+    const T* m = means.data() + edge * 4 * C;
+    const auto mean = PerChannel<T, v.value>(m, c, C);
+    const auto along_n = PerChannel<T, v.value>(m + C, c, C);
+    const auto d_mean = PerChannel<T, v.value>(m + 2 * C, c, C);
+    const auto d_along_n = PerChannel<T, v.value>(m + 3 * C, c, C);
+    const auto scale = PerChannel<T, v.value>(r + edge * C, c, C);
+    const auto turn = PerChannel<T, v.value>(dr + edge * C, c, C);
     return [=](int64_t at) {
       const int64_t i = own + at;
       const auto b = Load<T, v.value>(n + i);

@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <numeric>
+#include <type_traits>
 #include <vector>
 
 #include "micro.h"
@@ -31,18 +33,25 @@ struct Geometry {
   int64_t image() const { return pixels * channels; }
 };
 
-// Calls work(V, c, first, last) for V channels from c on, a constant number, of the pixels
-// from first to last: for all of an image, in blocks that stay in the fastest cache until
-// all their channels are done.
+// Calls work(V, c, first, last, step) for V channels from c on, a constant number, of
+// some pixels: their values are those V at first, first + step and so on, before last.
+// For all of an image, in blocks that stay in the fastest cache until all their channels
+// are done. Where a vector holds several pixels, c is 0 and V more than the channels.
 template <typename T, typename Work>
 inline void OverBlocks(const Geometry& g, const Work& work) {
   constexpr int64_t kBytes = 4096;  // of one operand; there are up to five
   const int64_t bytes = g.channels * static_cast<int64_t>(sizeof(T));
   const int64_t block = std::max<int64_t>(8, kBytes / bytes / 4 * 4);
+  constexpr int V = kVectorBytes / sizeof(T);
+  const bool together = PixelsInVector<T>(g.channels, std::gcd(g.pixels, block)) > 1;
   for (int64_t first = 0; first < g.pixels; first += block) {
-    const int64_t last = std::min(g.pixels, first + block);
-    OverChannels<T>(g.channels,
-                    [&](auto v, int64_t c) { work(v, c, first, last); });
+    const int64_t last = std::min(g.pixels, first + block) * g.channels;
+    if (together)
+      work(std::integral_constant<int, V>(), 0, first * g.channels, last, V);
+    else
+      OverChannels<T>(g.channels, [&](auto v, int64_t c) {
+        work(v, c, first * g.channels + c, last, g.channels);
+      });
   }
 }
 
@@ -50,19 +59,23 @@ inline void OverBlocks(const Geometry& g, const Work& work) {
 // a pixel's to N vectors: (offset in the image, vectors). sums is [N, C].
 template <typename T, int N, typename Body>
 inline void AddImage(const Geometry& g, const Body& body, T* sums) {
-  OverBlocks<T>(g, [&](auto v, int64_t c, int64_t first, int64_t last) {
+  OverBlocks<T>(g, [&](auto v, int64_t c, int64_t first, int64_t last, int64_t step) {
     using Vec = typename Vector<T, v.value>::type;
     const auto pixel = body(v, c);
     Vec even[N] = {}, odd[N] = {};  // independent, for the latency of an addition
-    int64_t p = first;
-    for (; p + 2 <= last; p += 2) {
-      pixel(p * g.channels + c, even);
-      pixel((p + 1) * g.channels + c, odd);
+    int64_t at = first;
+    for (; at + step < last; at += 2 * step) {
+      pixel(at, even);
+      pixel(at + step, odd);
     }
-    if (p < last) pixel(p * g.channels + c, even);
+    if (at < last) pixel(at, even);
     for (int i = 0; i < N; ++i) {
       T* to = sums + i * g.channels + c;
-      Store<T, v.value>(to, Load<T, v.value>(to) + even[i] + odd[i]);
+      const Vec total = even[i] + odd[i];
+      if (v.value <= g.channels)
+        Store<T, v.value>(to, Load<T, v.value>(to) + total);
+      else
+        for (int l = 0; l < v.value; ++l) to[l % g.channels] += total[l];
     }
   });
 }
@@ -81,7 +94,7 @@ void Moments(ffi::ThreadPool& pool, const Geometry& g, const T* x, double eps, T
     }, centre);
     for (int64_t c = 0; c < C; ++c) centre[c] /= static_cast<T>(g.pixels);
     AddImage<T, 1>(g, [=](auto v, int64_t c) {
-      const auto m = Load<T, v.value>(centre + c);
+      const auto m = PerChannel<T, v.value>(centre, c, C);
       return [=](int64_t at, auto* sums) {
         const auto centred = Load<T, v.value>(from + at) - m;
         sums[0] += centred * centred;
@@ -130,9 +143,9 @@ template <typename T, typename Body>
 void WriteImages(ffi::ThreadPool& pool, const Geometry& g, T* out, const Body& body) {
   ParallelFor(pool, g.edges * g.batch, [&](int64_t image) {
     T* to = out + image * g.image();
-    OverBlocks<T>(g, [&](auto v, int64_t c, int64_t first, int64_t last) {
+    OverBlocks<T>(g, [&](auto v, int64_t c, int64_t first, int64_t last, int64_t step) {
       const auto pixel = body(v, image, c);
-      for (int64_t at = first * g.channels + c; at < last * g.channels; at += g.channels)
+      for (int64_t at = first; at < last; at += step)
         Store<T, v.value>(to + at, pixel(at));
     });
   });
