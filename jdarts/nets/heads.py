@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import flax.linen as nn
-from jax import lax
 from jaxtyping import Array, Float
 
+from jdarts.ops.dense import conv
 from jdarts.ops.init import uniform_fan_in
 from jdarts.ops.norm import BatchNorm
 from jdarts.ops.stage import pointwise
@@ -76,9 +76,7 @@ class AuxiliaryHead(nn.Module):
         y = BatchNorm(affine=True, name="bn_0")(pointwise(y[None], w), train=train)[0]
         shape = (2, 2, middle, wide)
         w = self.param("conv_1", uniform_fan_in(4 * middle), shape, x.dtype)
-        y = lax.conv_general_dilated(
-            nn.relu(y), w, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
+        y = conv(nn.relu(y), w)
         if self.shape.last_norm:
             y = BatchNorm(affine=True, name="bn_1")(y[None], train=train)[0]
         return Head(self.classes, name="head")(nn.relu(y))

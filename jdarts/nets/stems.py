@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
-from jax import lax
 from jaxtyping import Array
 
 from jdarts.nets.heads import AuxiliaryShape
+from jdarts.ops.dense import conv
 from jdarts.ops.fence import fence
 from jdarts.ops.init import uniform_fan_in
 from jdarts.ops.norm import BatchNorm
@@ -30,13 +30,7 @@ class ConvBN(nn.Module):
     def __call__(self, x: Array, *, train: bool) -> Array:
         shape = (3, 3, x.shape[-1], self.channels)
         w = self.param("conv", uniform_fan_in(9 * x.shape[-1]), shape, x.dtype)
-        y = lax.conv_general_dilated(
-            x,
-            w,
-            (self.stride, self.stride),
-            ((1, 1), (1, 1)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        y = conv(x, w, stride=self.stride, padding=1)
         return BatchNorm(affine=True, name="bn")(fence(y)[None], train=train)[0]
 
 

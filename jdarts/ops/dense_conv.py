@@ -2,9 +2,9 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array
 
+from jdarts.ops.dense import conv
 from jdarts.ops.fence import fence
 from jdarts.ops.init import uniform_fan_in
 from jdarts.ops.norm import BatchNorm
@@ -51,12 +51,6 @@ class DenseConvs(nn.Module):
         """One convolution to the channels of all edges."""
         k, channels = self.kernel, x.shape[-1]
         together = jnp.moveaxis(w, 0, 3).reshape(k, k, channels, -1)
-        y = lax.conv_general_dilated(
-            x,
-            together,
-            (self.stride, self.stride),
-            ((k // 2, k // 2),) * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        y = conv(x, together, stride=self.stride, padding=k // 2)
         y = y.reshape(*y.shape[:-1], self.edges, channels)
         return fence(jnp.moveaxis(y, -2, 0))

@@ -23,7 +23,7 @@ CLASSES, SIZE, BATCH = 3, 8, 12
 UNIT = 2.0**-8  # half the distance of neighbouring bfloat16 numbers, relative
 WIDE = {jnp.dtype(jnp.float32)}
 # Products and convolutions; the normaliser's statistics are inside of its primitives.
-LARGE = {"dot_general", "conv_general_dilated", "standardise", "project"}
+LARGE = {"dot_general", "dense_conv", "standardise", "project"}
 
 
 def network(layers=2, space=TOY, dtype=jnp.bfloat16):
