@@ -102,9 +102,11 @@ def return_unused_memory() -> None:
     Compiling or loading a search step leaves hundreds of MiB behind that the C library
     would keep, and that come on top of what the step then needs.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(library, "malloc_trim"):
-        library.malloc_trim(0)
+    if sys.platform != "linux":
+        return
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def temp_bytes(program: Any) -> int | None:

@@ -63,6 +63,7 @@ def compile_stored(
     made = compile.compile_timed(fun, *args, **options)
     if key is not None and _cache_hits.count == before:
         save_program(folder, key, made.call)
+        compile.return_unused_memory()
     return made
 
 

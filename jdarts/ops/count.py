@@ -59,7 +59,7 @@ _RULES: dict[str, Callable[[JaxprEqn], int]] = {
     "conv_general_dilated": _dense,
     "dot_general": _product,
     "relu_product": _by_weight(2, slice(0, 1)),
-    "dense_conv": _by_weight(1, slice(0, 3)),
+    "dense_conv": _by_weight(1, slice(-4, -1)),
     "depthwise_conv": _by_weight(1, slice(1, 4)),
     "separable_stage": _by_weight(None, slice(1, 4)),
 }

@@ -17,10 +17,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
-from jax.interpreters import ad
+from jax.interpreters import ad, batching
 from jaxtyping import Array, Float
 
-from jdarts.ops.primitive import new_primitive
+from jdarts.ops.primitive import new_primitive, stacked
 
 __all__ = ["conv"]
 
@@ -42,7 +42,12 @@ def conv(
       w: the kernel.
       stride: of the window, >= 1.
       padding: zeros at every border, >= 0.
+
+    Raises:
+      TypeError: for a kernel that is not square or of another number of channels.
     """
+    if w.shape[0] != w.shape[1] or x.shape[-1] != w.shape[2]:
+        raise TypeError(f"conv: images {x.shape} and kernel {w.shape}")
     return _conv_p.bind(x, w, stride=stride, padding=padding)
 
 
@@ -72,10 +77,9 @@ def _input_grad_cpu(
     g: Array, w: Array, *, stride: int, padding: int, size: tuple[int, int]
 ) -> Array:
     """The cotangents, stride - 1 zeros between them, with the kernel turned around."""
-    kernel, before = len(w), len(w) - 1 - padding
     pads = [
-        (before, x - 1 - (y - 1) * stride + kernel - 1 - before, stride - 1)
-        for x, y in zip(size, g.shape[1:3], strict=True)
+        (len(w) - 1 - padding, side - 1 - (out - 1) * stride + padding, stride - 1)
+        for side, out in zip(size, g.shape[1:3], strict=True)
     ]
     spread = lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0), *pads, (0, 0, 0)))
     turned = w[::-1, ::-1].swapaxes(2, 3)
@@ -87,8 +91,8 @@ def _weight_grad_cpu(
 ) -> Array:
     """A convolution of channels (as images) over the batch (as channels)."""
     pads = [
-        (padding, kernel + (y - 1) * stride - size - padding)
-        for size, y in zip(x.shape[1:3], g.shape[1:3], strict=True)
+        (padding, kernel + (out - 1) * stride - side - padding)
+        for side, out in zip(x.shape[1:3], g.shape[1:3], strict=True)
     ]
     w = lax.conv_general_dilated(
         x.transpose(3, 1, 2, 0),
@@ -166,6 +170,22 @@ def _weight_grad_to_g(
     return _conv_p.bind(x, ct, **window)
 
 
+def _fold_images(primitive: Primitive) -> None:
+    """vmap over the images alone: they are a larger batch."""
+
+    def rule(args: tuple, axes: tuple, **params: Any) -> tuple[Any, Any]:
+        images, kernel = args
+        if axes[1] is not None or kernel.ndim > _RANK:
+            return stacked(primitive, args, axes, **params)
+        many = jnp.moveaxis(images, axes[0], 0)
+        out = primitive.bind(many.reshape(-1, *many.shape[2:]), kernel, **params)
+        return out.reshape(*many.shape[:2], *out.shape[1:]), 0
+
+    batching.primitive_batchers[primitive] = rule
+
+
+_fold_images(_conv_p)
+_fold_images(_input_grad_p)
 ad.defbilinear(_conv_p, _to_x, _to_w)
 ad.defbilinear(_input_grad_p, _input_grad_to_g, _input_grad_to_w)
 ad.defbilinear(_weight_grad_p, _weight_grad_to_x, _weight_grad_to_g)

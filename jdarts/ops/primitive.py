@@ -14,7 +14,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-__all__ = ["linear_pair", "new_primitive", "zero_tangent"]
+__all__ = ["linear_pair", "new_primitive", "stacked", "zero_tangent"]
 
 Implementation = Callable[..., Any]
 
@@ -45,29 +45,33 @@ def new_primitive(
         avals = shapes(plain, tuple(sorted(params.items())))
         return avals if multiple else avals[0]
 
-    def batched(args: tuple, axes: tuple, **params: Any) -> tuple[Any, Any]:
-        size = next(
-            a.shape[d] for a, d in zip(args, axes, strict=True) if d is not None
-        )
-        front = [
-            jnp.broadcast_to(a, (size, *a.shape))
-            if d is None
-            else jnp.moveaxis(a, d, 0)
-            for a, d in zip(args, axes, strict=True)
-        ]
-        out = primitive.bind(*front, **params)
-        return out, [0] * len(out) if multiple else 0
+    @functools.cache  # so that it compiles once
+    def jitted(params: tuple) -> Callable[..., Any]:
+        return jax.jit(functools.partial(primitive.bind, **dict(params)))
 
     def evaluate(*args: Any, **params: Any) -> Any:
-        return jax.jit(functools.partial(primitive.bind, **params))(*args)
+        return jitted(tuple(sorted(params.items())))(*args)
 
     primitive.def_impl(evaluate)
     primitive.def_abstract_eval(abstract)
     for function, platform in ((impl, None), (cpu, "cpu")):
         lowering = mlir.lower_fun(function, multiple_results=multiple)
         mlir.register_lowering(primitive, lowering, platform=platform)
-    batching.primitive_batchers[primitive] = batched
+    batching.primitive_batchers[primitive] = functools.partial(stacked, primitive)
     return primitive
+
+
+def stacked(
+    primitive: Primitive, args: tuple, axes: tuple, **params: Any
+) -> tuple[Any, Any]:
+    """The rule for vmap: all operands get the mapped axis in front."""
+    size = next(a.shape[d] for a, d in zip(args, axes, strict=True) if d is not None)
+    front = [
+        jnp.broadcast_to(a, (size, *a.shape)) if d is None else jnp.moveaxis(a, d, 0)
+        for a, d in zip(args, axes, strict=True)
+    ]
+    out = primitive.bind(*front, **params)
+    return out, [0] * len(out) if primitive.multiple_results else 0
 
 
 def linear_pair(

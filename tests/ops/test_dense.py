@@ -90,6 +90,20 @@ def test_vmap(case):
     both(case, make)
 
 
+def test_vmap_of_images_alone_is_a_larger_batch():
+    images, w = jnp.ones((7, 2, 5, 5, 3)), jnp.ones((3, 3, 3, 4))
+    gradient = jax.grad(lambda x, w: (conv(x, w, padding=1) ** 2).sum())
+    jaxpr = jax.make_jaxpr(jax.vmap(gradient, (0, None)))(images, w)
+    shapes = {e.outvars[0].aval.shape for e in jaxpr.eqns if "conv" in str(e.primitive)}
+    assert shapes and all(len(shape) == 4 and shape[0] == 14 for shape in shapes)
+
+
+def test_a_kernel_that_does_not_fit():
+    with pytest.raises(TypeError, match=r"conv: images \(1, 5, 5, 3\) and kernel"):
+        conv(jnp.ones((1, 5, 5, 3)), jnp.ones((3, 3, 2, 4)))
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="about XLA:CPU")
 @pytest.mark.parametrize("stride", [1, 2])
 def test_all_convolutions_of_a_loop_have_the_fast_layout(stride):
     def loop(x, w):

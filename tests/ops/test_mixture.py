@@ -16,7 +16,7 @@ EPSILON = 1e-5
 CASES = {
     "vectors": (3, 2, 2, 9, 8),
     "single channels": (1, 3, 3, 3, 3),
-    "pixels fill a vector": (2, 2, 2, 4, 2),
+    "pixels fill a vector": (2, 2, 2, 34, 2),  # and several blocks an image
 }
 ARGUMENTS = {"z": (0,), "share": (1,), "both": (0, 1)}
 
@@ -55,7 +55,9 @@ def both(case, make, tolerance=1e-11):
 
         return value
 
-    kernel, expected = (jit(make(loss(f))) for f in (mixture, oracle))
+    # Not compiled as a whole: XLA:CPU (jax 0.10.2) then loses an entry of the gradient
+    # in the shares of the largest case.
+    kernel, expected = jit(make(loss(mixture))), make(loss(oracle))
     assert_close(kernel(at, along), expected(at, along), tolerance)
 
 

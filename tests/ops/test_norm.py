@@ -13,7 +13,8 @@ from jdarts.ops.norm import BatchNorm
 pytestmark = pytest.mark.usefixtures("x64")
 
 SHAPE = (2, 3, 4, 5, 6)  # edge, batch, height, width, channel
-NARROW = (2, 3, 4, 4, 2)  # several pixels fill a vector
+NARROW = (1, 2, 34, 34, 2)  # several pixels fill a vector, several blocks an image
+ODD = (2, 2, 3, 3, 2)  # pixels that do not fill vectors
 AXES = (1, 2, 3)
 
 
@@ -24,7 +25,7 @@ def make(affine=False, shape=SHAPE):
     return norm, draw(jax.random.key(0), boxed), x
 
 
-@pytest.mark.parametrize("shape", [SHAPE, NARROW])
+@pytest.mark.parametrize("shape", [SHAPE, NARROW, ODD])
 def test_training_uses_the_batch(shape):
     norm, variables, x = make(shape=shape)
     y = norm.apply(variables, x, train=True)
@@ -77,7 +78,7 @@ def test_a_batch_of_one_value():
 
 @pytest.mark.parametrize("affine", [False, True])
 @pytest.mark.parametrize(
-    ("train", "shape"), [(True, SHAPE), (False, SHAPE), (True, NARROW)]
+    ("train", "shape"), [(True, SHAPE), (False, SHAPE), (True, NARROW), (True, ODD)]
 )
 def test_derivatives(train, shape, affine):
     """In the input, and in scale and shift, of all orders that a search takes."""

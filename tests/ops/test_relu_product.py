@@ -101,3 +101,17 @@ def test_the_rectified_map_is_not_kept():
     sizes = sorted(leaf.size for leaf in jax.tree.leaves(kept) if leaf.ndim)
     pixels, channels, out = CASES[0]
     assert set(sizes) == {channels * out, 2 * 13 * 29 * channels}, sizes
+
+
+@pytest.mark.parametrize("pixels", [(24,), (3, 10)], ids=str)
+@pytest.mark.parametrize("channels", [4, 8])
+def test_few_channels_in_float32(pixels, channels):
+    """Several pixels share a vector."""
+    case = pixels, channels, channels
+    point, tangents = arguments(case), arguments(case, seed=1)
+    cotangent = random_like(jax.random.key(2), jax.eval_shape(plain, *point))
+    found, expected = (
+        jit(derivatives, static_argnums=0)(f, point, tangents, cotangent)
+        for f in (relu_product, plain)
+    )
+    assert_close(found, expected, 1e-5)

@@ -160,10 +160,11 @@ def test_derivative_of_some_gradients(case, part):
 
 
 @pytest.mark.parametrize("channels", [4, 8])
-def test_few_channels_in_float32(channels):
+@pytest.mark.parametrize("side", [(8, 8), (5, 6), (5, 12)], ids=str)
+def test_few_channels_in_float32(channels, side):
     """Several pixels share a vector, in products as well."""
     windows = (Window(3), Window(5, 1, 2))
-    shapes = (1, BATCH, 8, 8, channels), (4, channels, channels)
+    shapes = (1, BATCH, *side, channels), (4, channels, channels)
     like = (
         *map(jnp.zeros, shapes),
         [jnp.zeros((EDGES, w.kernel, w.kernel, channels)) for w in windows],

@@ -104,7 +104,7 @@ template <typename T, int V>
 inline typename Vector<T, V>::type PerChannel(const T* of, int64_t c, int64_t channels) {
   if (V <= channels) return Load<T, V>(of + c);
   typename Vector<T, V>::type value;
-  for (int i = 0; i < V; ++i) value[i] = of[i % channels];
+  for (int i = 0; i < V; ++i) value[i] = of[i & (channels - 1)];  // a power of two
   return value;
 }
 
@@ -319,9 +319,13 @@ void NarrowOuterSum(const T* a, const T* b, int64_t pixels, T* to) {
     for (int l = 0; l < V; ++l) to[k * C + l % C] += even[k][l] + odd[k][l];
 }
 
-// Calls work(C) with the number of channels as a constant where the two above serve.
+// Calls work(C) with the number of channels as a constant where the two above serve: for
+// those that supernets have.
 template <typename T, typename Work>
 bool IfNarrow(int64_t pixels, int64_t inner, int64_t outer, const Work& work) {
+#ifndef __AVX2__  // without it, spreading a channel takes longer than it saves
+  return false;
+#endif
   if (inner != outer || PixelsInVector<T>(inner, pixels) == 1) return false;
   if (inner == 4) return work(std::integral_constant<int, 4>()), true;
   if (inner == 8) return work(std::integral_constant<int, 8>()), true;

@@ -231,12 +231,12 @@ void Input(ffi::ThreadPool& pool, const Shape& g, const Operands<T>& in, T* to_z
   if (!to_z) return;
   WriteImages<T>(pool, g.all, to_z, [&](auto v, int64_t number, int64_t channel) {
     constexpr int V = v.value;
-    const int64_t other = summed(number);
+    const int64_t other = summed(number), row = number / batch * C;
     const T *z = in.z + number * image, *moved = dz[number];
     const T *at_c = c[other], *along_c = dc[other];
     typename Vector<T, V>::type on_c, on_dc, on_dz, on_z, constant;
     for (int i = 0; i < V; ++i) {
-      const Factors<T>& own = factors[number / batch * C + (channel + i) % C];
+      const Factors<T>& own = factors[row + (channel + i < C ? channel + i : i % C)];
       on_c[i] = own.c;
       on_dc[i] = own.dc;
       on_dz[i] = own.dz;

@@ -75,7 +75,7 @@ inline void AddImage(const Geometry& g, const Body& body, T* sums) {
       if (v.value <= g.channels)
         Store<T, v.value>(to, Load<T, v.value>(to) + total);
       else
-        for (int l = 0; l < v.value; ++l) to[l % g.channels] += total[l];
+        for (int l = 0; l < v.value; ++l) to[l & (g.channels - 1)] += total[l];
     }
   });
 }

@@ -278,7 +278,8 @@ void Input(ffi::ThreadPool& pool, const Geometry& g, const Operands<T>& in,
   // Weight gradients are summed by blocks of images, and then in a fixed order, so that
   // the result does not depend on the number of threads.
   const int64_t sources = g.problems * g.sources, all = g.problems * g.all();
-  const int64_t blocks = std::min(g.batch, std::clamp<int64_t>(64 / sources, 1, 16));
+  const int64_t busy = weights ? (128 + sources - 1) / sources : 16;
+  const int64_t blocks = std::min(g.batch, std::clamp<int64_t>(busy, 1, 16));
   const int64_t tasks = sources * blocks;
   int64_t widest = 0;
   for (int64_t op = 0; op < g.ops(); ++op) widest = std::max(widest, g.kernel(op));
