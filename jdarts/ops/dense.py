@@ -105,32 +105,25 @@ def _weight_grad_cpu(
     return w.transpose(1, 2, 0, 3)
 
 
-def _vectorised(function: Callable[..., Array]) -> Callable[..., Array]:
-    """For arrays with further leading axes."""
-
-    def call(a: Array, b: Array, **params: Any) -> Array:
-        if a.ndim == _RANK:
-            return function(a, b, **params)
-        return jax.vmap(functools.partial(call, **params))(a, b)
-
-    return call
-
-
 def _one_by_one(function: Callable[..., Array]) -> Callable[..., Array]:
-    """As `_vectorised`, without convolutions in groups, which XLA:CPU does slowly."""
-
-    def call(a: Array, b: Array, **params: Any) -> Array:
-        if a.ndim == _RANK:
-            return function(a, b, **params)
-        return jnp.stack([call(*pair, **params) for pair in zip(a, b, strict=True)])
-
-    return call
+    """As `jax.vmap`, without convolutions in groups, which XLA:CPU does slowly."""
+    return lambda a, b: jnp.stack([function(*pair) for pair in zip(a, b, strict=True)])
 
 
 def _primitive(
     name: str, default: Callable[..., Array], cpu: Callable[..., Array]
 ) -> Primitive:
-    return new_primitive(name, _vectorised(default), _one_by_one(cpu))
+    def over_leading_axes(function: Callable[..., Array], mapped: Any) -> Any:
+        def call(a: Array, b: Array, **params: Any) -> Array:
+            if a.ndim == _RANK:
+                return function(a, b, **params)
+            return mapped(functools.partial(call, **params))(a, b)
+
+        return call
+
+    return new_primitive(
+        name, over_leading_axes(default, jax.vmap), over_leading_axes(cpu, _one_by_one)
+    )
 
 
 _conv_p = _primitive("dense_conv", _conv, _conv)
