@@ -27,7 +27,6 @@ __all__ = [
     "classification",
     "next_token",
     "pose",
-    "token_losses",
 ]
 
 Networks = Network | LanguageModel
@@ -167,14 +166,10 @@ class Passage(NamedTuple):
     number: jax.Array
 
 
-def token_losses(reading: Reading, segment: Segment) -> tuple[jax.Array, jax.Array]:
-    """``(losses, counts)``: cross-entropies ``[time, batch]`` in nats, and 1 where the
-    time step counts, ``[time, 1]``."""
-    losses = optax.softmax_cross_entropy_with_integer_labels(
-        reading.logits, segment.targets
-    )
+def _counts(segment: Segment, dtype: Any) -> jax.Array:
+    """1 where the time step counts, ``[time, 1]``."""
     times = jnp.arange(segment.tokens.shape[0])
-    return losses, (times < segment.length).astype(losses.dtype)[:, None]
+    return (times < segment.length).astype(dtype)[:, None]
 
 
 @pose.register
@@ -216,15 +211,20 @@ def next_token(network: LanguageModel, weights: Weights) -> BilevelProblem:
             w, statistics, mix, tokens, length, passage.hidden, masks, True
         )
 
-    def mean_loss(reading: Reading, segment: Segment) -> jax.Array:
-        losses, counts = token_losses(reading, segment)
-        return (losses * counts).sum() / (counts.sum() * losses.shape[1])
+    def mean_score(
+        reading: Reading, segment: Segment
+    ) -> tuple[jax.Array, jax.Array]:
+        """Loss and accuracy."""
+        losses, correct = reading.score(segment.targets)
+        counts = _counts(segment, losses.dtype)
+        count = counts.sum() * losses.shape[1]
+        return (losses * counts).sum() / count, (correct * counts).sum() / count
 
     def valid_loss(
         w: PyTree, arch: Arch, passage: Passage, now: Now | None = None
     ) -> tuple[jax.Array, jax.Array]:
         reading, _ = read(w, None, arch, passage, now)
-        return mean_loss(reading, passage.segment), reading.hidden
+        return mean_score(reading, passage.segment)[0], reading.hidden
 
     def loss(
         w: PyTree, arch: Arch, passage: Passage, now: Now | None = None
@@ -240,10 +240,7 @@ def next_token(network: LanguageModel, weights: Weights) -> BilevelProblem:
     ) -> tuple[jax.Array, tuple[PyTree, jax.Array]]:
         segment = passage.segment
         reading, statistics = read(w, model_state["statistics"], arch, passage, now)
-        loss = mean_loss(reading, segment)
-        _, counts = token_losses(reading, segment)
-        correct = jnp.argmax(reading.logits, axis=-1) == segment.targets
-        accuracy = (correct * counts).sum() / (counts.sum() * correct.shape[1])
+        loss, accuracy = mean_score(reading, segment)
         loss = loss + network.penalty(reading, segment.length)
         after = {"statistics": statistics, "train": reading.hidden}
         return loss, (model_state | after, accuracy)
@@ -256,9 +253,8 @@ def next_token(network: LanguageModel, weights: Weights) -> BilevelProblem:
         reading, _ = network.apply(
             w, statistics, mix, tokens, length, hidden, Masks(), False
         )
-        losses, counts = token_losses(reading, passage.segment)
-        mask = mask * counts
-        correct = jnp.argmax(reading.logits, axis=-1) == targets
+        losses, correct = reading.score(targets)
+        mask = mask * _counts(passage.segment, losses.dtype)
         sums = (losses * mask).sum(), (correct * mask).sum(), mask.sum()
         return Evaluation(*sums), reading.hidden
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jdarts.errors import UserError, unknown_choice
 from jdarts.nets.recurrent_cell import (
@@ -16,6 +16,7 @@ from jdarts.nets.recurrent_cell import (
     fixed_cell,
     mixed_cell,
 )
+from jdarts.ops.vocabulary import log_partition
 from jdarts.spaces import Genotype, SearchSpace
 from jdarts.types import PyTree
 
@@ -79,17 +80,40 @@ class Masks(NamedTuple):
 class Reading(NamedTuple):
     """What a network makes of a segment.
 
+    Logits are as many as words times tokens, and are not kept.
+
     Attributes:
-      logits: of the next token, ``[time, batch, vocabulary]``.
       states: the cell's outputs, ``[time, batch, unit]``.
-      dropped: the same as the decoder sees them.
+      kept: what the decoder sees of them: factors ``[batch, unit]``.
       hidden: the state after the last time step that counts, ``[batch, unit]``.
+      table: the decoder's vectors, ``[vocabulary, unit]``.
+      bias: added to each word's logit, ``[vocabulary]``.
     """
 
-    logits: jax.Array
     states: jax.Array
-    dropped: jax.Array
+    kept: jax.Array
     hidden: jax.Array
+    table: jax.Array
+    bias: jax.Array
+
+    @property
+    def dropped(self) -> jax.Array:
+        """The states as the decoder sees them."""
+        return self.states * self.kept
+
+    @property
+    def logits(self) -> jax.Array:
+        """Of the next token, ``[time, batch, vocabulary]``."""
+        return self.dropped @ self.table.T + self.bias
+
+    def score(
+        self, targets: Int[Array, "time batch"]
+    ) -> tuple[Float[Array, "time batch"], Bool[Array, "time batch"]]:
+        """The cross-entropies of the next tokens, in nats, and which of them have the
+        largest logit."""
+        partition, word = log_partition(self.states, self.kept, self.table, self.bias)
+        own = (self.dropped * self.table[targets]).sum(-1) + self.bias[targets]
+        return partition - own, word == targets
 
 
 class RecurrentNetwork(NamedTuple):
@@ -253,9 +277,9 @@ def _network(
         (hidden, statistics), states = lax.scan(
             step, (hidden, statistics), (words, times)
         )
-        dropped = _drop(states, masks.output)
-        logits = dropped @ embedding.T + w["decoder_bias"]
-        return Reading(logits, states, dropped, hidden), statistics
+        kept = jnp.ones_like(hidden) if masks.output is None else masks.output
+        decoder = embedding, w["decoder_bias"]
+        return Reading(states, kept, hidden, *decoder), statistics
 
     return RecurrentNetwork(init, start, masks, apply, vocabulary, units)
 

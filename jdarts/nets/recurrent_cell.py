@@ -52,6 +52,23 @@ class RecurrentCell(NamedTuple):
     step: Callable[..., tuple[State, Any]]
 
 
+class _Leaving(NamedTuple):
+    """What leads from one state to all later nodes.
+
+    Gates and values apart: their gradients are then two arrays of their own, and XLA
+    need not compute both for each element of one.
+
+    Attributes:
+      gates: those halves of the matrices side by side, ``[unit, target unit]``.
+      values: the other halves.
+      shares: mixing weights, ``[target, primitive]``.
+    """
+
+    gates: jax.Array
+    values: jax.Array
+    shares: jax.Array
+
+
 def mixed_cell(spec: CellSpec) -> RecurrentCell:
     """All activations on all edges; the output is the mean of all nodes.
 
@@ -65,46 +82,50 @@ def mixed_cell(spec: CellSpec) -> RecurrentCell:
 
     def arrange(
         matrices: Float[Array, "node unit double"], mix: Float[Array, "edge primitive"]
-    ) -> list[tuple[jax.Array, jax.Array]]:
-        """For every source the matrices of later nodes, side by side, and its edges'
-        mixing weights, ``[target, primitive]``."""
+    ) -> list[_Leaving]:
         arranged = []
         for source in range(spec.nodes):
             rows = [edges[source, t] for t in range(source + 1, spec.nodes + 1)]
             shares = mix[jnp.array(rows)][:, jnp.array(columns)]
-            arranged.append((_side_by_side(matrices[source:]), shares))
+            gates, values = jnp.split(matrices[source:], 2, axis=-1)
+            arranged.append(
+                _Leaving(_side_by_side(gates), _side_by_side(values), shares)
+            )
         return arranged
 
     # In the backward pass computed again from the products: of the many values of an
     # edge only those two are kept.
     @jax.checkpoint
-    def leave(
-        product: Float[Array, "batch many"],
+    def add(
+        gate: Float[Array, "batch many"],
+        value: Float[Array, "batch many"],
         state: State,
         shares: Float[Array, "target primitive"],
-    ) -> Float[Array, "target batch unit"]:
+    ) -> Float[Array, "batch target unit"]:
         """What a state adds to all later nodes."""
-        gate, value = _gated(product, state.shape[-1])
-        parts = zip(functions, shares.T[:, :, None, None], strict=True)
+        shape = len(state), len(shares), -1
+        gate, value = jax.nn.sigmoid(gate.reshape(shape)), value.reshape(shape)
+        parts = zip(functions, shares.T[:, :, None], strict=True)
         mixed = sum(p * f(value) for f, p in parts)
-        kept = shares.sum(axis=1)[:, None, None] * state
+        kept = shares.sum(axis=1)[:, None] * state[:, None]
         return fence(kept + gate * (mixed - kept))
 
     def step(
-        arranged: list[tuple[jax.Array, jax.Array]],
+        arranged: list[_Leaving],
         state: State,
         mask: State | None,
         normalise: Normaliser,
         statistics: Any,
     ) -> tuple[State, Any]:
         total, rest = jnp.zeros_like(state), None
-        for matrix, shares in arranged:
-            added = leave(_masked(state, mask) @ matrix, state, shares)
+        for gates, values, shares in arranged:
+            read = _masked(state, mask)
+            added = add(read @ gates, read @ values, state, shares)
             sums = added if rest is None else rest + added
-            state, statistics = normalise(sums[0], statistics)
+            state, statistics = normalise(sums[:, 0], statistics)
             # XLA:CPU would otherwise compute all nodes before in each of their readers.
             state = fence(state)
-            rest = fence(sums[1:])
+            rest = fence(sums[:, 1:])
             total = total + state
         return total / spec.nodes, statistics
 
@@ -126,8 +147,9 @@ def fixed_cell(genotype: CellGenotype) -> RecurrentCell:
         for matrix, ((name, source),) in zip(matrices, genotype.nodes, strict=True):
             before = states[source]
             product = _masked(before, mask) @ matrix
-            (gate,), (value,) = _gated(product, before.shape[-1])
-            states.append(before + gate * (ACTIVATIONS[name](value) - before))
+            gate, value = jnp.split(product, 2, axis=-1)
+            mixed = ACTIVATIONS[name](value) - before
+            states.append(before + jax.nn.sigmoid(gate) * mixed)
         joined = [states[node] for node in genotype.concat]
         return jnp.stack(joined).mean(axis=0), statistics
 
@@ -141,14 +163,6 @@ def _masked(state: State, mask: State | None) -> State:
 
 
 def _side_by_side(
-    matrices: Float[Array, "node unit double"],
+    matrices: Float[Array, "node unit unit"],
 ) -> Float[Array, "unit many"]:
     return matrices.transpose(1, 0, 2).reshape(matrices.shape[1], -1)
-
-
-def _gated(
-    product: Float[Array, "batch many"], units: int
-) -> tuple[Float[Array, "node batch unit"], Float[Array, "node batch unit"]]:
-    """``(sigmoid(c), q)`` for every matrix of those that stand side by side."""
-    gate, value = product.reshape(len(product), -1, 2, units).transpose(2, 1, 0, 3)
-    return jax.nn.sigmoid(gate), value

@@ -38,7 +38,13 @@ from jaxtyping import Array, Float
 
 from jdarts.ops import native
 from jdarts.ops.moments import batch_mean, centre, per_channel, widened
-from jdarts.ops.primitive import new_primitive, zero_tangent
+from jdarts.ops.primitive import (
+    moves,
+    new_primitive,
+    plain_tangents,
+    without_unused,
+    zero_tangent,
+)
 
 __all__ = ["mixture"]
 
@@ -203,23 +209,15 @@ _input_p = new_primitive("mixture_input", _input_plain, _input_cpu, multiple=Tru
 
 def _bind(primitive: Any, fixed: Sequence, ops: dict[str, Any], **params: Any) -> Any:
     """The primitive on those of the optional operands that are not zero."""
-    known = {
-        name: ops[name]
-        for name in _OPTIONAL
-        if ops.get(name) is not None and type(ops[name]) is not ad.Zero
-    }
+    known = {name: ops[name] for name in _OPTIONAL if moves([ops.get(name)])}
     return primitive.bind(*fixed, *known.values(), given=tuple(known), **params)
-
-
-def _moves(tangents: Sequence) -> bool:
-    return any(t is not None and type(t) is not ad.Zero for t in tangents)
 
 
 def _mixture_jvp(primals: tuple, tangents: tuple, **params: Any) -> tuple:
     z, share = primals
     dz, dshare = tangents
     y, mean, r, var = out = _mixture_p.bind(z, share, **params)
-    if not _moves(tangents):
+    if not moves(tangents):
         return out, [zero_tangent(o) for o in out]
     along = {"dz": dz, "dshare": dshare}
     dy = _bind(_output_p, (z, share, mean, r), along, **params)
@@ -244,21 +242,13 @@ def _input_jvp(
 ) -> tuple:
     out = _input_p.bind(*primals, given=given, wanted=wanted, **params)
     if given != ("dc",):  # of third order
-        moved = {i: t for i, t in enumerate(tangents) if type(t) is not ad.Zero}
-
-        def moving(*values: Any) -> Any:
-            arrays = list(primals)
-            for i, value in zip(moved, values, strict=True):
-                arrays[i] = value
-            return _input_plain(*arrays, given=given, wanted=wanted, **params)
-
-        start = tuple(primals[i] for i in moved)
-        return out, jax.jvp(moving, start, tuple(moved.values()))[1]
+        params |= {"given": given, "wanted": wanted}
+        return out, plain_tangents(_input_plain, primals, tangents, **params)
     dz, dshare, _, _, dc = tangents
     along = {"dz": dz, "dshare": dshare, "dc": dc}
-    if _moves((dz, dshare)):
+    if moves((dz, dshare)):
         along["c"] = primals[-1]
-    elif not _moves((dc,)):
+    elif not moves((dc,)):
         return out, [zero_tangent(o) for o in out]
     return out, _bind(_input_p, primals[:_FIXED], along, wanted=wanted, **params)
 
@@ -269,7 +259,7 @@ def _input_transpose(
     fixed = arrays[:_FIXED]
     _, ops = _split(arrays, given)
     along = dict(zip((f"d{name}" for name in wanted), cts, strict=True))
-    if not _moves(cts):
+    if not moves(cts):
         zeros = {n: ad.Zero(a.aval) for n, a in ops.items() if n != "c"}
         return [None] * _FIXED + [zeros.get(name) for name in given]
     found: dict[str, Any] = {}
@@ -285,20 +275,7 @@ def _input_transpose(
 
 def _output_jvp(primals: tuple, tangents: tuple, **params: Any) -> tuple:
     out = _output_p.bind(*primals, **params)
-    moved = tuple(ad.instantiate_zeros(t) for t in tangents)
-    plain = lambda *arrays: _output_plain(*arrays, **params)  # noqa: E731
-    return out, jax.jvp(plain, primals, moved)[1]
-
-
-def _input_without_unused(used: Sequence[bool], equation: Any) -> tuple:
-    """Drops results that nobody reads."""
-    results = zip(equation.params["wanted"], equation.outvars, used, strict=True)
-    kept = {name: variable for name, variable, is_used in results if is_used}
-    if not kept:
-        return [False] * len(equation.invars), None
-    params = {**equation.params, "wanted": tuple(kept)}
-    new = equation.replace(outvars=list(kept.values()), params=params)
-    return [True] * len(equation.invars), new
+    return out, plain_tangents(_output_plain, primals, tangents, **params)
 
 
 ad.primitive_jvps[_mixture_p] = _mixture_jvp
@@ -306,4 +283,4 @@ ad.primitive_jvps[_output_p] = _output_jvp
 ad.primitive_jvps[_input_p] = _input_jvp
 ad.primitive_transposes[_output_p] = _output_transpose
 ad.primitive_transposes[_input_p] = _input_transpose
-partial_eval.dce_rules[_input_p] = _input_without_unused
+partial_eval.dce_rules[_input_p] = without_unused

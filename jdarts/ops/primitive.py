@@ -5,7 +5,7 @@ implementations that were written for speed.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,15 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-__all__ = ["linear_pair", "new_primitive", "stacked", "zero_tangent"]
+__all__ = [
+    "linear_pair",
+    "moves",
+    "new_primitive",
+    "plain_tangents",
+    "stacked",
+    "without_unused",
+    "zero_tangent",
+]
 
 Implementation = Callable[..., Any]
 
@@ -100,6 +108,39 @@ def linear_pair(
         ad.primitive_jvps[primitive] = functools.partial(_linear_jvp, primitive)
         ad.primitive_transposes[primitive] = functools.partial(_transpose, other)
     return forth.bind
+
+
+def moves(tangents: Sequence) -> bool:
+    """Whether any of these is a tangent, neither None nor zero."""
+    return any(t is not None and type(t) is not ad.Zero for t in tangents)
+
+
+def plain_tangents(
+    function: Implementation, primals: tuple, tangents: tuple, **params: Any
+) -> Any:
+    """The tangents of ``function(*arrays, **params)`` by autodiff; `ad.Zero` allowed."""
+    moved = {i: t for i, t in enumerate(tangents) if type(t) is not ad.Zero}
+
+    def moving(*values: Any) -> Any:
+        arrays = list(primals)
+        for i, value in zip(moved, values, strict=True):
+            arrays[i] = value
+        return function(*arrays, **params)
+
+    start = tuple(primals[i] for i in moved)
+    return jax.jvp(moving, start, tuple(moved.values()))[1]
+
+
+def without_unused(used: Sequence[bool], equation: Any) -> tuple:
+    """The rule for dead code of a primitive whose parameter `wanted` names its results:
+    those that nobody reads are dropped."""
+    results = zip(equation.params["wanted"], equation.outvars, used, strict=True)
+    kept = {name: variable for name, variable, is_used in results if is_used}
+    if not kept:
+        return [False] * len(equation.invars), None
+    params = {**equation.params, "wanted": tuple(kept)}
+    new = equation.replace(outvars=list(kept.values()), params=params)
+    return [True] * len(equation.invars), new
 
 
 def zero_tangent(x: jax.Array) -> Any:

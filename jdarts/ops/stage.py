@@ -40,7 +40,7 @@ from jaxtyping import Array, Float
 
 from jdarts.ops import native
 from jdarts.ops.depthwise import depthwise_conv
-from jdarts.ops.primitive import new_primitive, zero_tangent
+from jdarts.ops.primitive import new_primitive, plain_tangents, zero_tangent
 from jdarts.ops.windows import Window
 
 __all__ = ["pointwise", "separable_stage"]
@@ -345,7 +345,7 @@ def _input_jvp(
     params = {"windows": windows, "given": given, "wanted": wanted}
     out = _input_p.bind(*primals, **params)
     if given != ("dt",):  # of third order
-        return out, _plain_tangents(_input_plain, primals, tangents, **params)
+        return out, plain_tangents(_input_plain, primals, tangents, **params)
     at = _Operands.unflatten(primals, given, len(windows))
     moved = _Operands.unflatten(tangents, given, len(windows))
     ops = _Operands(
@@ -415,16 +415,9 @@ def _input_without_unused(used: Sequence[bool], equation: Any) -> tuple:
     return [id(v) in needed for v in equation.invars], new
 
 
-def _plain_tangents(
-    function: Callable, primals: tuple, tangents: tuple, **params: Any
-) -> Any:
-    moved = {i: t for i, t in enumerate(tangents) if type(t) is not ad.Zero}
-    return _jvp(lambda *arrays: function(*arrays, **params), primals, moved)
-
-
 def _output_jvp(primals: tuple, tangents: tuple, **params: Any) -> tuple:
     out = _output_p.bind(*primals, **params)
-    return out, _plain_tangents(_output_plain, primals, tangents, **params)
+    return out, plain_tangents(_output_plain, primals, tangents, **params)
 
 
 ad.primitive_jvps[_stage_p] = _stage_jvp

@@ -41,8 +41,9 @@ _SOURCES = (
     "pool.cc",
     "relu_product.cc",
     "stage.cc",
+    "vocabulary.cc",
 )
-_HEADERS = ("by_type.h", "micro.h", "norm.h", "parallel.h")
+_HEADERS = ("by_type.h", "exp.h", "micro.h", "norm.h", "panel.h", "parallel.h")
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-w")
 _HANDLERS = (
     "depthwise_conv",
@@ -66,6 +67,9 @@ _HANDLERS = (
     "relu_product_outer",
     "stage_output",
     "stage_input",
+    "vocabulary",
+    "vocabulary_push",
+    "vocabulary_pull",
 )
 
 

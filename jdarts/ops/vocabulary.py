@@ -1,0 +1,283 @@
+"""The softmax over a vocabulary without its logits, with derivatives of every order.
+
+For rows r = (time step, column) of states x, a mask m of the units that a column keeps,
+a table E and a bias b the logits and their log-partition are
+
+    s_rv = (m x)_r . E_v + b_v,    l_r = log sum_v exp(s_rv),    p_rv = exp(s_rv - l_r).
+
+Logits of a whole text segment are many times as large as everything else, and what
+dropout leaves out takes no work: the kernel for CPU makes them tile by tile, of the units
+that are kept, and again for each derivative. Those of l are, for a cotangent g,
+
+    dl_r = sum_v p_rv ds_rv,    ds = (m dx) . E + (m x) . dE + db
+    g_x = m (d E),    g_E = d^T (m x),    g_b = sum_r d_r,    d = g p
+
+and along dx, dE, db, dl and dg these gradients move by
+
+    dg_x = m (d' E + g p dE),    dg_E = d'^T (m x) + (g p)^T (m dx),    dg_b = sum_r d'_r,
+    d' = p (dg + g (ds - dl)).
+
+As in `jdarts.ops.mixture` two primitives, `_push_p` for dl and `_pull_p` for the
+gradients and what they move by, are each other's and their own transposes; l is an
+operand of both. Derivatives of third order and more are those of the plain definition.
+
+Shapes: x ``[time, column, unit]``; m ``[column, unit]``; E ``[word, unit]``; b ``[word]``;
+l and g ``[time, column]``.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.interpreters import ad, partial_eval
+from jaxtyping import Array, Float, Int
+
+from jdarts.ops import native
+from jdarts.ops.primitive import (
+    moves,
+    new_primitive,
+    plain_tangents,
+    without_unused,
+    zero_tangent,
+)
+
+__all__ = ["log_partition"]
+
+_OPTIONAL = ("g", "dg", "dx", "dtable", "dbias", "dpartition")
+_BITS = {name: 2 << i for i, name in enumerate(_OPTIONAL)}  # 1: the log-partition
+_FIXED = 5  # operands before them: x, mask, table, bias, log-partition
+_PRIMAL = ("x", "table", "bias")
+_AXES = 3  # of x
+
+
+def log_partition(
+    x: Float[Array, "time column unit"],
+    mask: Float[Array, "column unit"],
+    table: Float[Array, "word unit"],
+    bias: Float[Array, " word"],
+) -> tuple[Float[Array, "time column"], Int[Array, "time column"]]:
+    """The log-partition of the logits, and the word with the largest, the first of them.
+
+    Args:
+      x: states, of the one type that all arguments have.
+      mask: what they are multiplied by; not differentiated.
+      table: a vector for each word.
+      bias: added to each word's logit.
+
+    Returns:
+      l in nats, differentiable in x, table and bias; an int32 index.
+    """
+    partition, word = _partition_p.bind(x, mask, table, bias)
+    return partition, word
+
+
+# --- plain definitions ---------------------------------------------------------------
+
+
+def _turned(a: Array) -> Array:
+    return jnp.swapaxes(a, -1, -2)
+
+
+def _rows(x: Array, mask: Array) -> Array:
+    """Masked states as ``[row, unit]``."""
+    kept = x * mask[..., None, :, :]
+    return kept.reshape(*x.shape[:-_AXES], -1, x.shape[-1])
+
+
+def _partition_plain(x: Array, mask: Array, table: Array, bias: Array) -> tuple:
+    logits = _rows(x, mask) @ _turned(table) + bias[..., None, :]
+    partition = jax.nn.logsumexp(logits, axis=-1)
+    word = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    return partition.reshape(x.shape[:-1]), word.reshape(x.shape[:-1])
+
+
+def _split(arrays: Sequence, given: tuple[str, ...]) -> dict[str, Any]:
+    """The optional operands by name."""
+    return dict(zip(given, arrays[_FIXED:], strict=True))
+
+
+def _softmax(arrays: Sequence, ops: dict[str, Any]) -> tuple[Array, Any]:
+    """``(p, ds)``, ``[row, word]``; 0 for ds where nothing moves."""
+    x, mask, table, bias, partition, *_ = arrays
+    rows, at = _rows(x, mask), partition.reshape(*x.shape[:-_AXES], -1, 1)
+    p = jnp.exp(rows @ _turned(table) + bias[..., None, :] - at)
+    ds: Any = 0
+    if "dx" in ops:
+        ds = ds + _rows(ops["dx"], mask) @ _turned(table)
+    if "dtable" in ops:
+        ds = ds + rows @ _turned(ops["dtable"])
+    if "dbias" in ops:
+        ds = ds + ops["dbias"][..., None, :]
+    return p, ds
+
+
+def _push_plain(*arrays: Array, given: tuple[str, ...]) -> Array:
+    p, ds = _softmax(arrays, _split(arrays, given))
+    return (p * ds).sum(axis=-1).reshape(arrays[4].shape)
+
+
+def _pull_plain(
+    *arrays: Array, given: tuple[str, ...], wanted: tuple[str, ...]
+) -> list[Array]:
+    (x, mask, table, *_), ops = arrays, _split(arrays, given)
+    p, ds = _softmax(arrays, ops)
+
+    def by_row(name: str) -> Any:
+        return ops[name].reshape(*p.shape[:-1], 1) if name in ops else 0
+
+    gp = by_row("g") * p
+    d = p * by_row("dg") + gp * (ds - by_row("dpartition"))
+    to_x, to_table = d @ table, _turned(d) @ _rows(x, mask)
+    if "dtable" in ops:
+        to_x = to_x + gp @ ops["dtable"]
+    if "dx" in ops:
+        to_table = to_table + _turned(gp) @ _rows(ops["dx"], mask)
+    found = {
+        "x": to_x.reshape(x.shape) * mask[..., None, :, :],
+        "table": to_table,
+        "bias": d.sum(axis=-2),
+    }
+    return [found[name] for name in wanted]
+
+
+# --- CPU: compiled kernels -----------------------------------------------------------
+
+
+def _call(name: str, out: Any, arrays: Sequence, **params: Any) -> Any:
+    """Calls a kernel on arrays of any number of leading axes."""
+    lead = arrays[0].shape[:-_AXES]
+    count = math.prod(lead)
+
+    def flat(a: Any) -> Any:
+        return a.reshape(count, *a.shape[len(lead) :])
+
+    shapes = jax.tree.map(
+        lambda o: jax.ShapeDtypeStruct((count, *o.shape[len(lead) :]), o.dtype), out
+    )
+    found = native.call(f"vocabulary{name}", shapes, *map(flat, arrays), **params)
+    return jax.tree.map(lambda f, o: f.reshape(o.shape), found, out)
+
+
+def _usable(arrays: Sequence) -> bool:
+    types = {a.dtype for a in arrays}
+    return len(types) == 1 and native.usable(types.pop())
+
+
+def _partition_cpu(*arrays: Array) -> tuple:
+    if not _usable(arrays):
+        return _partition_plain(*arrays)
+    shape = arrays[0].shape[:-1]
+    types = (arrays[0].dtype, jnp.int32)
+    out = [jax.ShapeDtypeStruct(shape, dtype) for dtype in types]
+    return tuple(_call("", out, arrays))
+
+
+def _given_bits(given: tuple[str, ...]) -> np.int64:
+    return np.int64(1 + sum(_BITS[name] for name in given))
+
+
+def _push_cpu(*arrays: Array, given: tuple[str, ...]) -> Array:
+    if not _usable(arrays):
+        return _push_plain(*arrays, given=given)
+    out = jax.ShapeDtypeStruct(arrays[4].shape, arrays[4].dtype)
+    return _call("_push", out, arrays, given=_given_bits(given))
+
+
+def _pull_cpu(
+    *arrays: Array, given: tuple[str, ...], wanted: tuple[str, ...]
+) -> list[Array]:
+    if not _usable(arrays):
+        return _pull_plain(*arrays, given=given, wanted=wanted)
+    like = dict(zip(_PRIMAL, (arrays[0], *arrays[2:4]), strict=True))
+    out = [jax.ShapeDtypeStruct(like[n].shape, like[n].dtype) for n in wanted]
+    bits = np.int64(sum(1 << _PRIMAL.index(name) for name in wanted))
+    return list(_call("_pull", out, arrays, given=_given_bits(given), wanted=bits))
+
+
+# --- the primitives and their rules --------------------------------------------------
+
+_partition_p = new_primitive(
+    "log_partition", _partition_plain, _partition_cpu, multiple=True
+)
+_push_p = new_primitive("log_partition_push", _push_plain, _push_cpu)
+_pull_p = new_primitive("log_partition_pull", _pull_plain, _pull_cpu, multiple=True)
+
+
+def _bind(primitive: Any, fixed: Sequence, ops: dict[str, Any], **params: Any) -> Any:
+    """The primitive on those of the optional operands that are not zero."""
+    known = {name: ops[name] for name in _OPTIONAL if moves([ops.get(name)])}
+    return primitive.bind(*fixed, *known.values(), given=tuple(known), **params)
+
+
+def _along(values: Sequence, names: Sequence[str] = _PRIMAL) -> dict[str, Any]:
+    return {f"d{name}": value for name, value in zip(names, values, strict=True)}
+
+
+def _partition_jvp(primals: tuple, tangents: tuple) -> tuple:
+    partition, word = out = _partition_p.bind(*primals)
+    along = (tangents[0], *tangents[2:])
+    still = [zero_tangent(o) for o in out]
+    if not moves(along):
+        return out, still
+    moved = _bind(_push_p, (*primals, partition), _along(along))
+    return out, [moved, still[1]]
+
+
+def _push_jvp(primals: tuple, tangents: tuple, **params: Any) -> tuple:
+    out = _push_p.bind(*primals, **params)
+    return out, plain_tangents(_push_plain, primals, tangents, **params)
+
+
+def _push_transpose(ct: Any, *arrays: Any, given: tuple[str, ...]) -> list:
+    linear = arrays[_FIXED:]
+    if type(ct) is ad.Zero:
+        return [None] * _FIXED + [ad.Zero(a.aval) for a in linear]
+    wanted = tuple(name[1:] for name in given)
+    found = _bind(_pull_p, arrays[:_FIXED], {"dg": ct}, wanted=wanted)
+    return [None] * _FIXED + list(found)
+
+
+def _pull_jvp(
+    primals: tuple, tangents: tuple, *, given: tuple[str, ...], wanted: tuple[str, ...]
+) -> tuple:
+    params = {"given": given, "wanted": wanted}
+    out = _pull_p.bind(*primals, **params)
+    if given != ("dg",):  # of third order
+        return out, plain_tangents(_pull_plain, primals, tangents, **params)
+    dx, _, dtable, dbias, dpartition, dg = tangents
+    along = {**_along((dx, dtable, dbias)), "dpartition": dpartition, "dg": dg}
+    if moves((dx, dtable, dbias, dpartition)):
+        along["g"] = primals[-1]
+    elif not moves((dg,)):
+        return out, [zero_tangent(o) for o in out]
+    return out, _bind(_pull_p, primals[:_FIXED], along, wanted=wanted)
+
+
+def _pull_transpose(
+    cts: Sequence, *arrays: Any, given: tuple[str, ...], wanted: tuple[str, ...]
+) -> list:
+    fixed, ops = arrays[:_FIXED], _split(arrays, given)
+    if not moves(cts):
+        zeros = {n: ad.Zero(a.aval) for n, a in ops.items() if n != "g"}
+        return [None] * _FIXED + [zeros.get(name) for name in given]
+    along, found = _along(cts, wanted), {}
+    if "dg" in ops or "dpartition" in ops:
+        found["dg"] = _bind(_push_p, fixed, along)
+        if "dpartition" in ops:
+            found["dpartition"] = -ops["g"] * found["dg"]
+    to = tuple(name for name in _PRIMAL if f"d{name}" in ops)
+    if to:
+        gradients = _bind(_pull_p, fixed, {**along, "g": ops["g"]}, wanted=to)
+        found |= _along(gradients, to)
+    return [None] * _FIXED + [found.get(name) for name in given]
+
+
+ad.primitive_jvps[_partition_p] = _partition_jvp
+ad.primitive_jvps[_push_p] = _push_jvp
+ad.primitive_jvps[_pull_p] = _pull_jvp
+ad.primitive_transposes[_push_p] = _push_transpose
+ad.primitive_transposes[_pull_p] = _pull_transpose
+partial_eval.dce_rules[_pull_p] = without_unused
