@@ -211,9 +211,7 @@ def next_token(network: LanguageModel, weights: Weights) -> BilevelProblem:
             w, statistics, mix, tokens, length, passage.hidden, masks, True
         )
 
-    def mean_score(
-        reading: Reading, segment: Segment
-    ) -> tuple[jax.Array, jax.Array]:
+    def mean_score(reading: Reading, segment: Segment) -> tuple[jax.Array, jax.Array]:
         """Loss and accuracy."""
         losses, correct = reading.score(segment.targets)
         counts = _counts(segment, losses.dtype)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jdarts.ops.fence import fence
+from jdarts.ops.recompute import recomputed
 from jdarts.spaces import CellGenotype, CellSpec
 
 __all__ = ["ACTIVATIONS", "Normaliser", "RecurrentCell", "fixed_cell", "mixed_cell"]
@@ -93,9 +94,9 @@ def mixed_cell(spec: CellSpec) -> RecurrentCell:
             )
         return arranged
 
-    # In the backward pass computed again from the products: of the many values of an
-    # edge only those two are kept.
-    @jax.checkpoint
+    # Computed again from the products: of the many values of an edge only those two
+    # are kept.
+    @recomputed
     def add(
         gate: Float[Array, "batch many"],
         value: Float[Array, "batch many"],

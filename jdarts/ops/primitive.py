@@ -118,7 +118,7 @@ def moves(tangents: Sequence) -> bool:
 def plain_tangents(
     function: Implementation, primals: tuple, tangents: tuple, **params: Any
 ) -> Any:
-    """The tangents of ``function(*arrays, **params)`` by autodiff; `ad.Zero` allowed."""
+    """The tangents of ``function(*arrays, **params)``, by autodiff."""
     moved = {i: t for i, t in enumerate(tangents) if type(t) is not ad.Zero}
 
     def moving(*values: Any) -> Any:

@@ -5,24 +5,24 @@ a table E and a bias b the logits and their log-partition are
 
     s_rv = (m x)_r . E_v + b_v,    l_r = log sum_v exp(s_rv),    p_rv = exp(s_rv - l_r).
 
-Logits of a whole text segment are many times as large as everything else, and what
-dropout leaves out takes no work: the kernel for CPU makes them tile by tile, of the units
-that are kept, and again for each derivative. Those of l are, for a cotangent g,
+The logits of a segment of text are many times as large as everything else. The kernel
+for CPU makes them tile by tile, anew for each derivative, and only of units that are
+kept: what dropout leaves out is no work. The derivatives of l are, for a cotangent g,
 
     dl_r = sum_v p_rv ds_rv,    ds = (m dx) . E + (m x) . dE + db
     g_x = m (d E),    g_E = d^T (m x),    g_b = sum_r d_r,    d = g p
 
 and along dx, dE, db, dl and dg these gradients move by
 
-    dg_x = m (d' E + g p dE),    dg_E = d'^T (m x) + (g p)^T (m dx),    dg_b = sum_r d'_r,
-    d' = p (dg + g (ds - dl)).
+    dg_x = m (d' E + g p dE),    dg_E = d'^T (m x) + (g p)^T (m dx),
+    dg_b = sum_r d'_r,           d' = p (dg + g (ds - dl)).
 
 As in `jdarts.ops.mixture` two primitives, `_push_p` for dl and `_pull_p` for the
 gradients and what they move by, are each other's and their own transposes; l is an
 operand of both. Derivatives of third order and more are those of the plain definition.
 
-Shapes: x ``[time, column, unit]``; m ``[column, unit]``; E ``[word, unit]``; b ``[word]``;
-l and g ``[time, column]``.
+Shapes: x ``[time, column, unit]``; m ``[column, unit]``; E ``[word, unit]``; b
+``[word]``; l and g ``[time, column]``.
 """
 
 import math
@@ -59,7 +59,7 @@ def log_partition(
     table: Float[Array, "word unit"],
     bias: Float[Array, " word"],
 ) -> tuple[Float[Array, "time column"], Int[Array, "time column"]]:
-    """The log-partition of the logits, and the word with the largest, the first of them.
+    """The log-partition of the logits, and the first word with the largest one.
 
     Args:
       x: states, of the one type that all arguments have.

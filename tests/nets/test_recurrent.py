@@ -224,7 +224,8 @@ def test_bad_rates(rate):
 
 def test_penalties():
     states = jax.random.normal(KEY, (T, B, H))
-    reading = Reading(states, states, 2 * states, states[0])
+    kept = jnp.full((B, H), 2.0)
+    reading = Reading(states, kept, states[0], jnp.zeros((7, H)), jnp.zeros(7))
     task = language_model(toy(), lambda step: 1.0, activation=0.5, slowness=0.25)
     found = task.penalty(reading, jnp.int32(4))
     s = np.asarray(states[:4])
