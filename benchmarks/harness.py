@@ -340,7 +340,7 @@ def write_rows(rows: Sequence[Row], args: argparse.Namespace) -> None:
         for row in rows:
             fields = row._asdict()
             extra = fields.pop("extra")
-            file.write(json.dumps(fields | extra | common) + "\n")
+            file.write(json.dumps(fields | extra | common, default=str) + "\n")
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -83,7 +83,10 @@ def _strips(searches: list[dict[str, Any]]) -> str:
     for search in searches:
         own = [100 * value for value in search["accuracies"]]
         random = [100 * _mean(entry["accuracies"]) for entry in search["random"]]
-        name = f"{Path(search['path']).name}, seed {search['seed']}"
+        path, seed = Path(search["path"]), search["seed"]
+        # Of a run of several seeds the folder is that of the seed.
+        run = path.parent.name if path.name == f"seed_{seed}" else path.name
+        name = f"{run}, seed {seed}"
         lanes.append(Lane(f"found: {name}", own, _mean(own), "s0"))
         lanes.append(Lane("random", random, _mean(random), "s5"))
     return strip_chart(
