@@ -88,14 +88,18 @@ def columns(values: list[float]) -> tuple[list[float], ...]:
 def main(argv: list[str]) -> int:
     split = argv.index("--") if "--" in argv else len(argv)
     args, recipe = parser().parse_args(argv[:split]), argv[split + 1 :]
-    args.out.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    cells = found_cells(args.runs)
+    rng, cells = np.random.default_rng(0), found_cells(args.runs)
     found = list(cells)
+    if args.random % len(found):
+        raise UserError(
+            f"--random: {args.random}; expected a multiple of {len(found)}, the number "
+            "of found cells"
+        )
     cells |= {
         f"random_{i}": random_genotype(DARTS_RNN, rng) for i in range(args.random)
     }
     cells |= {name: chain(primitives) for name, primitives in BY_HAND.items()}
+    args.out.mkdir(parents=True, exist_ok=True)
     perplexities = trained(cells, args.out, args.retrainings, recipe)
     rows = [Row(name, extra={"perplexities": p}) for name, p in perplexities.items()]
     print_table(
@@ -113,12 +117,12 @@ def main(argv: list[str]) -> int:
         means = np.mean(group, axis=1)
         spread = f", deviation {means.std(ddof=1):.2f}" if len(means) > 1 else ""
         print(f"{name}: {len(means)} cells, mean {means.mean():.2f}{spread}")
+    write_rows(rows, args)
     # Of logarithms, so that a difference is a ratio; the higher the better.
     ours = -np.log([perplexities[name] for name in found])
     chance = -np.log(random).reshape(len(found), -1, args.retrainings)
     verdict = compare(ours, chance)
     print(f"p = {verdict.p:.3g}. {verdict.sentence('% of perplexity')}")
-    write_rows(rows, args)
     return 0
 
 

@@ -90,6 +90,8 @@ def _parts(value: Any) -> list[Any]:
         return [getattr(value, "__wrapped__")]  # noqa: B009
     if isinstance(value, jax.custom_jvp):
         return [value.fun, value.jvp]
+    if isinstance(value, jax.custom_vjp):
+        return [value.fun, value.fwd, value.bwd]
     return _of_jax(value) or _of_code(value)
 
 

@@ -20,8 +20,9 @@ import jdarts
 from jdarts import program_store
 from jdarts.fingerprint import VERSIONED, NoFingerprint, fingerprint
 from jdarts.methods import METHODS, build_method, make_supernet
+from jdarts.nets.recurrent import Dropout, mixed_recurrent
 from jdarts.program_store import compile_stored, program_key
-from jdarts.spaces import get_space
+from jdarts.spaces import DARTS_RNN, get_space
 
 SCALE = 3
 
@@ -180,6 +181,27 @@ def test_rules_of_derivatives():
         return f
 
     assert fingerprint(make(1.0)) == fingerprint(make(1.0)) != fingerprint(make(2.0))
+
+
+def test_rules_of_gradients():
+    def make(scale):
+        @jax.custom_vjp
+        def f(x):
+            return x
+
+        f.defvjp(lambda x: (x, None), lambda _, cotangent: (scale * cotangent,))
+        return f
+
+    assert fingerprint(make(1.0)) == fingerprint(make(1.0)) != fingerprint(make(2.0))
+
+
+def test_a_recurrent_network_has_a_fingerprint():
+    def make(units):
+        return mixed_recurrent(
+            DARTS_RNN, vocabulary=9, units=units, dropout=Dropout()
+        ).apply
+
+    assert fingerprint(make(4)) == fingerprint(make(4)) != fingerprint(make(5))
 
 
 def local_class():

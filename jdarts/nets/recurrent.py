@@ -128,7 +128,8 @@ class RecurrentNetwork(NamedTuple):
         `length` time steps count; `mix` maps the cell type to mixing weights, ``{}``
         for a derived cell. In training the normaliser uses each time step's and node's
         own batch statistics, and running ones are returned updated (None keeps none);
-        in evaluation it uses `statistics`.
+        in evaluation it uses `statistics`. Differentiable in reverse mode, and in any
+        mode over that.
       vocabulary: number of tokens.
       units: width of embedding and states.
     """

@@ -58,7 +58,6 @@ def _size(operand: Any) -> int:
 _RULES: dict[str, Callable[[JaxprEqn], int]] = {
     "conv_general_dilated": _dense,
     "dot_general": _product,
-    "log_partition": _by_weight(2, slice(0, None)),
     "relu_product": _by_weight(2, slice(0, 1)),
     "dense_conv": _by_weight(1, slice(-4, -1)),
     "depthwise_conv": _by_weight(1, slice(1, 4)),

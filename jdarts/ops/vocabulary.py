@@ -19,7 +19,8 @@ and along dx, dE, db, dl and dg these gradients move by
 
 As in `jdarts.ops.mixture` two primitives, `_push_p` for dl and `_pull_p` for the
 gradients and what they move by, are each other's and their own transposes; l is an
-operand of both. Derivatives of third order and more are those of the plain definition.
+operand of both. All other derivatives are those of the plain definition, with logits:
+those of third order, and forward mode over forward mode.
 
 Shapes: x ``[time, column, unit]``; m ``[column, unit]``; E ``[word, unit]``; b
 ``[word]``; l and g ``[time, column]``.
@@ -63,13 +64,25 @@ def log_partition(
 
     Args:
       x: states, of the one type that all arguments have.
-      mask: what they are multiplied by; not differentiated.
+      mask: what they are multiplied by; taken for a constant.
       table: a vector for each word.
-      bias: added to each word's logit.
+      bias: added to each word's logit; minus infinity for words that cannot come, of
+        which not all may be.
 
     Returns:
       l in nats, differentiable in x, table and bias; an int32 index.
+
+    Raises:
+      ValueError: if the shapes do not fit.
     """
+    shapes = [x.shape[1:], (len(table), x.shape[-1]), (len(table),)]
+    if [a.shape for a in (mask, table, bias)] != shapes:
+        raise ValueError(
+            f"log_partition: states {x.shape}, mask {mask.shape}, table {table.shape}, "
+            f"bias {bias.shape}; expected [time, column, unit], [column, unit], "
+            "[word, unit], [word]"
+        )
+    mask = jax.lax.stop_gradient(mask)
     partition, word = _partition_p.bind(x, mask, table, bias)
     return partition, word
 
@@ -77,21 +90,30 @@ def log_partition(
 # --- plain definitions ---------------------------------------------------------------
 
 
-def _turned(a: Array) -> Array:
-    return jnp.swapaxes(a, -1, -2)
+# Time steps and columns stay axes of their own: columns may be divided over devices.
 
 
-def _rows(x: Array, mask: Array) -> Array:
-    """Masked states as ``[row, unit]``."""
-    kept = x * mask[..., None, :, :]
-    return kept.reshape(*x.shape[:-_AXES], -1, x.shape[-1])
+def _kept(x: Array, mask: Array) -> Array:
+    return x * mask[..., None, :, :]
+
+
+def _logits(rows: Array, table: Array, bias: Array | None = None) -> Array:
+    logits = jnp.einsum("...tcu,...wu->...tcw", rows, table)
+    return logits if bias is None else logits + bias[..., None, None, :]
+
+
+def _to_rows(d: Array, table: Array) -> Array:
+    return jnp.einsum("...tcw,...wu->...tcu", d, table)
+
+
+def _to_table(d: Array, rows: Array) -> Array:
+    return jnp.einsum("...tcw,...tcu->...wu", d, rows)
 
 
 def _partition_plain(x: Array, mask: Array, table: Array, bias: Array) -> tuple:
-    logits = _rows(x, mask) @ _turned(table) + bias[..., None, :]
-    partition = jax.nn.logsumexp(logits, axis=-1)
+    logits = _logits(_kept(x, mask), table, bias)
     word = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    return partition.reshape(x.shape[:-1]), word.reshape(x.shape[:-1])
+    return jax.nn.logsumexp(logits, axis=-1), word
 
 
 def _split(arrays: Sequence, given: tuple[str, ...]) -> dict[str, Any]:
@@ -100,23 +122,23 @@ def _split(arrays: Sequence, given: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _softmax(arrays: Sequence, ops: dict[str, Any]) -> tuple[Array, Any]:
-    """``(p, ds)``, ``[row, word]``; 0 for ds where nothing moves."""
+    """``(p, ds)``, ``[time, column, word]``; 0 for ds where nothing moves."""
     x, mask, table, bias, partition, *_ = arrays
-    rows, at = _rows(x, mask), partition.reshape(*x.shape[:-_AXES], -1, 1)
-    p = jnp.exp(rows @ _turned(table) + bias[..., None, :] - at)
+    rows = _kept(x, mask)
+    p = jnp.exp(_logits(rows, table, bias) - partition[..., None])
     ds: Any = 0
     if "dx" in ops:
-        ds = ds + _rows(ops["dx"], mask) @ _turned(table)
+        ds = ds + _logits(_kept(ops["dx"], mask), table)
     if "dtable" in ops:
-        ds = ds + rows @ _turned(ops["dtable"])
+        ds = ds + _logits(rows, ops["dtable"])
     if "dbias" in ops:
-        ds = ds + ops["dbias"][..., None, :]
+        ds = ds + ops["dbias"][..., None, None, :]
     return p, ds
 
 
 def _push_plain(*arrays: Array, given: tuple[str, ...]) -> Array:
     p, ds = _softmax(arrays, _split(arrays, given))
-    return (p * ds).sum(axis=-1).reshape(arrays[4].shape)
+    return (p * ds).sum(axis=-1)
 
 
 def _pull_plain(
@@ -126,20 +148,16 @@ def _pull_plain(
     p, ds = _softmax(arrays, ops)
 
     def by_row(name: str) -> Any:
-        return ops[name].reshape(*p.shape[:-1], 1) if name in ops else 0
+        return ops[name][..., None] if name in ops else 0
 
     gp = by_row("g") * p
     d = p * by_row("dg") + gp * (ds - by_row("dpartition"))
-    to_x, to_table = d @ table, _turned(d) @ _rows(x, mask)
+    to_x, to_table = _to_rows(d, table), _to_table(d, _kept(x, mask))
     if "dtable" in ops:
-        to_x = to_x + gp @ ops["dtable"]
+        to_x = to_x + _to_rows(gp, ops["dtable"])
     if "dx" in ops:
-        to_table = to_table + _turned(gp) @ _rows(ops["dx"], mask)
-    found = {
-        "x": to_x.reshape(x.shape) * mask[..., None, :, :],
-        "table": to_table,
-        "bias": d.sum(axis=-2),
-    }
+        to_table = to_table + _to_table(gp, _kept(ops["dx"], mask))
+    found = {"x": _kept(to_x, mask), "table": to_table, "bias": d.sum(axis=(-3, -2))}
     return [found[name] for name in wanted]
 
 

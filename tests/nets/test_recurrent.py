@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from helpers import assert_close
 
@@ -214,6 +215,18 @@ def test_each_mask_where_it_belongs(name):
         return
     expected, _ = read(toy(), gone, statistics)
     assert_close(zeros.logits, expected.logits, 1e-5)
+
+
+def test_scores_are_those_of_the_logits():
+    w, statistics = start(toy())
+    masks = Masks(output=jnp.zeros((B, H)).at[:, 1:3].set(2.0))
+    reading, _ = read(toy(), w, statistics, masks=masks)
+    targets = jnp.where(TOKENS % 2, reading.logits.argmax(-1), TOKENS)
+    losses, correct = reading.score(targets)
+    expected = optax.softmax_cross_entropy_with_integer_labels(reading.logits, targets)
+    assert_close(losses, expected, 1e-5)
+    assert np.array_equal(correct, reading.logits.argmax(-1) == targets)
+    assert 0 < correct.sum() < correct.size
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0])

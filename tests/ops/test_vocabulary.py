@@ -1,6 +1,9 @@
 """The softmax over a vocabulary without logits, against plain JAX with them."""
 
 import functools
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -136,6 +139,36 @@ def test_large_logits():
         assert_close(slope, expected_slope, 2e-3 if shift else 1e-5)
 
 
+def test_words_that_cannot_come():
+    """A whole panel of them, and more."""
+    x, table, bias = arguments(CASES[1])
+    mask, bias = some_mask(CASES[1]), bias.at[:100].set(-jnp.inf)
+    found, expected = (
+        jax.value_and_grad(lambda x, f=f: f(x, table, bias, mask).sum())(x)
+        for f in (ours, plain)
+    )
+    assert_close(found, expected, 1e-5)
+
+
+def test_the_mask_is_a_constant():
+    x, table, bias = arguments(CASES[0])
+    mask = some_mask(CASES[0])
+
+    def slope(mask):
+        return jax.jvp(lambda x: ours(x, table, bias, mask), (x,), (x,))[1].sum()
+
+    assert_close(jax.grad(slope)(mask), jnp.zeros_like(mask), 0.0)
+
+
+@pytest.mark.parametrize("which", ["mask", "table", "bias"])
+def test_shapes_that_do_not_fit(which):
+    x, table, bias = arguments(CASES[1])
+    wrong = {"mask": some_mask(CASES[1]), "table": table, "bias": bias}
+    wrong[which] = wrong[which][:1]
+    with pytest.raises(ValueError, match="log_partition: states .*expected"):
+        log_partition(x, **wrong)
+
+
 def test_a_nan_is_not_hidden():
     x, table, bias = arguments(CASES[0])
     mask = jnp.ones(CASES[0][1:3])
@@ -143,19 +176,21 @@ def test_a_nan_is_not_hidden():
     assert jnp.isnan(found).sum() == 1 and jnp.isnan(found[1, 0])
 
 
-@pytest.mark.parametrize("axes", [(0, None, None), (None, 1, 0), (2, 0, 0)], ids=str)
+@pytest.mark.parametrize(
+    "axes", [(0, None, None, None), (None, 1, 0, None), (2, 0, 0, 1)], ids=str
+)
 def test_vmap(axes, x64):
-    case, mask = CASES[1], some_mask(CASES[1])
+    case = CASES[1]
     many = [
         a if d is None else jnp.stack([a, 2 * a, a - 1], axis=d)
-        for a, d in zip(arguments(case), axes, strict=True)
+        for a, d in zip((*arguments(case), some_mask(case)), axes, strict=True)
     ]
 
     def pull(f):
         def loss(*arguments):
-            return (f(*arguments, mask) ** 2).sum()
+            return (f(*arguments) ** 2).sum()
 
-        return lambda *a: (f(*a, mask), jax.grad(loss, (0, 1, 2))(*a))
+        return lambda *a: (f(*a), jax.grad(loss, (0, 1, 2))(*a))
 
     found, expected = (jit(jax.vmap(pull(f), axes))(*many) for f in (ours, plain))
     assert_close(found, expected, 1e-11)
@@ -176,3 +211,39 @@ def test_bfloat16_keeps_its_type():
     found = ours(*point, mask)
     assert found.dtype == jnp.bfloat16
     assert_close(found, plain(*point, mask), 0.02)
+
+
+DIVIDED = """
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jdarts.ops.vocabulary import log_partition
+
+mesh = jax.make_mesh((2,), ("column",))
+states = NamedSharding(mesh, PartitionSpec(None, "column"))
+everywhere = NamedSharding(mesh, PartitionSpec())
+
+def loss(x, mask, table, bias):
+    return log_partition(x, mask, table, bias)[0].sum()
+
+shapes = (4, 6, 5), (6, 5), (70, 5), (70,)
+arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+where = states, NamedSharding(mesh, PartitionSpec("column")), everywhere, everywhere
+step = jax.jit(jax.value_and_grad(loss, (0, 2, 3)), in_shardings=where)
+print(step.lower(*arguments).compile().as_text())
+"""
+
+
+def test_columns_divided_over_devices_stay_so():
+    """No device makes the logits of another one's columns."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    flags += " --xla_force_host_platform_device_count=2"
+    done = subprocess.run(
+        [sys.executable, "-c", DIVIDED],
+        env={**os.environ, "XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "all-reduce" in done.stdout and "all-gather" not in done.stdout

@@ -19,17 +19,16 @@ constexpr int64_t kPanel = kVectors * kLanes<T>;
 // Rows whose sums stay in registers, three vectors each.
 constexpr int kRows = kVectorBytes == 64 ? 8 : 4;
 
-// to(r)[0 .. N W) += sum over i < inner of from(r)[i step] . row(i)[0 .. N W), for R rows;
-// without `add` it is set to the sum.
+// to(r)[0 .. N W) += sum over i < inner of from(r)[i step] . row(i)[0 .. N W), for R rows.
 template <typename T, int W, int N, int R, typename From, typename Row, typename To>
 inline void PanelBlock(const From& from, int64_t step, int64_t inner, const Row& row,
-                       const To& to, bool add = true) {
+                       const To& to) {
   using Vec = typename Vector<T, W>::type;
   Vec sums[R][N];
   const T* source[R];
   for (int r = 0; r < R; ++r) {
     source[r] = from(r);
-    for (int n = 0; n < N; ++n) sums[r][n] = add ? Load<T, W>(to(r) + n * W) : Vec{};
+    for (int n = 0; n < N; ++n) sums[r][n] = Load<T, W>(to(r) + n * W);
   }
   for (int64_t i = 0; i < inner; ++i) {
     const T* right = row(i);

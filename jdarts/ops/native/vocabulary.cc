@@ -34,7 +34,9 @@ struct Sizes {
   int64_t rows() const { return times * columns; }
 };
 
-constexpr int64_t kMostGroups = 16;
+// Groups of panels: enough for the threads, and few enough that a gradient of the states
+// for each of them is smaller than the logits would be.
+constexpr int64_t kFewestGroups = 4, kMostGroups = 16;
 
 template <typename T>
 int64_t Panels(const Sizes& s) {
@@ -43,7 +45,8 @@ int64_t Panels(const Sizes& s) {
 
 template <typename T>
 int64_t Groups(const Sizes& s) {
-  return std::min(kMostGroups, Panels<T>(s));
+  const int64_t small = s.words / (4 * std::max<int64_t>(s.units, 1));
+  return std::min(std::clamp(small, kFewestGroups, kMostGroups), Panels<T>(s));
 }
 
 // The units that each column keeps, and matrices [time, kept unit] of each column.
@@ -189,7 +192,7 @@ class Panel {
     if (o_.d_bias) PackBias(s_, o_.d_bias, first, T(0), d_bias_.data());
   }
 
-  // The tile of a column: `logits`, and what they move by in `moved`.
+  // The tile of a column: `logits`, and in `moved` what they move by, if they do.
   void Fill(int64_t b) {
     const int64_t n = packed_.kept.count(b), at = s_.times * packed_.kept.before(b);
     const int32_t* units = packed_.kept.units(b);
@@ -259,14 +262,15 @@ struct Peak {
     for (int l = 1; l < kLanes<T>; ++l) largest = std::max(largest, T(most[l]));
     if (largest > top)
       Rise(largest, first + (std::find(logits, logits + kPanel<T>, largest) - logits));
+    const T from = std::isinf(top) ? T(0) : top;  // no word so far can be the next one
     Full<T> total = {};
     for (int n = 0; n < kVectors; ++n)
-      total += Exp<T, kLanes<T>>(Load<T, kLanes<T>>(logits + n * kLanes<T>) - top);
+      total += Exp<T, kLanes<T>>(Load<T, kLanes<T>>(logits + n * kLanes<T>) - from);
     sum += Sum<T>(total);
   }
   void Add(const Peak& other) {
     Rise(other.top, other.word);
-    sum += other.sum * std::exp(other.top - top);
+    sum += other.sum * (other.top == top ? T(1) : std::exp(other.top - top));
   }
 };
 
@@ -332,12 +336,12 @@ template <typename T>
 void ToWeights(const Sizes& s, const Operands<T>& o, int64_t b, Panel<T>& panel) {
   for (int64_t t = 0; t < s.times; ++t) {
     const int64_t row = t * s.columns + b;
-    const T zero = o.d_partition ? o.d_partition[row] : T(0);
+    const T d_partition = o.d_partition ? o.d_partition[row] : T(0);
     const T g = o.g ? o.g[row] : T(0), dg = o.dg ? o.dg[row] : T(0);
     for (int64_t i = t * kPanel<T>; i < (t + 1) * kPanel<T>; i += kLanes<T>) {
       T* at = &panel.logits[i];
       const Full<T> p = Exp<T, kLanes<T>>(Load<T, kLanes<T>>(at) - o.partition[row]);
-      Full<T> factor = Full<T>{} + (dg - g * zero);
+      Full<T> factor = Full<T>{} + (dg - g * d_partition);
       if (o.moves()) {
         factor += g * Load<T, kLanes<T>>(&panel.moved[i]);
         Store<T, kLanes<T>>(&panel.moved[i], g * p);
@@ -371,7 +375,7 @@ class Pull {
     ForGroups<T>(pool, s_, [&](int64_t group, int64_t begin, int64_t end) {
       DoGroup(group, begin, end);
     });
-    if (to_.x) ParallelFor(pool, s_.columns, [&](int64_t b) { Gather(b); });
+    if (to_.x) ParallelFor(pool, s_.columns, [&](int64_t b) { SumStates(b); });
   }
 
  private:
@@ -428,7 +432,7 @@ class Pull {
   }
 
   // A column's gradients in its states, from those of all groups, in a fixed order.
-  void Gather(int64_t b) {
+  void SumStates(int64_t b) {
     const Kept<T>& kept = packed_.kept;
     const auto row = [&](int64_t t) { return to_.x + (t * s_.columns + b) * s_.units; };
     for (int64_t t = 0; t < s_.times; ++t) std::fill_n(row(t), s_.units, T(0));
