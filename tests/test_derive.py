@@ -68,7 +68,7 @@ def test_keep():
 def test_genotype_fits_its_space(name, seed):
     space, random = SPACES[name], np.random.default_rng(seed)
     mix = {
-        kind: random.random((len(spec.edges), len(spec.primitives)))
+        kind: random.random((len(spec.edges), len(spec.primitives))) * spec.offered
         for kind, spec in space.cells.items()
     }
     genotype = derive_genotype(space, mix)
@@ -85,8 +85,10 @@ def test_genotype_fits_its_space(name, seed):
             assert all(0 <= source < node for source in sources)
             strengths = []
             for primitive, source in entries:
-                assert primitive in spec.primitives and primitive != "none"
-                row = mix[kind][spec.edges.index((source, node))]
+                edge = spec.edges.index((source, node))
+                offered = dict(zip(spec.primitives, spec.offered[edge], strict=True))
+                assert offered[primitive] and primitive != "none"
+                row = mix[kind][edge]
                 strengths.append(row[spec.primitives.index(primitive)])
             if spec.keep is None:  # in the order of sources, each its row's largest
                 rows = mix[kind][spec.node_slices[node - spec.inputs]]

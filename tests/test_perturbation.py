@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jdarts.perturbation import Perturbation, Question
-from jdarts.spaces import CellSpec, SearchSpace
+from jdarts.spaces import CellSpec, SearchSpace, get_space
 
 CELL = CellSpec(primitives=("none", "a", "b", "c"), nodes=3)  # 2 + 3 + 4 edges
 SPACE = SearchSpace("small", {"normal": CELL, "reduce": CELL})
@@ -48,6 +48,16 @@ def test_the_op_that_carries_the_signal_is_kept_whatever_its_weight():
     assert decision["kept"] == ["a"] and decision["candidates"] == ["a", "b", "c"]
     np.testing.assert_allclose(found.mix["normal"][4], [0, 1, 0, 0])  # the whole weight
     np.testing.assert_array_equal(found.mix["normal"][:4], mix["normal"][:4])
+
+
+def test_candidates_are_what_an_edge_has():
+    space = get_space("s1")
+    mix = {kind: np.array(s.offered) / 2.0 for kind, s in space.cells.items()}
+    found = Perturbation(space, mix, 0)
+    spec = space.cells["normal"]
+    for edge, own in enumerate(spec.edge_primitives):
+        columns = found.candidates(Question("normal", "edge", edge))
+        assert [spec.primitives[c] for c in columns] == list(own)
 
 
 def test_all_decisions_against_brute_force():

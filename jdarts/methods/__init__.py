@@ -55,6 +55,8 @@ class MethodRow(NamedTuple):
       every_edge: whether its genotypes have all edges but those of `none`, also in
         spaces whose cells keep some.
       stages: ``stages(config)``: of a search in stages; None: it has one network.
+      own_primitives: whether it can search in a space in which edges have primitives of
+        their own (`CellSpec.edge_primitives`).
     """
 
     config: type
@@ -66,6 +68,7 @@ class MethodRow(NamedTuple):
     partial: Callable[[Any], PartialChannels] = lambda config: ALL_CHANNELS
     every_edge: bool = False
     stages: Callable[[Any], Stages | None] = lambda config: None
+    own_primitives: bool = False
 
 
 METHODS: dict[str, MethodRow] = {
@@ -76,6 +79,7 @@ METHODS: dict[str, MethodRow] = {
         mixer="all ops",
         projection="-",
         reference="Liu, Simonyan, Yang, ICLR 2019",
+        own_primitives=True,
     ),
     "pc_darts": MethodRow(
         config=pc_darts.PcDartsConfig,
@@ -152,6 +156,7 @@ METHODS: dict[str, MethodRow] = {
         projection="-",
         reference="Chen, Xie, Wu, Tian, ICCV 2019",
         stages=p_darts.stages,
+        own_primitives=True,
     ),
     "random": MethodRow(
         config=random_sampling.RandomSamplingConfig,
@@ -203,9 +208,23 @@ def learns_architecture(config: Any) -> bool:
     return isinstance(config, BilevelConfig)
 
 
-def build_method(config: Any, *args: Any, **kwargs: Any) -> SearchMethod:
-    """Builds the method whose configuration this is; see `MethodRow.build`."""
-    return METHODS[name_of(config)].build(config, *args, **kwargs)
+def build_method(
+    config: Any, space: SearchSpace, *args: Any, **kwargs: Any
+) -> SearchMethod:
+    """Builds the method whose configuration this is; see `MethodRow.build`.
+
+    Raises:
+      UserError: for a setting that is wrong, or a space that the method cannot search.
+    """
+    name = name_of(config)
+    own = any(spec.edge_primitives is not None for spec in space.cells.values())
+    if own and not METHODS[name].own_primitives:
+        able = " or ".join(n for n, row in METHODS.items() if row.own_primitives)
+        raise UserError(
+            f"--method: {name} with --space {space.name}, whose edges have primitives of "
+            f"their own; expected {able} there, or another space"
+        )
+    return METHODS[name].build(config, space, *args, **kwargs)
 
 
 def make_supernet(config: Any, space: SearchSpace, **options: Any) -> Network:

@@ -7,7 +7,7 @@ from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
 from jdarts.methods.optimizers import check_init_scale
 from jdarts.problem import Networks
-from jdarts.relaxation import softmax
+from jdarts.relaxation import offered_softmax
 from jdarts.spaces import SearchSpace
 
 __all__ = ["DartsConfig", "build"]
@@ -36,5 +36,5 @@ def build(
       UserError: for a setting out of range, or one that has no effect.
     """
     check_init_scale(config.init_scale)
-    relaxation = softmax(config.init_scale)
+    relaxation = offered_softmax(space, config.init_scale)
     return build_bilevel(config, space, network, relaxation, **length)

@@ -116,11 +116,12 @@ def _check_space(config: PDartsConfig, space: SearchSpace) -> None:
     for kind, spec in space.cells.items():
         capped = spec.max_skips is not None
         least = 2 + ("none" in spec.primitives and capped)
-        most = len(spec.primitives) - least
+        fewest = min(map(sum, spec.offered))
+        most = fewest - least
         if sum(config.dropped) > most:
             raise UserError(
                 f"--method.dropped: {sum(config.dropped)} in all; expected at most "
-                f"{most}: of the {len(spec.primitives)} primitives of the {kind} cell "
+                f"{most}: of the {fewest} primitives of an edge of the {kind} cell "
                 f"of --space {space.name} {least} have to be left for the last stage"
             )
         if any(config.skip_dropout) and "skip_connect" not in spec.primitives:

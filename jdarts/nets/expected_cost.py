@@ -139,9 +139,10 @@ class CostModel(NamedTuple):
         """
         total = self.fixed
         for kind, own in self.edges.items():
-            mix = np.asarray(start[kind], np.float64)
-            for rows in self.space.cells[kind].node_slices:
-                total += mix[rows].sum() * own[rows].mean()
+            mix, spec = np.asarray(start[kind], np.float64), self.space.cells[kind]
+            offered = np.array(spec.offered)
+            for rows in spec.node_slices:
+                total += mix[rows].sum() * own[rows][offered[rows]].mean()
         return float(total)
 
     def scaled(self, factor: float) -> "CostModel":

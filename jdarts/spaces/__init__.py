@@ -7,7 +7,7 @@ from jdarts.spaces.darts_rnn import DARTS_RNN
 from jdarts.spaces.genotype import CellGenotype, Connection, Genotype
 from jdarts.spaces.nas_bench_201 import NAS_BENCH_201
 from jdarts.spaces.nasp_cnn import NASP_CNN
-from jdarts.spaces.robust import S2, S3, S4
+from jdarts.spaces.robust import S1, S2, S3, S4
 from jdarts.spaces.toy import TOY, TOY_RNN
 from jdarts.spaces.zoo import ZOO, zoo_genotype
 
@@ -28,7 +28,7 @@ SPACES: dict[str, SearchSpace] = {
     space.name: space
     for space in (
         *(DARTS_CNN, DARTS_CNN_7, NASP_CNN, NAS_BENCH_201, DARTS_RNN),
-        *(S2, S3, S4),
+        *(S1, S2, S3, S4),
         *(TOY, TOY_RNN),
     )
 }

@@ -28,17 +28,24 @@ def random_genotype(space: SearchSpace, rng: np.random.Generator) -> Genotype:
 
 def _random_cell(spec: CellSpec, rng: np.random.Generator) -> CellGenotype:
     """Where every edge is kept, `none` is one of its choices: no connection."""
-    kept = spec.keep is None
-    primitives = [name for name in spec.primitives if kept or name != "none"]
     nodes = []
-    for node in spec.intermediate:
+    for node, rows in zip(spec.intermediate, spec.node_slices, strict=True):
         count = node if spec.keep is None else min(spec.keep, node)
-        sources = rng.choice(node, count, replace=False)
-        chosen = rng.integers(len(primitives), size=len(sources))
-        pairs = zip(sorted(sources), chosen, strict=True)
-        connections = (Connection(primitives[p], int(source)) for source, p in pairs)
+        sources = sorted(rng.choice(node, count, replace=False))
+        choices = [_choices(spec, rows.start + source) for source in sources]
+        chosen = rng.integers([len(names) for names in choices])
+        connections = (
+            Connection(names[c], int(source))
+            for names, c, source in zip(choices, chosen, sources, strict=True)
+        )
         nodes.append(tuple(c for c in connections if c.primitive != "none"))
     return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
+
+
+def _choices(spec: CellSpec, edge: int) -> list[str]:
+    """What a connection along an edge can be."""
+    offered = zip(spec.primitives, spec.offered[edge], strict=True)
+    return [n for n, has in offered if has and (n != "none" or spec.keep is None)]
 
 
 def network_of(genotype: Genotype) -> Hashable:

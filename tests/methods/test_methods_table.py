@@ -167,6 +167,55 @@ def test_table_of_methods():
         assert f"| `{name}` | {row.relaxation} |" in table
 
 
+# --- a space whose edges have primitives of their own ------------------------------
+
+UNEVEN = dataclasses.replace(
+    SPACE,
+    cells={
+        kind: dataclasses.replace(
+            spec,
+            edge_primitives=tuple(
+                spec.primitives[1:] if row % 2 else spec.primitives[-2:]
+                for row in range(len(spec.edges))
+            ),
+        )
+        for kind, spec in SPACE.cells.items()
+    },
+)
+
+
+def test_darts_where_edges_have_primitives_of_their_own():
+    """What an edge does not have gets no weight, and is in no genotype."""
+    config = DartsConfig()
+    network = make_supernet(config, UNEVEN, channels=4, layers=3, classes=CLASSES)
+    method = build_method(config, UNEVEN, network, epochs=10, steps_per_epoch=4)
+    state, run = start(method), jit(method.step)
+    for step in range(2):
+        state, _ = run(KEY, state, batches(step, 1))
+    for kind, spec in UNEVEN.cells.items():
+        offered = np.array(spec.offered)
+        alpha, mix = state.arch.alpha[kind], method.weights(state.arch)[kind]
+        assert not mix[~offered].any() and not alpha[~offered].any()
+        assert (np.asarray(mix)[offered] > 0).all() and alpha[offered].all()
+        for target, node in enumerate(
+            method.discretize(state.arch).cells[kind].nodes, spec.inputs
+        ):
+            for name, source in node:
+                row = spec.edges.index((source, target))
+                assert name in UNEVEN.cells[kind].edge_primitives[row]
+
+
+@pytest.mark.parametrize(
+    "name", [n for n, r in METHODS.items() if not r.own_primitives]
+)
+def test_methods_that_cannot_search_such_a_space(name):
+    config, space = METHODS[name].config(), get_space("s1")
+    network = supernet(space, channels=2, layers=3, classes=CLASSES)
+    message = f"--method: {name} with --space s1, .*expected darts or p_darts"
+    with pytest.raises(UserError, match=message):
+        build_method(config, space, network, epochs=1, steps_per_epoch=1)
+
+
 def test_unknown_method():
     with pytest.raises(UserError, match="did you mean 'darts'"):
         get_method("dart")

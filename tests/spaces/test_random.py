@@ -18,6 +18,7 @@ from jdarts.spaces import (
     CellSpec,
     Connection,
     Genotype,
+    get_space,
 )
 from jdarts.spaces.random import network_of, random_genotype, random_genotype_of_size
 
@@ -46,6 +47,20 @@ def test_valid(space):
                 sources = [c.source for c in node]
                 assert len(set(sources)) == len(sources) == spec.keep
                 assert {c.primitive for c in node} <= set(spec.primitives) - {"none"}
+
+
+def test_connections_are_what_their_edges_have():
+    """All of it, and nothing else."""
+    space, generator = get_space("s1"), rng()
+    seen = {kind: [set() for _ in spec.edges] for kind, spec in space.cells.items()}
+    for _ in range(300):
+        for kind, cell in random_genotype(space, generator).cells.items():
+            spec = space.cells[kind]
+            for target, node in enumerate(cell.nodes, spec.inputs):
+                for name, source in node:
+                    seen[kind][spec.edges.index((source, target))].add(name)
+    for kind, spec in space.cells.items():
+        assert seen[kind] == [set(own) for own in spec.edge_primitives]
 
 
 def test_seed_decides():

@@ -21,7 +21,7 @@ from jdarts.spaces import (
 def genotype(name, seed):
     space, random = SPACES[name], np.random.default_rng(seed)
     mix = {
-        kind: random.random((len(spec.edges), len(spec.primitives)))
+        kind: random.random((len(spec.edges), len(spec.primitives))) * spec.offered
         for kind, spec in space.cells.items()
     }
     return derive_genotype(space, mix)
@@ -43,6 +43,15 @@ def test_spaces_of_images(name):
     for spec in space.cells.values():
         assert set(spec.primitives) <= set(OPS)
         assert len(set(spec.primitives)) == len(spec.primitives)
+
+
+def test_every_edge_of_s1_has_two_primitives():
+    for spec in SPACES["s1"].cells.values():
+        assert len(spec.offered) == 14
+        assert {sum(row) for row in spec.offered} == {2}
+    normal = SPACES["s1"].cells["normal"]
+    assert normal.edge_primitives[5] == ("max_pool_3x3", "skip_connect")
+    assert normal.edge_primitives[-1] == ("dil_conv_3x3", "dil_conv_5x5")
 
 
 def test_unknown_space():
