@@ -221,8 +221,8 @@ def build_method(
     if own and not METHODS[name].own_primitives:
         able = " or ".join(n for n, row in METHODS.items() if row.own_primitives)
         raise UserError(
-            f"--method: {name} with --space {space.name}, whose edges have primitives of "
-            f"their own; expected {able} there, or another space"
+            f"--method: {name} with --space {space.name}, whose edges have primitives "
+            f"of their own; expected {able} there, or another space"
         )
     return METHODS[name].build(config, space, *args, **kwargs)
 
