@@ -84,7 +84,7 @@ class Perturbation:
         """Columns of the mixing weights, or of a node their rows."""
         spec = self._space.cells[question.kind]
         if question.part == "edge":
-            return _columns(spec, question.number)
+            return spec.choices(question.number)
         rows = spec.node_slices[question.number]
         return list(range(rows.start, rows.stop))
 
@@ -177,18 +177,6 @@ class Perturbation:
                 )
             )
         return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
-
-
-def _columns(spec: CellSpec, edge: int) -> list[int]:
-    """The primitives that an edge can keep."""
-    kept = spec.keep is None
-    return [
-        i
-        for i, (name, has) in enumerate(
-            zip(spec.primitives, spec.offered[edge], strict=True)
-        )
-        if has and (kept or name != "none")
-    ]
 
 
 def _too_many(spec: CellSpec, node: int) -> bool:

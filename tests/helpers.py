@@ -43,6 +43,29 @@ def random_like(key, tree):
     return jax.tree.unflatten(structure, values)
 
 
+def derivatives(f, point, tangents, cotangent):
+    """Value, gradients, jvp, and second and third derivatives, in all arguments."""
+
+    def gradient(*arguments):
+        return jax.vjp(f, *arguments)[1](cotangent)
+
+    def slope(*arguments):
+        pairs = zip(gradient(*arguments), tangents, strict=True)
+        return sum(jnp.vdot(a, b * b) for a, b in pairs)
+
+    second = jax.grad(slope, tuple(range(len(point))))
+    return {
+        "both": jax.jvp(f, point, tangents),
+        "gradient": gradient(*point),
+        "forward over forward": jax.jvp(
+            lambda *p: jax.jvp(f, p, tangents)[1], point, tangents
+        )[1],
+        "forward over reverse": jax.jvp(gradient, point, tangents)[1],
+        "reverse over reverse": second(*point),
+        "third order": jax.jvp(second, point, tangents)[1],
+    }
+
+
 def directional_difference(function, point, direction, step=1e-6):
     """Central difference of `function` along `direction`.
 

@@ -26,7 +26,6 @@ edge e; y ``[edge, batch, height, width, channel]``; share ``[op edge]``; statis
 ``[op edge, channel]``.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -134,20 +133,6 @@ def _input_plain(
 # --- CPU: compiled kernels -----------------------------------------------------------
 
 
-def _call(name: str, out: Any, arrays: Sequence, lead: tuple, **params: Any) -> Any:
-    """Calls a kernel on arrays of any number of leading axes."""
-    count = math.prod(lead)
-
-    def flat(a: Any) -> Any:
-        return a.reshape(count, *a.shape[len(lead) :])
-
-    shapes = jax.tree.map(
-        lambda o: jax.ShapeDtypeStruct((count, *o.shape[len(lead) :]), o.dtype), out
-    )
-    found = native.call(name, shapes, *map(flat, arrays), **params)
-    return jax.tree.map(lambda f, o: f.reshape(o.shape), found, out)
-
-
 def _shape_of_sum(z: Array, edges: int) -> jax.ShapeDtypeStruct:
     wide = jnp.promote_types(z.dtype, jnp.float32)
     return jax.ShapeDtypeStruct((*z.shape[:-5], edges, *z.shape[-4:]), wide)
@@ -159,7 +144,9 @@ def _mixture_cpu(z: Array, share: Array, *, edges: int, epsilon: float) -> tuple
     y = _shape_of_sum(z, edges)
     small = jax.ShapeDtypeStruct((*share.shape, z.shape[-1]), y.dtype)
     arrays, eps = (z, share.astype(y.dtype)), np.float64(epsilon)
-    found = _call("mixture", [y, small, small, small], arrays, z.shape[:-5], eps=eps)
+    found = native.call_over(
+        "mixture", [y, small, small, small], arrays, z.shape[:-5], eps=eps
+    )
     return tuple(found)
 
 
@@ -174,7 +161,7 @@ def _output_cpu(
     if not native.usable(z.dtype):
         return _output_plain(*arrays, given=given, edges=edges, epsilon=epsilon)
     out, bits = _shape_of_sum(z, edges), _given_bits(given)
-    return _call("mixture_output", out, arrays, z.shape[:-5], given=bits)
+    return native.call_over("mixture_output", out, arrays, z.shape[:-5], given=bits)
 
 
 def _input_cpu(
@@ -188,7 +175,7 @@ def _input_cpu(
     if not native.usable(arrays[0].dtype):
         return _input_plain(*arrays, **params)
     out = arrays[:1] * ("z" in wanted) + arrays[1:2] * ("share" in wanted)
-    return _call(
+    return native.call_over(
         "mixture_input",
         [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in out],
         arrays,

@@ -26,7 +26,6 @@ Shapes: x ``[time, column, unit]``; m ``[column, unit]``; E ``[word, unit]``; b
 ``[word]``; l and g ``[time, column]``.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -164,21 +163,6 @@ def _pull_plain(
 # --- CPU: compiled kernels -----------------------------------------------------------
 
 
-def _call(name: str, out: Any, arrays: Sequence, **params: Any) -> Any:
-    """Calls a kernel on arrays of any number of leading axes."""
-    lead = arrays[0].shape[:-_AXES]
-    count = math.prod(lead)
-
-    def flat(a: Any) -> Any:
-        return a.reshape(count, *a.shape[len(lead) :])
-
-    shapes = jax.tree.map(
-        lambda o: jax.ShapeDtypeStruct((count, *o.shape[len(lead) :]), o.dtype), out
-    )
-    found = native.call(f"vocabulary{name}", shapes, *map(flat, arrays), **params)
-    return jax.tree.map(lambda f, o: f.reshape(o.shape), found, out)
-
-
 def _usable(arrays: Sequence) -> bool:
     types = {a.dtype for a in arrays}
     return len(types) == 1 and native.usable(types.pop())
@@ -190,7 +174,7 @@ def _partition_cpu(*arrays: Array) -> tuple:
     shape = arrays[0].shape[:-1]
     types = (arrays[0].dtype, jnp.int32)
     out = [jax.ShapeDtypeStruct(shape, dtype) for dtype in types]
-    return tuple(_call("", out, arrays))
+    return tuple(native.call_over("vocabulary", out, arrays, shape[:-2]))
 
 
 def _given_bits(given: tuple[str, ...]) -> np.int64:
@@ -201,7 +185,8 @@ def _push_cpu(*arrays: Array, given: tuple[str, ...]) -> Array:
     if not _usable(arrays):
         return _push_plain(*arrays, given=given)
     out = jax.ShapeDtypeStruct(arrays[4].shape, arrays[4].dtype)
-    return _call("_push", out, arrays, given=_given_bits(given))
+    lead, bits = arrays[0].shape[:-_AXES], _given_bits(given)
+    return native.call_over("vocabulary_push", out, arrays, lead, given=bits)
 
 
 def _pull_cpu(
@@ -212,7 +197,16 @@ def _pull_cpu(
     like = dict(zip(_PRIMAL, (arrays[0], *arrays[2:4]), strict=True))
     out = [jax.ShapeDtypeStruct(like[n].shape, like[n].dtype) for n in wanted]
     bits = np.int64(sum(1 << _PRIMAL.index(name) for name in wanted))
-    return list(_call("_pull", out, arrays, given=_given_bits(given), wanted=bits))
+    return list(
+        native.call_over(
+            "vocabulary_pull",
+            out,
+            arrays,
+            arrays[0].shape[:-_AXES],
+            given=_given_bits(given),
+            wanted=bits,
+        )
+    )
 
 
 # --- the primitives and their rules --------------------------------------------------

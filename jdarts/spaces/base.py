@@ -48,6 +48,13 @@ class CellSpec:
         rows = self.edge_primitives or (self.primitives,) * len(self.edges)
         return tuple(tuple(n in row for n in self.primitives) for row in rows)
 
+    def choices(self, edge: int) -> list[int]:
+        """The columns of what a genotype can have on an edge: what it has in the space,
+        and `none` only where every edge is kept."""
+        offered = enumerate(zip(self.primitives, self.offered[edge], strict=True))
+        kept = self.keep is None
+        return [i for i, (n, has) in offered if has and (kept or n != "none")]
+
     @property
     def op_columns(self) -> list[int]:
         """The columns of the primitives other than `none`."""

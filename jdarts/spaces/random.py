@@ -32,20 +32,14 @@ def _random_cell(spec: CellSpec, rng: np.random.Generator) -> CellGenotype:
     for node, rows in zip(spec.intermediate, spec.node_slices, strict=True):
         count = node if spec.keep is None else min(spec.keep, node)
         sources = sorted(rng.choice(node, count, replace=False))
-        choices = [_choices(spec, rows.start + source) for source in sources]
-        chosen = rng.integers([len(names) for names in choices])
+        choices = [spec.choices(rows.start + source) for source in sources]
+        chosen = rng.integers([len(columns) for columns in choices])
         connections = (
-            Connection(names[c], int(source))
-            for names, c, source in zip(choices, chosen, sources, strict=True)
+            Connection(spec.primitives[columns[c]], int(source))
+            for columns, c, source in zip(choices, chosen, sources, strict=True)
         )
         nodes.append(tuple(c for c in connections if c.primitive != "none"))
     return CellGenotype(tuple(nodes), spec.concat, spec.inputs, spec.merge)
-
-
-def _choices(spec: CellSpec, edge: int) -> list[str]:
-    """What a connection along an edge can be."""
-    offered = zip(spec.primitives, spec.offered[edge], strict=True)
-    return [n for n, has in offered if has and (n != "none" or spec.keep is None)]
 
 
 def network_of(genotype: Genotype) -> Hashable:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from helpers import assert_close, random_like
+from helpers import assert_close, derivatives, random_like
 
 from jdarts.compile import jit
 from jdarts.ops.relu_product import relu_product
@@ -22,26 +22,6 @@ def arguments(case, seed=0):
     pixels, channels, out = case
     shapes = jnp.zeros((*pixels, channels)), jnp.zeros((channels, out))
     return random_like(jax.random.key(seed), shapes)
-
-
-def derivatives(f, point, tangents, cotangent):
-    """Value, gradients, jvp, and second and third derivatives."""
-
-    def gradient(*arguments):
-        return jax.vjp(f, *arguments)[1](cotangent)
-
-    def slope(*arguments):
-        pairs = zip(gradient(*arguments), tangents, strict=True)
-        return sum(jnp.vdot(a, b * b) for a, b in pairs)
-
-    second = jax.grad(slope, (0, 1))
-    return {
-        "both": jax.jvp(f, point, tangents),
-        "gradient": gradient(*point),
-        "forward over reverse": jax.jvp(gradient, point, tangents)[1],
-        "reverse over reverse": second(*point),
-        "third order": jax.jvp(second, point, tangents)[1],
-    }
 
 
 def check_all_derivatives(case, tolerance):

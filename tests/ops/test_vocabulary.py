@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, random_like
+from helpers import assert_close, derivatives, random_like
 
 from jdarts.compile import jit
 from jdarts.ops.vocabulary import log_partition
@@ -38,29 +38,6 @@ def arguments(case, seed=0):
 def some_mask(case, rate=0.6):
     kept = jax.random.bernoulli(jax.random.key(5), 1 - rate, case[1:3])
     return kept / (1 - rate)
-
-
-def derivatives(f, point, tangents, cotangent):
-    """Value, gradients, jvp, and second and third derivatives."""
-
-    def gradient(*arguments):
-        return jax.vjp(f, *arguments)[1](cotangent)
-
-    def slope(*arguments):
-        pairs = zip(gradient(*arguments), tangents, strict=True)
-        return sum(jnp.vdot(a, b * b) for a, b in pairs)
-
-    second = jax.grad(slope, (0, 1, 2))
-    return {
-        "both": jax.jvp(f, point, tangents),
-        "gradient": gradient(*point),
-        "forward over forward": jax.jvp(
-            lambda *p: jax.jvp(f, p, tangents)[1], point, tangents
-        )[1],
-        "forward over reverse": jax.jvp(gradient, point, tangents)[1],
-        "reverse over reverse": second(*point),
-        "third order": jax.jvp(second, point, tangents)[1],
-    }
 
 
 def check_all_derivatives(case, mask, tolerance):

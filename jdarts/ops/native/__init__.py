@@ -17,6 +17,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from jdarts.compile import cache_folder
 from jdarts.errors import UserError
 from jdarts.ops.windows import Window
 
-__all__ = ["available", "call", "depthwise", "pool", "usable"]
+__all__ = ["available", "call", "call_over", "depthwise", "pool", "usable"]
 
 _log = logging.getLogger("jdarts")
 _FOLDER = Path(__file__).parent
@@ -156,6 +157,30 @@ def call(name: str, out: Any, *args: jax.Array, **attributes: Any) -> Any:
     args = tuple(a.astype(_wide(a.dtype)) for a in args)
     result = jax.ffi.ffi_call(f"jdarts_{name}", wide)(*args, **attributes)
     return jax.tree.map(lambda r, o: r.astype(o.dtype), result, out)
+
+
+def call_over(
+    name: str, out: Any, arrays: Sequence[jax.Array], lead: tuple, **attributes: Any
+) -> Any:
+    """`call`, over any number of leading axes.
+
+    Args:
+      name: one of the handlers, which takes and gives arrays with one leading axis.
+      out: shape and dtype of the result, or of each of several, with all leading axes.
+      arrays: the operands, with all leading axes.
+      lead: those axes.
+      **attributes: its static parameters.
+    """
+    count = math.prod(lead)
+
+    def flat(a: Any) -> Any:
+        return a.reshape(count, *a.shape[len(lead) :])
+
+    shapes = jax.tree.map(
+        lambda o: jax.ShapeDtypeStruct((count, *o.shape[len(lead) :]), o.dtype), out
+    )
+    found = call(name, shapes, *map(flat, arrays), **attributes)
+    return jax.tree.map(lambda f, o: f.reshape(o.shape), found, out)
 
 
 def _wide(dtype: np.dtype) -> np.dtype:

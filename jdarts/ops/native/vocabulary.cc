@@ -221,7 +221,7 @@ class Panel {
   Aligned<T> logits, moved;
 };
 
-// Calls work(problem, group, first panel, end) for all groups of panels.
+// Calls work(group, first panel, end) for all groups of panels.
 template <typename T, typename Work>
 void ForGroups(ffi::ThreadPool& pool, const Sizes& s, const Work& work) {
   const int64_t panels = Panels<T>(s), groups = Groups<T>(s);
