@@ -9,7 +9,8 @@ from jaxtyping import Array, Float
 from jdarts.ops.init import uniform_fan_in
 from jdarts.ops.norm import BatchNorm, MixedNorm
 from jdarts.ops.relu_product import relu_product
-from jdarts.ops.stage import pointwise, separable_stage
+from jdarts.ops.stage import separable_stage
+from jdarts.ops.stage_forms import pointwise
 from jdarts.ops.windows import Window
 
 __all__ = [

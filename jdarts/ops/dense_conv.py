@@ -8,7 +8,7 @@ from jdarts.ops.dense import conv
 from jdarts.ops.fence import fence
 from jdarts.ops.init import uniform_fan_in
 from jdarts.ops.norm import BatchNorm
-from jdarts.ops.stage import pointwise
+from jdarts.ops.stage_forms import pointwise
 
 __all__ = ["DenseConvs"]
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from jdarts.errors import UserError
 from jdarts.ops.init import uniform_fan_in
 from jdarts.ops.norm import BatchNorm
-from jdarts.ops.stage import pointwise
+from jdarts.ops.stage_forms import pointwise
 
 __all__ = ["GroupedLineConvs", "LineConvs", "line_conv"]
 

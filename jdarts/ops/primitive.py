@@ -28,7 +28,12 @@ Implementation = Callable[..., Any]
 
 
 def new_primitive(
-    name: str, impl: Implementation, cpu: Implementation, *, multiple: bool = False
+    name: str,
+    impl: Implementation,
+    cpu: Implementation,
+    *,
+    tpu: Implementation | None = None,
+    multiple: bool = False,
 ) -> Primitive:
     """A primitive without derivative rules.
 
@@ -38,6 +43,7 @@ def new_primitive(
         arrays with further leading axes, all with the same ones: that is how it is
         vectorised.
       cpu: the same for CPU.
+      tpu: the same for TPU; by default `impl`.
       multiple: whether it returns a tuple of arrays.
     """
     primitive = Primitive(name)
@@ -62,7 +68,7 @@ def new_primitive(
 
     primitive.def_impl(evaluate)
     primitive.def_abstract_eval(abstract)
-    for function, platform in ((impl, None), (cpu, "cpu")):
+    for function, platform in ((impl, None), (cpu, "cpu"), (tpu or impl, "tpu")):
         lowering = mlir.lower_fun(function, multiple_results=multiple)
         mlir.register_lowering(primitive, lowering, platform=platform)
     batching.primitive_batchers[primitive] = functools.partial(stacked, primitive)

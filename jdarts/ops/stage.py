@@ -28,8 +28,7 @@ Shapes, for S ops with E edges each (row ``s E + e`` of P belongs to edge e of o
 * ``z``, ``t``: ``[S E, batch, out height, out width, channels]``
 """
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -39,23 +38,18 @@ from jax.interpreters import ad, partial_eval
 from jaxtyping import Array, Float
 
 from jdarts.ops import native
-from jdarts.ops.depthwise import depthwise_conv
 from jdarts.ops.primitive import new_primitive, plain_tangents, zero_tangent
+from jdarts.ops.stage_forms import (
+    OPTIONAL,
+    Operands,
+    Windows,
+    composed_if_it_fits,
+    definitions,
+    separate,
+)
 from jdarts.ops.windows import Window
 
-__all__ = ["pointwise", "separable_stage"]
-
-Windows = tuple[Window, ...]
-
-
-def pointwise(
-    x: Float[Array, "source batch height width channel"],
-    w: Float[Array, "edge channel out"],
-) -> Float[Array, "edge batch height width out"]:
-    """A 1x1 convolution for every edge, as one batched matrix product."""
-    shape = x.shape
-    y = jnp.matmul(x.reshape(shape[0], -1, shape[-1]), w)
-    return y.reshape(w.shape[0], *shape[1:-1], w.shape[-1])
+__all__ = ["separable_stage"]
 
 
 def separable_stage(
@@ -75,53 +69,7 @@ def separable_stage(
     return _stage_p.bind(x, p, *d, windows=windows)
 
 
-# --- operands -----------------------------------------------------------------------
-
-
-@dataclasses.dataclass
-class _Operands:
-    """Where the derivative is taken (x, p, d, t), and along what, or None."""
-
-    x: Any
-    p: Any
-    d: tuple
-    t: Any = None
-    dt: Any = None
-    dx: Any = None
-    dp: Any = None
-    dd: tuple | None = None
-
-    def flatten(self) -> tuple[list, tuple[str, ...]]:
-        """The arrays in the kernels' order, and the names of the optional ones."""
-        arrays, given = [self.x, self.p, *self.d], []
-        for name in _OPTIONAL:
-            value = getattr(self, name)
-            if value is not None:
-                given.append(name)
-                arrays += value if name == "dd" else [value]
-        return arrays, tuple(given)
-
-    @classmethod
-    def unflatten(cls, arrays: Sequence, given: tuple[str, ...], ops: int):
-        queue = list(arrays)
-        x, p, d = queue[0], queue[1], tuple(queue[2 : 2 + ops])
-        del queue[: 2 + ops]
-        optional = {name: queue.pop(0) for name in given if name != "dd"}
-        if "dd" in given:
-            optional["dd"] = tuple(queue)
-        return cls(x, p, d, **optional)
-
-    def primals(self) -> tuple:
-        return self.x, self.p, self.d
-
-    def along(self) -> dict[int, Any]:
-        """Tangents of `primals` by position, the given ones."""
-        tangents = enumerate((self.dx, self.dp, self.dd))
-        return {i: tangent for i, tangent in tangents if tangent is not None}
-
-
-_OPTIONAL = ("t", "dt", "dx", "dp", "dd")
-_BITS = {name: 1 << i for i, name in enumerate(_OPTIONAL)}
+_BITS = {name: 1 << i for i, name in enumerate(OPTIONAL)}
 
 
 def _dense(tangents: Sequence, like: Sequence) -> tuple | None:
@@ -136,77 +84,8 @@ def _known(tangent: Any) -> Any:
     return None if type(tangent) is ad.Zero else tangent
 
 
-# --- plain definitions ---------------------------------------------------------------
-
-
-def _plain(x: Array, p: Array, d: Sequence[Array], windows: Windows) -> Array:
-    edges, outs = d[0].shape[0], []
-    for i, (w, window) in enumerate(zip(d, windows, strict=True)):
-        own = x if len(x) == 1 else x[i * edges : (i + 1) * edges]
-        outs.append(
-            depthwise_conv(
-                jax.nn.relu(own), w, stride=window.stride, dilation=window.dilation
-            )
-        )
-    return pointwise(jnp.concatenate(outs) if len(outs) > 1 else outs[0], p)
-
-
-def _jvp(function: Callable, primals: tuple, along: dict[int, Any]) -> Any:
-    """The derivative of a function along some of its arguments."""
-
-    def moving(*moved: Any) -> Any:
-        arguments = list(primals)
-        for i, value in zip(along, moved, strict=True):
-            arguments[i] = value
-        return function(*arguments)
-
-    start = tuple(primals[i] for i in along)
-    return jax.jvp(moving, start, tuple(along.values()))[1]
-
-
-def _leading(function: Callable) -> Callable:
-    """Maps a function of operands over the axes before their own ones."""
-
-    def mapped(*arrays: Array, **params: Any) -> Any:
-        if arrays[0].ndim > 5:
-            return jax.vmap(lambda *a: mapped(*a, **params))(*arrays)
-        return function(*arrays, **params)
-
-    return mapped
-
-
-@_leading
-def _stage_plain(x: Array, p: Array, *d: Array, windows: Windows) -> Array:
-    return _plain(x, p, d, windows)
-
-
-@_leading
-def _output_plain(*arrays: Array, windows: Windows, given: tuple[str, ...]) -> Array:
-    ops = _Operands.unflatten(arrays, given, len(windows))
-    return _jvp(lambda x, p, d: _plain(x, p, d, windows), ops.primals(), ops.along())
-
-
-@_leading
-def _input_plain(
-    *arrays: Array, windows: Windows, given: tuple[str, ...], wanted: tuple[str, ...]
-) -> list[Array]:
-    ops = _Operands.unflatten(arrays, given, len(windows))
-
-    def gradients(x: Array, p: Array, d: tuple, t: Array) -> list[Array]:
-        found = {}
-        if "x" in wanted:
-            found["x"] = jax.vjp(lambda x: _plain(x, p, d, windows), x)[1](t)
-        if "w" in wanted:
-            gp, gd = jax.vjp(lambda p, d: _plain(x, p, d, windows), p, d)[1](t)
-            found["w"] = [gp, *gd]
-        return [g for name in wanted for g in found[name]]
-
-    along = ops.along()
-    if not along:
-        return gradients(ops.x, ops.p, ops.d, ops.dt)
-    if ops.dt is not None:
-        along[3] = ops.dt
-    return _jvp(gradients, (*ops.primals(), ops.t), along)
+_stage_plain, _output_plain, _input_plain = definitions(separate)
+_stage_tpu, _output_tpu, _input_tpu = definitions(composed_if_it_fits)
 
 
 # --- CPU: compiled kernels -----------------------------------------------------------
@@ -282,19 +161,21 @@ def _input_cpu(
 
 # --- the primitives and their rules --------------------------------------------------
 
-_stage_p = new_primitive("separable_stage", _stage_plain, _stage_cpu)
-_output_p = new_primitive("separable_stage_output", _output_plain, _output_cpu)
+_stage_p = new_primitive("separable_stage", _stage_plain, _stage_cpu, tpu=_stage_tpu)
+_output_p = new_primitive(
+    "separable_stage_output", _output_plain, _output_cpu, tpu=_output_tpu
+)
 _input_p = new_primitive(
-    "separable_stage_input", _input_plain, _input_cpu, multiple=True
+    "separable_stage_input", _input_plain, _input_cpu, tpu=_input_tpu, multiple=True
 )
 
 
-def _output(ops: _Operands, windows: Windows) -> Array:
+def _output(ops: Operands, windows: Windows) -> Array:
     arrays, given = ops.flatten()
     return _output_p.bind(*arrays, windows=windows, given=given)
 
 
-def _input(ops: _Operands, windows: Windows, wanted: tuple[str, ...]) -> list[Array]:
+def _input(ops: Operands, windows: Windows, wanted: tuple[str, ...]) -> list[Array]:
     arrays, given = ops.flatten()
     return _input_p.bind(*arrays, windows=windows, given=given, wanted=wanted)
 
@@ -303,24 +184,24 @@ def _stage_jvp(primals: tuple, tangents: tuple, *, windows: Windows) -> tuple:
     x, p, *d = primals
     z = _stage_p.bind(*primals, windows=windows)
     dx, dp, *dd = tangents
-    ops = _Operands(x, p, tuple(d), dx=_known(dx), dp=_known(dp), dd=_dense(dd, d))
+    ops = Operands(x, p, tuple(d), dx=_known(dx), dp=_known(dp), dd=_dense(dd, d))
     return z, _output(ops, windows) if ops.along() else zero_tangent(z)
 
 
 def _output_transpose(
     ct: Any, *arrays: Any, windows: Windows, given: tuple[str, ...]
 ) -> list:
-    ops = _Operands.unflatten(arrays, given, len(windows))
+    ops = Operands.unflatten(arrays, given, len(windows))
     if type(ct) is ad.Zero:
         return [ad.Zero(a.aval) if ad.is_undefined_primal(a) else None for a in arrays]
     wanted = ("x",) * (ops.dx is not None)
     wanted += ("w",) * (ops.dp is not None or ops.dd is not None)
-    here = _Operands(*ops.primals(), dt=ct)
+    here = Operands(*ops.primals(), dt=ct)
     return _cotangents(ops, _input(here, windows, wanted), wanted)
 
 
 def _cotangents(
-    ops: _Operands, found: list[Array], wanted: tuple[str, ...], dt: Any = None
+    ops: Operands, found: list[Array], wanted: tuple[str, ...], dt: Any = None
 ) -> list:
     """Gradients as cotangents of the operands: of those that were given, in order."""
     found = list(found)
@@ -346,9 +227,9 @@ def _input_jvp(
     out = _input_p.bind(*primals, **params)
     if given != ("dt",):  # of third order
         return out, plain_tangents(_input_plain, primals, tangents, **params)
-    at = _Operands.unflatten(primals, given, len(windows))
-    moved = _Operands.unflatten(tangents, given, len(windows))
-    ops = _Operands(
+    at = Operands.unflatten(primals, given, len(windows))
+    moved = Operands.unflatten(tangents, given, len(windows))
+    ops = Operands(
         *at.primals(),
         dt=_known(moved.dt),
         dx=_known(moved.x),
@@ -369,13 +250,13 @@ def _input_transpose(
     given: tuple[str, ...],
     wanted: tuple[str, ...],
 ) -> list:
-    ops = _Operands.unflatten(arrays, given, len(windows))
+    ops = Operands.unflatten(arrays, given, len(windows))
     queue = list(cts)
     along_x = _known(queue.pop(0)) if "x" in wanted else None
     along_p, along_d = None, None
     if "w" in wanted:
         along_p, along_d = _known(queue[0]), _dense(queue[1:], ops.d)
-    here = _Operands(*ops.primals(), dx=along_x, dp=along_p, dd=along_d)
+    here = Operands(*ops.primals(), dx=along_x, dp=along_p, dd=along_d)
     if not here.along():
         return [ad.Zero(a.aval) if ad.is_undefined_primal(a) else None for a in arrays]
     dt = None if ops.dt is None else _output(here, windows)
@@ -404,7 +285,7 @@ def _input_without_unused(used: Sequence[bool], equation: Any) -> tuple:
             results += [variable for _, variable in part]
     if not kept:
         return [False] * len(equation.invars), None
-    operands = _Operands.unflatten(equation.invars, given, len(windows))
+    operands = Operands.unflatten(equation.invars, given, len(windows))
     if "w" not in kept and (operands.dt is not None or len(operands.along()) > 1):
         operands.dx = None  # Q is linear in x: its gradient there does not depend on it
         operands.t = operands.t if operands.along() else None
