@@ -184,14 +184,17 @@ def step_and_shapes(
     return method.step, jax.eval_shape(arguments)
 
 
-def compile_for(chip: Chip, device: Any, step: Any, shapes: tuple) -> Report:
+def compile_for(
+    chip: Chip, device: Any, step: Any, shapes: tuple, effort: float
+) -> Report:
     """Compiles a step for a chip."""
     here = jax.sharding.SingleDeviceSharding(device)
     placed = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), shapes
     )
     start = time.perf_counter()
-    jitted = jax.jit(step, donate_argnums=1, compiler_options=chip.options)
+    options = chip.options | {"exec_time_optimization_effort": effort}
+    jitted = jax.jit(step, donate_argnums=1, compiler_options=options)
     lowered = jitted.lower(*placed)
     traced = time.perf_counter()
     compiled: Any = lowered.compile()
@@ -244,7 +247,7 @@ def row_of(
     def report(n: int) -> Report | None:
         try:
             step, shapes = step_and_shapes(STEPS[name], args, dtype, remat, n)
-            return compile_for(chip, device, step, shapes)
+            return compile_for(chip, device, step, shapes, args.effort)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -318,6 +321,13 @@ def main(arguments: list[str]) -> int:
         action=argparse.BooleanOptionalAction,
         default=True,
         help="find the largest batch that fits: two more compilations a row",
+    )
+    parser.add_argument(
+        "--effort",
+        type=float,
+        default=0.0,
+        help="XLA's exec_time_optimization_effort, -1 to 1: below -0.5 the TPU "
+        "compiler is about ten times as fast, and its programs are slower",
     )
     parser.add_argument("--json", type=Path)
     args = parser.parse_args(arguments)
