@@ -15,7 +15,8 @@ install "jax[tpu]"` and `"jax[cuda12]"` name the versions):
     pip install --no-deps jax-cuda12-plugin jax-cuda12-pjrt     # A100
 
 Install them into an environment of their own: jax would try the GPU plugin at every
-start.
+start. With ``JAX_EXEC_TIME_OPTIMIZATION_EFFORT=-0.6`` the TPU compiler is many times as
+fast, and makes other, slower programs.
 """
 
 import argparse
@@ -184,17 +185,14 @@ def step_and_shapes(
     return method.step, jax.eval_shape(arguments)
 
 
-def compile_for(
-    chip: Chip, device: Any, step: Any, shapes: tuple, effort: float
-) -> Report:
+def compile_for(chip: Chip, device: Any, step: Any, shapes: tuple) -> Report:
     """Compiles a step for a chip."""
     here = jax.sharding.SingleDeviceSharding(device)
     placed = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), shapes
     )
     start = time.perf_counter()
-    options = chip.options | {"exec_time_optimization_effort": effort}
-    jitted = jax.jit(step, donate_argnums=1, compiler_options=options)
+    jitted = jax.jit(step, donate_argnums=1, compiler_options=chip.options)
     lowered = jitted.lower(*placed)
     traced = time.perf_counter()
     compiled: Any = lowered.compile()
@@ -247,7 +245,7 @@ def row_of(
     def report(n: int) -> Report | None:
         try:
             step, shapes = step_and_shapes(STEPS[name], args, dtype, remat, n)
-            return compile_for(chip, device, step, shapes, args.effort)
+            return compile_for(chip, device, step, shapes)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -273,6 +271,7 @@ def row_of(
         "flops": made.flops,
         "bytes": made.bytes,
         "largest_batch": fits,
+        "effort": jax.config.jax_exec_time_optimization_effort,
         "settings": {k: v for k, v in vars(args).items() if k != "json"},
         "jax": jax.__version__,
         "compiler": f"{chip.package} {version(chip.package)}",
@@ -321,13 +320,6 @@ def main(arguments: list[str]) -> int:
         action=argparse.BooleanOptionalAction,
         default=True,
         help="find the largest batch that fits: two more compilations a row",
-    )
-    parser.add_argument(
-        "--effort",
-        type=float,
-        default=0.0,
-        help="XLA's exec_time_optimization_effort, -1 to 1: below -0.5 the TPU "
-        "compiler is about ten times as fast, and its programs are slower",
     )
     parser.add_argument("--json", type=Path)
     args = parser.parse_args(arguments)

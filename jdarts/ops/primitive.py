@@ -68,7 +68,9 @@ def new_primitive(
 
     primitive.def_impl(evaluate)
     primitive.def_abstract_eval(abstract)
-    for function, platform in ((impl, None), (cpu, "cpu"), (tpu or impl, "tpu")):
+    for function, platform in ((impl, None), (cpu, "cpu"), (tpu, "tpu")):
+        if function is None:
+            continue
         lowering = mlir.lower_fun(function, multiple_results=multiple)
         mlir.register_lowering(primitive, lowering, platform=platform)
     batching.primitive_batchers[primitive] = functools.partial(stacked, primitive)

@@ -17,8 +17,9 @@ is linear in each argument, and all derivatives of the stage are derivatives of 
 
 Each is the other's (or its own) transpose, so that two kernels serve first and second
 order in both modes. Derivatives of third order and more are those of the plain
-definition. Nothing between x and z is kept for the backward pass: the kernel convolves
-again, in the cache, which costs less than reading from memory.
+definition. Nothing between x and z is kept for the backward pass: on CPU the kernel
+convolves again, in the cache, which costs less than reading from memory. On TPU a stage
+is one dense convolution (`jdarts.ops.composed`).
 
 Shapes, for S ops with E edges each (row ``s E + e`` of P belongs to edge e of op s):
 
@@ -69,9 +70,6 @@ def separable_stage(
     return _stage_p.bind(x, p, *d, windows=windows)
 
 
-_BITS = {name: 1 << i for i, name in enumerate(OPTIONAL)}
-
-
 def _dense(tangents: Sequence, like: Sequence) -> tuple | None:
     """Tangents of the depthwise weights, with zeros filled in; None if all are zero."""
     if all(type(t) is ad.Zero for t in tangents):
@@ -89,6 +87,8 @@ _stage_tpu, _output_tpu, _input_tpu = definitions(composed_if_it_fits)
 
 
 # --- CPU: compiled kernels -----------------------------------------------------------
+
+_BITS = {name: 1 << i for i, name in enumerate(OPTIONAL)}
 
 
 def _call(

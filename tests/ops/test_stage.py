@@ -1,7 +1,5 @@
 """The stage kernel against XLA's own convolution and its derivatives, in float64."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -10,7 +8,6 @@ from jax import lax
 from jax.interpreters import partial_eval
 
 from jdarts.compile import jit
-from jdarts.ops.composed import composed
 from jdarts.ops.stage import separable_stage
 from jdarts.ops.windows import Window
 
@@ -73,15 +70,15 @@ def oracle(x, p, d, windows):
     return jnp.stack(outs)
 
 
-def both(case, make, function=separable_stage):
-    """`make` of a loss that is curved in z, for `function` and for the oracle."""
+def both(case, make):
+    """`make` of a loss that is curved in z, for the kernel and for the oracle."""
     windows, at, along = case
 
     def loss(function):
         return lambda x, p, d: jnp.sin(function(x, p, d, windows)).sum()
 
-    found, expected = (jit(make(loss(f))) for f in (function, oracle))
-    assert_close(found(at, along), expected(at, along), 1e-11)
+    kernel, expected = (jit(make(loss(f))) for f in (separable_stage, oracle))
+    assert_close(kernel(at, along), expected(at, along), 1e-11)
 
 
 ARGUMENTS = {"x": (0,), "weights": (1, 2), "all": (0, 1, 2)}
@@ -220,36 +217,3 @@ def test_what_is_not_differentiated_is_not_computed():
     gradient = jax.grad(lambda x: separable_stage(x, p, d, windows).sum())
     found = [e for e in jax.make_jaxpr(gradient)(x).eqns if "wanted" in e.params]
     assert [e.params["wanted"] for e in found] == [("x",)]
-
-
-def gradients_and_curvature(loss):
-    return lambda at, along: jax.jvp(jax.grad(loss, (0, 1, 2)), at, along)
-
-
-def test_composed_kernels(case):
-    """The form for TPU: value, gradients and a second derivative."""
-    windows, at, along = case
-    value = jit(lambda *a: composed(*a, windows))(*at)
-    assert_close(value, oracle(*at, windows), 1e-12)
-    both(case, gradients_and_curvature, composed)
-
-
-@pytest.mark.parametrize(
-    ("channels", "shared", "groups"),
-    [
-        (16, True, {1}),  # all edges of a source in one dense convolution
-        (16, False, {1}),  # three edges of 16 channels in a tile of 128
-        (64, False, {3}),  # no two of three: blocks divide the edges evenly
-        (144, False, {3 * 144}),  # wider than a tile: depthwise
-    ],
-)
-def test_lowering_for_tpu(channels, shared, groups):
-    edges, window = 3, Window(3)
-    x = jnp.zeros((1 if shared else edges, 2, 8, 8, channels), jnp.float32)
-    p = jnp.zeros((edges, channels, channels), jnp.float32)
-    d = [jnp.zeros((edges, 3, 3, channels), jnp.float32)]
-    traced = jax.jit(lambda *a: separable_stage(*a, (window,))).trace(x, p, d)
-    text = traced.lower(lowering_platforms=("tpu",)).as_text()
-    found = {int(n) for n in re.findall(r"feature_group_count = (\d+)", text)}
-    assert found == groups
-    assert ("dot_general" in text) == (groups == {edges * channels})
