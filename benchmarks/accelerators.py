@@ -271,7 +271,7 @@ def row_of(
         "flops": made.flops,
         "bytes": made.bytes,
         "largest_batch": fits,
-        "effort": jax.config.jax_exec_time_optimization_effort,
+        "effort": jax.config.values["jax_exec_time_optimization_effort"],
         "settings": {k: v for k, v in vars(args).items() if k != "json"},
         "jax": jax.__version__,
         "compiler": f"{chip.package} {version(chip.package)}",
