@@ -1,5 +1,7 @@
 """What several test files need."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,6 +66,17 @@ def derivatives(f, point, tangents, cotangent):
         "reverse over reverse": second(*point),
         "third order": jax.jvp(second, point, tangents)[1],
     }
+
+
+def lowered(platform, function, *args):
+    """The function as StableHLO for a platform."""
+    traced = jax.jit(function).trace(*args)
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+def feature_groups(text):
+    """The numbers of groups of the convolutions in StableHLO."""
+    return {int(n) for n in re.findall(r"feature_group_count = (\d+)", text)}
 
 
 def directional_difference(function, point, direction, step=1e-6):

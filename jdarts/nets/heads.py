@@ -5,10 +5,9 @@ from typing import NamedTuple
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from jdarts.ops.dense import conv
+from jdarts.ops.dense import conv, pointwise
 from jdarts.ops.init import uniform_fan_in
 from jdarts.ops.norm import BatchNorm
-from jdarts.ops.stage_forms import pointwise
 
 __all__ = ["AuxiliaryHead", "AuxiliaryShape", "Head"]
 

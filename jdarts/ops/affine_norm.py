@@ -81,11 +81,10 @@ def _affine_cpu(
 ) -> tuple[Array, Array, Array, Array]:
     if not native.usable(x.dtype):
         return _affine_plain(x, scale, shift)
-    image, small = _flat(x), (_rows(scale), _rows(shift))
-    like = jax.ShapeDtypeStruct(small[0].shape, small[0].dtype)
-    out = (jax.ShapeDtypeStruct(image.shape, x.dtype), like, like, like)
-    y, *found = native.call("norm_affine", out, image, *small, eps=np.float64(EPSILON))
-    return y.reshape(x.shape), *(s.reshape(scale.shape) for s in found)
+    like = jax.ShapeDtypeStruct(scale.shape, scale.dtype)
+    out = (jax.ShapeDtypeStruct(x.shape, x.dtype), like, like, like)
+    arrays, eps = (x, scale, shift), np.float64(EPSILON)
+    return tuple(native.call_over("norm_affine", out, arrays, x.shape[:-4], eps=eps))
 
 
 def _tangent_plain(
@@ -130,11 +129,10 @@ def _pull_cpu(
 ) -> tuple[Array, Array, Array]:
     if not native.usable(x.dtype):
         return _pull_plain(g, x, m, r, scale)
-    images, small = (_flat(g), _flat(x)), [_rows(s) for s in (m, r, scale)]
-    like = jax.ShapeDtypeStruct(small[0].shape, small[0].dtype)
-    out = (jax.ShapeDtypeStruct(images[0].shape, x.dtype), like, like)
-    gx, *found = native.call("norm_affine_pull", out, *images, *small)
-    return gx.reshape(x.shape), *(s.reshape(scale.shape) for s in found)
+    like = jax.ShapeDtypeStruct(m.shape, m.dtype)
+    out = (jax.ShapeDtypeStruct(x.shape, x.dtype), like, like)
+    arrays = (g, x, m, r, scale)
+    return tuple(native.call_over("norm_affine_pull", out, arrays, x.shape[:-4]))
 
 
 def _pull_jvp(primals: tuple, tangents: tuple) -> tuple[list, list]:
@@ -153,15 +151,6 @@ def _pull_transpose(cotangents: list, g: Any, *fixed: Array) -> list:
         return [ad.Zero(g.aval)] + [None] * len(fixed)
     filled = [ad.instantiate_zeros(c) for c in cotangents]
     return [_tangent_p.bind(*filled, *fixed)] + [None] * len(fixed)
-
-
-def _flat(x: Array) -> Array:
-    """The edges, and what vmap put before them, as one axis."""
-    return x.reshape(-1, *x.shape[-4:])
-
-
-def _rows(value: Array) -> Array:
-    return value.reshape(-1, value.shape[-1])
 
 
 _affine_p = new_primitive("affine_norm", _affine_plain, _affine_cpu, multiple=True)

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
+from jdarts.ops.features import edges_to_features, features_to_edges, grouped_conv
 from jdarts.ops.windows import Window
 
 __all__ = ["composed", "fits"]
@@ -55,24 +56,11 @@ def _convolve(x: Array, p: Array, w: Array, window: Window) -> Array:
     wide = jnp.promote_types(x.dtype, jnp.float32)
     kernel = w.astype(wide)[..., None] * p.astype(wide)[:, None, None]
     if len(x) == 1:
-        blocks, kernel = 1, _features_last(kernel)
+        blocks, kernel = 1, edges_to_features(kernel)
     else:
         blocks, kernel = _block_diagonal(kernel)
-    y = lax.conv_general_dilated(
-        _features_last(x),
-        kernel.astype(x.dtype),
-        window_strides=(window.stride,) * 2,
-        padding=((window.padding,) * 2,) * 2,
-        rhs_dilation=(window.dilation,) * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=blocks,
-    )
-    return jnp.moveaxis(y.reshape(*y.shape[:3], len(p), -1), 3, 0)
-
-
-def _features_last(x: Array) -> Array:
-    """``[edge, n, h, w, c]`` as ``[n, h, w, edge c]``."""
-    return jnp.moveaxis(x, 0, 3).reshape(*x.shape[1:4], -1)
+    y = grouped_conv(edges_to_features(x), kernel.astype(x.dtype), window, blocks)
+    return features_to_edges(y, len(p))
 
 
 def _block_diagonal(kernel: Array) -> tuple[int, Array]:

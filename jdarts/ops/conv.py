@@ -6,11 +6,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jdarts.ops.dense import pointwise
 from jdarts.ops.init import uniform_fan_in
 from jdarts.ops.norm import BatchNorm, MixedNorm
 from jdarts.ops.relu_product import relu_product
 from jdarts.ops.stage import separable_stage
-from jdarts.ops.stage_forms import pointwise
 from jdarts.ops.windows import Window
 
 __all__ = [

@@ -20,9 +20,9 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 from jaxtyping import Array, Float
 
-from jdarts.ops.primitive import new_primitive, stacked
+from jdarts.ops.primitive import new_primitive, over_leading_axes, stacked
 
-__all__ = ["conv"]
+__all__ = ["conv", "pointwise"]
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _RANK = 4  # of images and of kernels
@@ -49,6 +49,16 @@ def conv(
     if w.shape[0] != w.shape[1] or x.shape[-1] != w.shape[2]:
         raise TypeError(f"conv: images {x.shape} and kernel {w.shape}")
     return _conv_p.bind(x, w, stride=stride, padding=padding)
+
+
+def pointwise(
+    x: Float[Array, "source batch height width channel"],
+    w: Float[Array, "edge channel out"],
+) -> Float[Array, "edge batch height width out"]:
+    """A 1x1 convolution for every edge, as one batched matrix product."""
+    shape = x.shape
+    y = jnp.matmul(x.reshape(shape[0], -1, shape[-1]), w)
+    return y.reshape(w.shape[0], *shape[1:-1], w.shape[-1])
 
 
 def _conv(x: Array, w: Array, *, stride: int, padding: int) -> Array:
@@ -113,16 +123,10 @@ def _one_by_one(function: Callable[..., Array]) -> Callable[..., Array]:
 def _primitive(
     name: str, default: Callable[..., Array], cpu: Callable[..., Array]
 ) -> Primitive:
-    def over_leading_axes(function: Callable[..., Array], mapped: Any) -> Any:
-        def call(a: Array, b: Array, **params: Any) -> Array:
-            if a.ndim == _RANK:
-                return function(a, b, **params)
-            return mapped(functools.partial(call, **params))(a, b)
-
-        return call
-
     return new_primitive(
-        name, over_leading_axes(default, jax.vmap), over_leading_axes(cpu, _one_by_one)
+        name,
+        over_leading_axes(default, _RANK),
+        over_leading_axes(cpu, _RANK, _one_by_one),
     )
 
 

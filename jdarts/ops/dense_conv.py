@@ -1,14 +1,13 @@
 """Dense square convolutions of stacked edges."""
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array
 
-from jdarts.ops.dense import conv
+from jdarts.ops.dense import conv, pointwise
+from jdarts.ops.features import edges_to_features, features_to_edges
 from jdarts.ops.fence import fence
 from jdarts.ops.init import uniform_fan_in
 from jdarts.ops.norm import BatchNorm
-from jdarts.ops.stage_forms import pointwise
 
 __all__ = ["DenseConvs"]
 
@@ -49,8 +48,6 @@ class DenseConvs(nn.Module):
 
     def _convolve(self, x: Array, w: Array) -> Array:
         """One convolution to the channels of all edges."""
-        k, channels = self.kernel, x.shape[-1]
-        together = jnp.moveaxis(w, 0, 3).reshape(k, k, channels, -1)
-        y = conv(x, together, stride=self.stride, padding=k // 2)
-        y = y.reshape(*y.shape[:-1], self.edges, channels)
-        return fence(jnp.moveaxis(y, -2, 0))
+        together, padding = edges_to_features(w), self.kernel // 2
+        y = conv(x, together, stride=self.stride, padding=padding)
+        return fence(features_to_edges(y, self.edges))

@@ -29,6 +29,7 @@ from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
 from jdarts.ops import native
+from jdarts.ops.features import edges_to_features, grouped_conv
 from jdarts.ops.fence import fence
 from jdarts.ops.windows import Window, gather_taps, scatter_taps
 
@@ -134,20 +135,12 @@ def _weight_grad_shifts(x: Array, g: Array, *, window: Window) -> Array:
 
 
 def _conv_grouped(x: Array, w: Array, *, window: Window) -> Array:
-    sources, batch, height, width, channels = x.shape
+    sources, channels = x.shape[0], x.shape[-1]
     multiplier = w.shape[0] // sources
-    lhs = x.transpose(1, 2, 3, 0, 4).reshape(batch, height, width, sources * channels)
     # Output feature (source, channel, its edge) needs input (source, channel).
     rhs = w.reshape(sources, multiplier, *w.shape[1:]).transpose(2, 3, 0, 4, 1)
-    y = lax.conv_general_dilated(
-        lhs,
-        rhs.reshape(*rhs.shape[:2], 1, -1),
-        window_strides=(window.stride,) * 2,
-        padding=((window.padding,) * 2,) * 2,
-        rhs_dilation=(window.dilation,) * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=sources * channels,
-    )
+    rhs = rhs.reshape(*rhs.shape[:2], 1, -1)
+    y = grouped_conv(edges_to_features(x), rhs, window, sources * channels)
     y = y.reshape(*y.shape[:3], sources, channels, multiplier)
     y = y.transpose(3, 5, 0, 1, 2, 4)
     return y.reshape(-1, *y.shape[2:])

@@ -8,9 +8,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jdarts.errors import UserError
+from jdarts.ops.dense import pointwise
 from jdarts.ops.init import uniform_fan_in
 from jdarts.ops.norm import BatchNorm
-from jdarts.ops.stage_forms import pointwise
 
 __all__ = ["GroupedLineConvs", "LineConvs", "line_conv"]
 

@@ -151,13 +151,12 @@ def _standardise_plain(x: Array) -> tuple[Array, Array, Array, Array]:
 def _standardise_cpu(x: Array) -> tuple[Array, Array, Array, Array]:
     if not native.usable(x.dtype):
         return _standardise_plain(x)
-    flat = x.reshape(-1, *x.shape[-4:])  # the edges, and what vmap put before them
+    lead = x.shape[:-4]  # the edges, and what vmap put before them
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    small = jax.ShapeDtypeStruct((flat.shape[0], x.shape[-1]), wide)
-    out = (jax.ShapeDtypeStruct(flat.shape, x.dtype), small, small, small)
-    n, *statistics = native.call("norm_standardise", out, flat, eps=np.float64(EPSILON))
-    shape = (*x.shape[:-4], x.shape[-1])
-    return n.reshape(x.shape), *(s.reshape(shape) for s in statistics)
+    small = jax.ShapeDtypeStruct((*lead, x.shape[-1]), wide)
+    out = (jax.ShapeDtypeStruct(x.shape, x.dtype), small, small, small)
+    eps = np.float64(EPSILON)
+    return tuple(native.call_over("norm_standardise", out, (x,), lead, eps=eps))
 
 
 def _project_plain(t: Array, n: Array, r: Array) -> Array:
@@ -168,10 +167,8 @@ def _project_plain(t: Array, n: Array, r: Array) -> Array:
 def _project_cpu(t: Array, n: Array, r: Array) -> Array:
     if not native.usable(t.dtype):
         return _project_plain(t, n, r)
-    flat = (t.reshape(-1, *t.shape[-4:]), n.reshape(-1, *n.shape[-4:]))
-    out = jax.ShapeDtypeStruct(flat[0].shape, t.dtype)
-    scale = r.reshape(-1, r.shape[-1])
-    return native.call("norm_project", out, *flat, scale).reshape(t.shape)
+    out = jax.ShapeDtypeStruct(t.shape, t.dtype)
+    return native.call_over("norm_project", out, (t, n, r), t.shape[:-4])
 
 
 def _project_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Any]:
@@ -203,11 +200,8 @@ def _project_tangent_cpu(*arrays: Array) -> Array:
     t = arrays[3]
     if not native.usable(t.dtype):
         return _project_tangent_plain(*arrays)
-    shapes = (t.shape[-4:], t.shape[-4:], t.shape[-1:]) * 2
-    pairs = zip(arrays, shapes, strict=True)
-    flat = [a.reshape(-1, *shape) for a, shape in pairs]
-    out = jax.ShapeDtypeStruct(flat[3].shape, t.dtype)
-    return native.call("norm_project_tangent", out, *flat).reshape(t.shape)
+    out = jax.ShapeDtypeStruct(t.shape, t.dtype)
+    return native.call_over("norm_project_tangent", out, arrays, t.shape[:-4])
 
 
 def _project_tangent_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:

@@ -15,9 +15,11 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 __all__ = [
+    "jvp_along",
     "linear_pair",
     "moves",
     "new_primitive",
+    "over_leading_axes",
     "plain_tangents",
     "stacked",
     "without_unused",
@@ -68,9 +70,10 @@ def new_primitive(
 
     primitive.def_impl(evaluate)
     primitive.def_abstract_eval(abstract)
-    for function, platform in ((impl, None), (cpu, "cpu"), (tpu, "tpu")):
-        if function is None:
-            continue
+    lowerings = {None: impl, "cpu": cpu}
+    if tpu is not None:
+        lowerings["tpu"] = tpu
+    for platform, function in lowerings.items():
         lowering = mlir.lower_fun(function, multiple_results=multiple)
         mlir.register_lowering(primitive, lowering, platform=platform)
     batching.primitive_batchers[primitive] = functools.partial(stacked, primitive)
@@ -88,6 +91,25 @@ def stacked(
     ]
     out = primitive.bind(*front, **params)
     return out, [0] * len(out) if primitive.multiple_results else 0
+
+
+def jvp_along(function: Callable[..., Any], primals: tuple, along: dict) -> Any:
+    """The derivative of a function along some of its arguments.
+
+    Args:
+      function: the function.
+      primals: all of its arguments, each an array or a tree of arrays.
+      along: tangents by the arguments' positions.
+    """
+
+    def moving(*moved: Any) -> Any:
+        arguments = list(primals)
+        for i, value in zip(along, moved, strict=True):
+            arguments[i] = value
+        return function(*arguments)
+
+    start = tuple(primals[i] for i in along)
+    return jax.jvp(moving, start, tuple(along.values()))[1]
 
 
 def linear_pair(
@@ -123,20 +145,31 @@ def moves(tangents: Sequence) -> bool:
     return any(t is not None and type(t) is not ad.Zero for t in tangents)
 
 
+def over_leading_axes(
+    function: Implementation, rank: int, mapped: Callable = jax.vmap
+) -> Implementation:
+    """Maps a function of arrays over what stands before their own axes.
+
+    Args:
+      function: ``function(*arrays, **params)``.
+      rank: number of axes of its first array.
+      mapped: maps a function over the first axis of all of its arguments.
+    """
+
+    def call(*arrays: Any, **params: Any) -> Any:
+        if arrays[0].ndim == rank:
+            return function(*arrays, **params)
+        return mapped(functools.partial(call, **params))(*arrays)
+
+    return call
+
+
 def plain_tangents(
     function: Implementation, primals: tuple, tangents: tuple, **params: Any
 ) -> Any:
     """The tangents of ``function(*arrays, **params)``, by autodiff."""
     moved = {i: t for i, t in enumerate(tangents) if type(t) is not ad.Zero}
-
-    def moving(*values: Any) -> Any:
-        arrays = list(primals)
-        for i, value in zip(moved, values, strict=True):
-            arrays[i] = value
-        return function(*arrays, **params)
-
-    start = tuple(primals[i] for i in moved)
-    return jax.jvp(moving, start, tuple(moved.values()))[1]
+    return jvp_along(functools.partial(function, **params), primals, moved)
 
 
 def without_unused(used: Sequence[bool], equation: Any) -> tuple:

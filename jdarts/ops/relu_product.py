@@ -72,9 +72,7 @@ def _compiled(name: str, plain: Implementation) -> Implementation:
         if len(types) > 1 or not native.usable(types.pop()):
             return plain(*arrays)
         out = jax.eval_shape(plain, *arrays)
-        operands = [a.reshape(-1, *a.shape[-2:]) for a in arrays]
-        flat = jax.ShapeDtypeStruct((len(operands[0]), *out.shape[-2:]), out.dtype)
-        return native.call(name, flat, *operands).reshape(out.shape)
+        return native.call_over(name, out, arrays, out.shape[:-2])
 
     return cpu
 

@@ -94,26 +94,17 @@ _BITS = {name: 1 << i for i, name in enumerate(OPTIONAL)}
 def _call(
     name: str, out: Any, arrays: Sequence, windows: Windows, **params: Any
 ) -> Any:
-    """Calls a kernel on arrays of any number of leading axes."""
-    lead = arrays[0].shape[:-5]
-    count = len(lead)
-
-    def merged(a: Array) -> Array:
-        return a.reshape(-1, *a.shape[count:])
-
-    def flat(o: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((int(np.prod(lead)), *o.shape[count:]), o.dtype)
-
-    results = native.call(
+    """Calls a kernel, over any number of leading axes."""
+    return native.call_over(
         name,
-        jax.tree.map(flat, out),
-        *map(merged, arrays),
+        out,
+        arrays,
+        arrays[0].shape[:-5],
         stride=np.int64(windows[0].stride),
         kernels=np.array([w.kernel for w in windows]),
         dilations=np.array([w.dilation for w in windows]),
         **params,
     )
-    return jax.tree.map(lambda r: r.reshape(*lead, *r.shape[1:]), results)
 
 
 def _given_bits(given: tuple[str, ...]) -> np.int64:

@@ -5,15 +5,18 @@ a pointwise one after it, and, for TPU, one with their composed kernel.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jax import Array
 
 from jdarts.ops.composed import composed, fits
+from jdarts.ops.dense import pointwise
 from jdarts.ops.depthwise import depthwise_conv
+from jdarts.ops.primitive import jvp_along, over_leading_axes
 from jdarts.ops.windows import Window
 
 __all__ = [
@@ -22,22 +25,12 @@ __all__ = [
     "Windows",
     "composed_if_it_fits",
     "definitions",
-    "pointwise",
     "separate",
 ]
 
 Windows = tuple[Window, ...]
+_RANK = 5  # of x
 OPTIONAL = ("t", "dt", "dx", "dp", "dd")
-
-
-def pointwise(
-    x: Float[Array, "source batch height width channel"],
-    w: Float[Array, "edge channel out"],
-) -> Float[Array, "edge batch height width out"]:
-    """A 1x1 convolution for every edge, as one batched matrix product."""
-    shape = x.shape
-    y = jnp.matmul(x.reshape(shape[0], -1, shape[-1]), w)
-    return y.reshape(w.shape[0], *shape[1:-1], w.shape[-1])
 
 
 @dataclasses.dataclass
@@ -102,30 +95,6 @@ def composed_if_it_fits(
     return (composed if fits(x.shape[-1]) else separate)(x, p, d, windows)
 
 
-def _jvp(function: Callable, primals: tuple, along: dict[int, Any]) -> Any:
-    """The derivative of a function along some of its arguments."""
-
-    def moving(*moved: Any) -> Any:
-        arguments = list(primals)
-        for i, value in zip(along, moved, strict=True):
-            arguments[i] = value
-        return function(*arguments)
-
-    start = tuple(primals[i] for i in along)
-    return jax.jvp(moving, start, tuple(along.values()))[1]
-
-
-def _leading(function: Callable) -> Callable:
-    """Maps a function of operands over the axes before their own ones."""
-
-    def mapped(*arrays: Array, **params: Any) -> Any:
-        if arrays[0].ndim > 5:
-            return jax.vmap(lambda *a: mapped(*a, **params))(*arrays)
-        return function(*arrays, **params)
-
-    return mapped
-
-
 def definitions(form: Callable) -> tuple[Callable, Callable, Callable]:
     """The stage, its derivative and its gradients as functions of `Operands`' arrays.
 
@@ -133,16 +102,20 @@ def definitions(form: Callable) -> tuple[Callable, Callable, Callable]:
       form: ``z = form(x, p, d, windows)``.
     """
 
-    @_leading
+    mapped = functools.partial(over_leading_axes, rank=_RANK)
+
+    @mapped
     def stage(x: Array, p: Array, *d: Array, windows: Windows) -> Array:
         return form(x, p, d, windows)
 
-    @_leading
+    @mapped
     def output(*arrays: Array, windows: Windows, given: tuple[str, ...]) -> Array:
         ops = Operands.unflatten(arrays, given, len(windows))
-        return _jvp(lambda x, p, d: form(x, p, d, windows), ops.primals(), ops.along())
+        return jvp_along(
+            lambda x, p, d: form(x, p, d, windows), ops.primals(), ops.along()
+        )
 
-    @_leading
+    @mapped
     def input_(
         *arrays: Array,
         windows: Windows,
@@ -165,6 +138,6 @@ def definitions(form: Callable) -> tuple[Callable, Callable, Callable]:
             return gradients(ops.x, ops.p, ops.d, ops.dt)
         if ops.dt is not None:
             along[3] = ops.dt
-        return _jvp(gradients, (*ops.primals(), ops.t), along)
+        return jvp_along(gradients, (*ops.primals(), ops.t), along)
 
     return stage, output, input_

@@ -5,6 +5,7 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
+from helpers import feature_groups
 
 from jdarts.data import AugmentSpec
 from jdarts.hypergradient import HypergradientConfig
@@ -45,7 +46,7 @@ def lowered(request, traced):
 
 def test_depthwise_convolutions(lowered):
     platform, text = lowered
-    groups = {int(n) for n in re.findall(r"feature_group_count = (\d+)", text)}
+    groups = feature_groups(text)
     if platform in ("cpu", "tpu"):
         # XLA:CPU's grouped convolution is slow; on TPU they are composed with the
         # pointwise ones, in blocks of edges.

@@ -1,11 +1,9 @@
 """A stage's form for TPU: against the definition in float64, and as it is lowered."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import pytest
-from helpers import assert_close
+from helpers import assert_close, feature_groups, lowered
 
 import jdarts.ops.composed
 from jdarts.ops.composed import composed
@@ -38,7 +36,7 @@ def arguments(windows, edges, shared, channels=CHANNELS, dtype=None, lead=()):
     )
 
 
-def derivatives(form, windows):
+def value_and_curvature(form, windows):
     """Value, gradients, and how they move."""
 
     def of(at, along):
@@ -60,7 +58,7 @@ def test_equals_the_definition(case, lead, monkeypatch, x64):
     monkeypatch.setattr(jdarts.ops.composed, "_TILE", in_a_tile * CHANNELS)
     at = arguments(windows, edges, shared, lead=lead)
     along = jax.tree.map(jnp.cos, at)
-    found, expected = (derivatives(f, windows) for f in (composed, separate))
+    found, expected = (value_and_curvature(f, windows) for f in (composed, separate))
     if lead:
         found, expected = jax.vmap(found), jax.vmap(expected)
     assert_close(jax.jit(found)(at, along), jax.jit(expected)(at, along), 1e-11)
@@ -83,27 +81,20 @@ def test_bfloat16(x64):
         assert jnp.linalg.norm(f.astype(e.dtype) - e) < 0.01 * jnp.linalg.norm(e)
 
 
-def lowered(function, *args):
-    traced = jax.jit(function).trace(*args)
-    text = traced.lower(lowering_platforms=("tpu",)).as_text()
-    groups = re.findall(r"feature_group_count = (\d+)", text)
-    return sorted({int(n) for n in groups}), text
-
-
 @pytest.mark.parametrize(
     ("channels", "shared", "groups"),
     [
-        (16, True, [1]),
-        (16, False, [1]),  # three edges of 16 channels in a tile of 128
-        (64, False, [3]),  # blocks of equal size: not two and one
-        (128, True, [1]),
+        (16, True, {1}),
+        (16, False, {1}),  # three edges of 16 channels in a tile of 128
+        (64, False, {3}),  # blocks of equal size: not two and one
+        (128, True, {1}),
     ],
 )
 def test_one_convolution_for_all_edges(channels, shared, groups):
     windows, edges = (Window(3),), 3
     args = arguments(windows, edges, shared, channels, jnp.float32)
-    found, text = lowered(lambda *a: separable_stage(*a, windows), *args)
-    assert found == groups
+    text = lowered("tpu", lambda *a: separable_stage(*a, windows), *args)
+    assert feature_groups(text) == groups
     assert text.count("stablehlo.convolution") == 1
     assert "dot_general" not in text
 
@@ -111,8 +102,8 @@ def test_one_convolution_for_all_edges(channels, shared, groups):
 def test_too_wide_for_a_tile():
     windows, edges, channels = (Window(3),), 2, 129
     args = arguments(windows, edges, False, channels, jnp.float32)
-    found, text = lowered(lambda *a: separable_stage(*a, windows), *args)
-    assert found == [edges * channels]
+    text = lowered("tpu", lambda *a: separable_stage(*a, windows), *args)
+    assert feature_groups(text) == {edges * channels}
     assert "dot_general" in text
 
 
@@ -120,8 +111,8 @@ def test_too_wide_for_a_tile():
 def test_second_order_is_composed_as_well(lead):
     windows = (Window(3),)
     at = arguments(windows, 2, True, 16, jnp.float32, lead)
-    of = derivatives(separable_stage, windows)
-    found, text = lowered(jax.vmap(of) if lead else of, at, at)
+    of = value_and_curvature(separable_stage, windows)
+    text = lowered("tpu", jax.vmap(of) if lead else of, at, at)
     assert text.count("stablehlo.convolution") > 3
     assert "dot_general" not in text  # no pointwise product is left
-    assert all(n in (1, 2) for n in found)  # no depthwise one: at most one per map
+    assert feature_groups(text) <= {1, 2}  # no depthwise one: at most one per map

@@ -1,12 +1,17 @@
 """Depthwise convolution against XLA's grouped convolution, in float64."""
 
 import itertools
-import re
 
 import jax
 import jax.numpy as jnp
 import pytest
-from helpers import assert_close, random_like, switch_off_kernels
+from helpers import (
+    assert_close,
+    feature_groups,
+    lowered,
+    random_like,
+    switch_off_kernels,
+)
 from jax import lax
 
 from jdarts.compile import jit
@@ -123,11 +128,6 @@ def test_mismatched_shapes():
         depthwise_conv(x[..., :2], w)
 
 
-def lowered(platform, f, *args):
-    traced = jax.jit(f).trace(*args)
-    return traced.lower(lowering_platforms=(platform,)).as_text()
-
-
 def loss(x, w):
     return (depthwise_conv(x, w) ** 2).sum()
 
@@ -138,13 +138,13 @@ def test_lowering(platform, derivative, kernels):
     """Grouped convolution on accelerators; on CPU our kernels or shifted products."""
     sources, edges = 2, 4
     text = lowered(platform, derivative, *arguments(3, sources, edges))
-    groups = set(re.findall(r"feature_group_count = (\d+)", text))
+    groups = feature_groups(text)
     assert ("@jdarts_" in text) == (platform == "cpu" and kernels == "compiled")
     if platform == "cpu":
         assert "stablehlo.convolution" not in text and not groups
     else:
         assert "stablehlo.convolution" in text
-        assert str(sources * CHANNELS) in groups
+        assert sources * CHANNELS in groups
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])

@@ -231,8 +231,5 @@ def pool(
     """
     if window.dilation != 1 or window.kernel > 11 or not usable(args[0].dtype):
         return None
-    flat = jax.ShapeDtypeStruct((math.prod(out.shape[:-3]), *out.shape[-3:]), out.dtype)
-    args = tuple(a.reshape(-1, *a.shape[-3:]) for a in args)
-    kernel, stride = np.int64(window.kernel), np.int64(window.stride)
-    result = call(f"pool_{name}", flat, *args, kernel=kernel, stride=stride)
-    return result.reshape(out.shape)
+    sides = {"kernel": np.int64(window.kernel), "stride": np.int64(window.stride)}
+    return call_over(f"pool_{name}", out, args, out.shape[:-3], **sides)
