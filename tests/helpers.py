@@ -1,11 +1,14 @@
 """What several test files need."""
 
+import contextlib
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from jdarts import compile
 from jdarts.ops import native
 
 
@@ -95,6 +98,27 @@ def directional_difference(function, point, direction, step=1e-6):
 def shapes(tree):
     """The structure of a tree with its leaves' shapes and dtypes."""
     return jax.tree.map(lambda x: (jnp.shape(x), jnp.result_type(x)), tree)
+
+
+@contextlib.contextmanager
+def compiled_once(made):
+    """In here a program is compiled once for its name and its arguments' shapes.
+
+    Args:
+      made: the programs there are, by both; settings other than the shapes have to be
+        the same wherever it is used.
+    """
+    original = compile.compile_timed
+
+    def once(fun, *args, **options):
+        key = fun.__name__, str(shapes(args))
+        if key not in made:
+            made[key] = original(fun, *args, **options)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compile, "compile_timed", once)
+        yield
 
 
 def switch_off_kernels(patch):

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close
+from helpers import assert_close, compiled_once
 
-from jdarts import compile
 from jdarts.cli import parse_search, run_command
 from jdarts.data import TextConfig, load_text
 from jdarts.io import Checkpoints, load_genotype, read_metrics
@@ -46,18 +45,11 @@ def text(tmp_path_factory):
 @pytest.fixture(scope="module")
 def search(text):
     """``search(folder, *arguments)``; programs of BASE are compiled only once."""
-    compiled, original = {}, compile.compile_timed
+    made = {}
 
-    def once(fun, *args, **options):
-        if fun.__name__ not in compiled:
-            compiled[fun.__name__] = original(fun, *args, **options)
-        return compiled[fun.__name__]
-
-    def run(folder, *arguments, share=True):
-        with pytest.MonkeyPatch.context() as patch:
+    def run(folder, *arguments):
+        with compiled_once(made), pytest.MonkeyPatch.context() as patch:
             patch.setattr("jdarts.search.enable_cache", lambda: None)
-            if share:
-                patch.setattr(compile, "compile_timed", once)
             given = [*BASE, "--data.dir", str(text), "--run-dir", str(folder)]
             assert run_command(main, [*given, *arguments]) == 0
         return folder
@@ -161,7 +153,7 @@ def whole_rows(file):
 
 def test_seeds(search, unbroken, tmp_path):
     """Each seed of several is a run of its own."""
-    folder = search(tmp_path / "run", "--seeds", "3", "5", share=False)
+    folder = search(tmp_path / "run", "--seeds", "3", "5")
     table = (folder / "summary.txt").read_text()
     assert "perplexity" in table and "mean" in table
     names = "supernet_loss", "epoch_valid_loss"
@@ -233,18 +225,11 @@ TRAIN = (
 @pytest.fixture(scope="module")
 def train(text):
     """``train(folder, *arguments)``; programs of TRAIN are compiled only once."""
-    compiled, original = {}, compile.compile_timed
+    made = {}
 
-    def once(fun, *args, **options):
-        if fun.__name__ not in compiled:
-            compiled[fun.__name__] = original(fun, *args, **options)
-        return compiled[fun.__name__]
-
-    def run(folder, *arguments, share=True, given=TRAIN):
-        with pytest.MonkeyPatch.context() as patch:
+    def run(folder, *arguments, given=TRAIN):
+        with compiled_once(made), pytest.MonkeyPatch.context() as patch:
             patch.setattr("jdarts.train.enable_cache", lambda: None)
-            if share:
-                patch.setattr(compile, "compile_timed", once)
             words = [*given, "--data.dir", str(text), "--run-dir", str(folder)]
             assert run_command(train_main, [*words, *arguments]) == 0
         return folder
@@ -321,9 +306,7 @@ def test_help_of_a_recurrent_genotype(capsys):
 def test_a_found_cell(train, unbroken, text, capsys):
     """The search's folder names the text; the recipe has to be told."""
     words = [str(unbroken), *TRAIN[1:]]
-    folder = train(
-        unbroken / "t", "--epochs", "1", "--seeds", "0", "1", share=False, given=words
-    )
+    folder = train(unbroken / "t", "--epochs", "1", "--seeds", "0", "1", given=words)
     result = json.loads((folder / "result.json").read_text())
     assert [run["seed"] for run in result["runs"]] == [0, 1]
     assert result["runs"][0]["genotype"] == load_genotype(unbroken).to_json()

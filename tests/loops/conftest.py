@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import compiled_once
 from search_runs import BASE, cached_in
 
 import jdarts
-from jdarts import compile
 from jdarts.cli import run_command
 from jdarts.search import main
 
@@ -49,28 +49,15 @@ def start_search(environment):
 
 
 @pytest.fixture(scope="session")
-def compiled():
-    """Programs of BASE that were compiled already, by name; filled by `search`."""
-    return {}
-
-
-@pytest.fixture(scope="session")
-def search(cache, compiled):
+def search(cache):
     """Runs the command in this process: ``search(folder, *arguments)`` -> exit status.
 
     The arguments must not change the compiled programs: they are made only once.
     """
-
-    def once(fun, *args, **options):
-        if fun.__name__ not in compiled:
-            compiled[fun.__name__] = original(fun, *args, **options)
-        return compiled[fun.__name__]
-
-    original = compile.compile_timed
+    made = {}
 
     def run(folder, *arguments):
-        with cached_in(cache), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(compile, "compile_timed", once)
+        with cached_in(cache), compiled_once(made):
             return run_command(main, [*BASE, "--run-dir", str(folder), *arguments])
 
     return run

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import compiled_once
 from search_runs import cached_in
 
 import jdarts
@@ -31,23 +32,10 @@ LAST, RESULT = 3, 1
 @pytest.fixture(scope="module")
 def run(cache):
     """``run(folder, *arguments)`` in float64: the exit status; compiles once."""
-    made, original, several = {}, compile.compile_timed, False
-
-    def once(fun, *args, **options):
-        key = fun.__name__, several
-        if key not in made:
-            made[key] = original(fun, *args, **options)
-        return made[key]
+    made = {}
 
     def run(folder, *arguments):
-        nonlocal several
-        several = "--seeds" in arguments
-        with (
-            jax.enable_x64(True),
-            cached_in(cache),
-            pytest.MonkeyPatch.context() as patch,
-        ):
-            patch.setattr(compile, "compile_timed", once)
+        with jax.enable_x64(True), cached_in(cache), compiled_once(made):
             command = [*RUN, *arguments, "--run-dir", str(folder)]
             return run_command(jdarts.search.main, command)
 

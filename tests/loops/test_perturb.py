@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import optax
 import pytest
+from helpers import compiled_once
 from search_runs import BASE
 
-from jdarts import compile
 from jdarts.cli import parse_search, run_command
 from jdarts.config import to_json
 from jdarts.data import augment_spec, normalise
@@ -28,16 +28,7 @@ TUNE = ["--epochs-between", "1", "--lr", "0.1"]
 @pytest.fixture(autouse=True, scope="module")
 def once():
     """Nothing is compiled twice, nor kept in the user's cache."""
-    made, original = {}, compile.compile_timed
-
-    def compile_once(fun, *args, **options):
-        shapes = str(jax.tree.map(np.shape, args))
-        if shapes not in made:
-            made[shapes] = original(fun, *args, **options)
-        return made[shapes]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compile, "compile_timed", compile_once)
+    with compiled_once({}), pytest.MonkeyPatch.context() as patch:
         patch.setattr("jdarts.perturb.enable_cache", lambda: None)
         yield
 

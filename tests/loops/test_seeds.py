@@ -12,11 +12,10 @@ import time
 import jax
 import numpy as np
 import pytest
-from helpers import assert_close
+from helpers import assert_close, compiled_once
 from search_runs import cached_in
 
 import jdarts.search
-from jdarts import compile
 from jdarts.cli import parse_search, run_command
 from jdarts.io import Checkpoints, MetricsLog, read_json, read_metrics
 from jdarts.loops.setup import setup
@@ -38,24 +37,12 @@ class Runs:
     """Runs of the command in this process, in float64; programs are made once."""
 
     def __init__(self, cache):
-        self.cache, self.compiled = cache, {}
+        self.cache, self.single, self.several = cache, {}, {}
 
     def __call__(self, folder, *arguments):
         """The exit status."""
-        several, original = "--seeds" in arguments, compile.compile_timed
-
-        def once(fun, *args, **options):
-            key = fun.__name__, several
-            if key not in self.compiled:
-                self.compiled[key] = original(fun, *args, **options)
-            return self.compiled[key]
-
-        with (
-            jax.enable_x64(True),
-            cached_in(self.cache),
-            pytest.MonkeyPatch.context() as patch,
-        ):
-            patch.setattr(compile, "compile_timed", once)
+        made = self.several if "--seeds" in arguments else self.single
+        with jax.enable_x64(True), cached_in(self.cache), compiled_once(made):
             return run_command(
                 jdarts.search.main, [*arguments, "--run-dir", str(folder)]
             )
@@ -165,10 +152,7 @@ def test_seeds_differ(population):
 
 
 def test_one_compilation_for_all_seeds(runs, population):
-    assert [name for name, several in runs.compiled if several] == [
-        "chunk",
-        "evaluation",
-    ]
+    assert [name for name, _ in runs.several] == ["chunk", "evaluation"]
 
 
 # --- what the run's folder holds ---

@@ -5,10 +5,10 @@ import json
 import jax
 import numpy as np
 import pytest
+from helpers import compiled_once
 from search_runs import cached_in
 
 import jdarts.search
-from jdarts import compile
 from jdarts.cli import parse_search, run_command
 from jdarts.io import Checkpoints, read_metrics
 from jdarts.loops.setup import setup, setup_stage
@@ -28,17 +28,10 @@ RUN = (
 @pytest.fixture(scope="module")
 def run(cache):
     """``run(folder, *arguments)``: the exit status; compiles each program once."""
-    made, original = {}, compile.compile_timed
-
-    def once(fun, *args, **options):
-        key = fun.__name__, str(jax.tree.map(lambda x: (x.shape, x.dtype), args))
-        if key not in made:
-            made[key] = original(fun, *args, **options)
-        return made[key]
+    made = {}
 
     def run(folder, *arguments):
-        with cached_in(cache), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(compile, "compile_timed", once)
+        with cached_in(cache), compiled_once(made):
             command = [*RUN, *arguments, "--run-dir", str(folder)]
             return run_command(jdarts.search.main, command)
 

@@ -9,7 +9,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from helpers import assert_close
+from helpers import assert_close, compiled_once
 from search_runs import cached_in
 from train_runs import (
     GENOTYPE,
@@ -22,7 +22,6 @@ from train_runs import (
     write_genotype,
 )
 
-from jdarts import compile
 from jdarts.cli import run_command
 from jdarts.errors import UserError
 from jdarts.io import load_genotype, read_json, read_metrics
@@ -42,23 +41,15 @@ def genotype(tmp_path_factory):
 @pytest.fixture(scope="module")
 def train(cache, genotype):
     """``train(folder, *arguments, x64=False)``; programs are compiled once."""
-    made, original = {}, compile.compile_timed
+    made = {}
 
     def run(folder, *arguments, x64=False):
-        several = "--seeds" in arguments
-
-        def once(fun, *args, **options):
-            key = fun.__name__, several, x64
-            if key not in made:
-                made[key] = original(fun, *args, **options)
-            return made[key]
-
         with (
             jax.enable_x64(x64),
             cached_in(cache),
+            compiled_once(made),
             pytest.MonkeyPatch.context() as patch,
         ):
-            patch.setattr(compile, "compile_timed", once)
             patch.setattr("jdarts.train.enable_cache", lambda: None)
             return run_command(main, [genotype, *arguments, "--run-dir", str(folder)])
 
