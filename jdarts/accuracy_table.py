@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jdarts.data.base import DAMAGED, shape_text
 from jdarts.errors import UserError, unknown_choice
 from jdarts.spaces import NAS_BENCH_201, Genotype, SearchSpace
 
@@ -86,26 +87,29 @@ def load_table(path: Path, data: str, space: SearchSpace) -> AccuracyTable:
         )
     columns = ("op_names", "ops", f"{data}_val_200", f"{data}_test_200")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names, ops, valid, test = (file[column] for column in columns)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+        # numpy would leave a damaged file open
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            names, ops, valid, test = (np.asarray(file[c]) for c in columns)
+    except (OSError, *DAMAGED) as error:
         raise UserError(
             f"--table: {path}: cannot be read ({error}); expected an .npz file with "
             f"{', '.join(columns)}"
         ) from None
     ours = {_NAMES.get(name, name): name for name in _SPEC.primitives}
+    found = names.ravel().tolist()
     shapes_fit = ops.ndim == 2 and ops.shape[1] == len(_SPEC.edges)
-    if set(names.tolist()) != set(ours) or not shapes_fit:
+    numbers = ops.dtype.kind in "iu" and np.isin(ops, range(len(found))).all()
+    if set(found) != set(ours) or not (shapes_fit and numbers):
         raise UserError(
-            f"--table: {path}: ops {ops.shape} of {', '.join(names.tolist())}; "
-            f"expected {len(_SPEC.edges)} edges of {', '.join(ours)}"
+            f"--table: {path}: ops {shape_text(ops)} of {', '.join(map(str, found))}; "
+            f"expected numbers of {', '.join(ours)} on {len(_SPEC.edges)} edges"
         )
-    named = np.array([ours[name] for name in names.tolist()])[ops]
+    named = np.array([ours[name] for name in found])[ops]
     rows = {tuple(row): i for i, row in enumerate(named.tolist())}
     expected = len(ours) ** len(_SPEC.edges)
-    if not len(rows) == len(valid) == len(test) == expected:
+    if not (len(rows),) == valid.shape == test.shape == (expected,):
         raise UserError(
-            f"--table: {path}: {len(rows)} cells, {len(test)} accuracies; expected "
+            f"--table: {path}: {len(rows)} cells, {test.size} accuracies; expected "
             f"{expected} of both"
         )
     return AccuracyTable(valid / 100, test / 100, rows)

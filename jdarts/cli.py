@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
-import jax
 import tyro
 
 from jdarts.config import AnySearchConfig, config_names, load_config
@@ -208,18 +207,37 @@ def run_command(main: Callable[[list[str]], int], arguments: list[str]) -> int:
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        print(
-            "error: the device has too little memory; a smaller --batch-size, "
-            "--channels or --layers, fewer --seeds, or --remat, needs less",
-            file=sys.stderr,
-        )
-        return 2
     except KeyboardInterrupt:
         print("error: interrupted; what was saved before stays", file=sys.stderr)
         return 130
     except BrokenPipeError:  # nobody reads the output any more: `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except (OSError, MemoryError, RuntimeError) as error:
+        reason = _reason(error)
+        if reason is None:
+            raise
+        print(f"error: {reason}", file=sys.stderr)
+        return 2
+
+
+def _reason(error: OSError | MemoryError | RuntimeError) -> str | None:
+    """What the user can do about an error of the system or of jax; None: nothing."""
+    text = str(error)
+    if isinstance(error, OSError):
+        if error.filename is None:
+            return None
+        return f"{error.filename}: cannot be used ({error.strerror})"
+    if isinstance(error, MemoryError):
+        return (
+            f"this machine has too little memory ({text or 'MemoryError'}); fewer "
+            "images (--data.limit) need less"
+        )
+    if "RESOURCE_EXHAUSTED" in text:
+        return (
+            "the device has too little memory; a smaller --batch-size, --channels or "
+            "--layers, fewer --seeds, or --remat, needs less"
+        )
+    if "Unable to initialize backend" in text:
+        return f"JAX_PLATFORMS: {text.splitlines()[0]}; expected cpu, cuda or tpu"
+    return None

@@ -14,7 +14,6 @@ edges share one weight), and how many the derived cell keeps.
 """
 
 import dataclasses
-import hashlib
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +24,7 @@ import numpy as np
 
 from jdarts.errors import UserError, unknown_choice
 from jdarts.io import read_json
-from jdarts.io.files import cannot
+from jdarts.io.files import file_digest
 from jdarts.nets.cost import NetworkShape
 from jdarts.nets.expected_cost import CostModel, Place, cost_model, counted, skeleton
 from jdarts.spaces import Genotype, SearchSpace
@@ -132,11 +131,7 @@ def pinned_files(config: HardwareConfig) -> dict[str, str]:
     """
     if config.latency_table is None:
         return {}
-    try:
-        content = config.latency_table.read_bytes()
-    except OSError as error:
-        raise cannot(config.latency_table, "read", error) from None
-    return {"--hardware.latency-table": hashlib.sha256(content).hexdigest()}
+    return {"--hardware.latency-table": file_digest(config.latency_table)}
 
 
 class Hardware(NamedTuple):

@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> int:
         "other one beats in both, as a table and as a page.",
     )
     runs = read_searches(options.runs)
-    check_alike(runs, ("space", "data.name"))
+    check_alike(runs, ("space", "data.name", "data.classes", "data.limit"))
     where = "--latency-table"
     model = model_of(
         options.cost, runs[0].space, options.shape(), options.latency_table, where

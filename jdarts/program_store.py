@@ -5,6 +5,7 @@ traced and lowered, which takes as long again. A program here is named by a dige
 all that it depends on, see `program_key`.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -155,13 +156,15 @@ def load_program(folder: Path, key: str) -> Any | None:
     try:
         with path.open("rb") as file:
             program = serialize_executable.deserialize_and_load(*pickle.load(file))
-        os.utime(path)
     except FileNotFoundError:
         return None
     except Exception as error:  # whatever a damaged file leads to
         _log.warning("%s: not usable (%s); compiling again", path, error)
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a cache of somebody else's
+            path.unlink(missing_ok=True)
         return None
+    with contextlib.suppress(OSError):
+        os.utime(path)
     return program
 
 

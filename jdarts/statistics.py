@@ -1,8 +1,10 @@
 """How good a search is against chance: numbers that stay honest for a few runs.
 
-The unit of chance is a genotype: retraining one again only measures it better. So
-intervals and tests count genotypes, not retrainings. Each search is compared with
-random genotypes of its own size, and these together are a block. Shapes:
+The unit of chance is a network: retraining one again only measures it better, and
+searches that found the same one have not found it better. So intervals and tests count
+distinct networks, not retrainings and not searches. Each search is compared with random
+genotypes of its own size. What searches found one network, it and these together are a
+block. Shapes:
 
 * ``found``: ``[searches, retrainings]``
 * ``random``: ``[searches, random genotypes of each, retrainings]``
@@ -12,6 +14,7 @@ Accuracies may have any unit; results have the same one.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -53,8 +56,8 @@ class Comparison:
     """Searches against chance.
 
     Attributes:
-      difference: mean accuracy of the found genotypes minus that of the random ones.
-      interval: of the difference, see `difference_interval`; None for one search.
+      difference: mean accuracy over the searches minus that of the random genotypes.
+      interval: of the difference, see `difference_interval`; None for one network.
       effect: see `effect_size`; None where it is not defined.
       wins: in how many pairs of a search and one of its random genotypes the search's
         mean is higher; ties count half.
@@ -114,6 +117,7 @@ def compare(
     found: Float[ArrayLike, "search retraining"],
     random: Float[ArrayLike, "search genotype retraining"],
     seed: int = 0,
+    networks: Sequence[str] | None = None,
 ) -> Comparison:
     """Compares searches with random genotypes, all retrained alike.
 
@@ -121,6 +125,8 @@ def compare(
       found: the accuracies of each search's genotype.
       random: those of the random genotypes that each search is compared with.
       seed: of the bootstrap, and of the permutations where there are too many.
+      networks: a name for what each search found, the same for the same network; not
+        given: all are different.
 
     Raises:
       ValueError: if the shapes do not fit or one of the sizes is 0.
@@ -128,25 +134,40 @@ def compare(
     found, random = np.asarray(found, float), np.asarray(random, float)
     if found.ndim != 2 or random.ndim != 3 or 0 in found.shape + random.shape:
         raise ValueError(f"found {found.shape}, random {random.shape}")
-    means = np.concatenate([found.mean(1)[:, None], random.mean(2)], axis=1)
-    own, others = means[:, 0], means[:, 1:]
-    difference, p = permutation_test(means, seed)
+    own, others = found.mean(1), random.mean(2)
+    first, of_block, counts = _distinct(networks, len(own))
+    blocks = [
+        np.append(own[i], others[of_block == block]) for block, i in enumerate(first)
+    ]
+    difference, p = permutation_test(blocks, counts, seed)
     outcomes = np.sign(own[:, None] - others)
-    spread = _pooled_deviation(own, others.ravel())
+    spread = _pooled_deviation(own[first], others.ravel())
     verdict = "cannot tell"
     if p <= LEVEL:
         verdict = "better" if difference > 0 else "worse"
     return Comparison(
         difference=difference,
-        interval=difference_interval(found, random.reshape(-1, random.shape[-1]), seed),
-        effect=effect_size(own, others.ravel()),
+        interval=difference_interval(own[first], others.ravel(), counts, seed),
+        effect=effect_size(own[first], others.ravel(), difference),
         wins=float((outcomes + 1).sum() / 2),
         pairs=outcomes.size,
         p=p,
-        smallest_p=smallest_p(*means.shape),
-        detectable=_detectable(spread, own.size, others.size) if spread else None,
+        smallest_p=smallest_p([len(block) for block in blocks]),
+        detectable=_detectable(spread, len(first), others.size) if spread else None,
         verdict=verdict,
     )
+
+
+def _distinct(
+    networks: Sequence[str] | None, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first place of each distinct network, in order, the number of its network for
+    each place, and how often each network is there."""
+    names = list(range(count) if networks is None else networks)
+    numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    of_network = np.array([numbers[name] for name in names])
+    first = np.array([names.index(name) for name in numbers])
+    return first, of_network, np.bincount(of_network)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,13 +175,15 @@ class Summary:
     """Genotypes of one kind, each retrained.
 
     Attributes:
-      mean: over all.
-      between: sample deviation between the means of genotypes; None for one genotype.
-      within: deviation between retrainings of one genotype, root mean square over
-        genotypes; None for one retraining.
+      count: number of distinct networks.
+      mean: over all genotypes.
+      between: sample deviation between the means of networks; None for one network.
+      within: deviation between retrainings of one network, root mean square over
+        networks; None for one retraining.
       interval: of the mean, see `mean_interval`.
     """
 
+    count: int
     mean: float
     between: float | None
     within: float | None
@@ -168,20 +191,30 @@ class Summary:
 
 
 def summarise(
-    samples: Float[ArrayLike, "genotype retraining"], seed: int = 0
+    samples: Float[ArrayLike, "genotype retraining"],
+    seed: int = 0,
+    networks: Sequence[str] | None = None,
 ) -> Summary:
     """Mean, deviations and interval of genotypes that were retrained.
 
     Args:
       samples: their accuracies.
       seed: of the interval.
+      networks: as for `compare`.
     """
     samples = np.asarray(samples, float)
-    mean, between = mean_deviation(samples.mean(axis=1))
-    within = None
+    first, _, counts = _distinct(networks, len(samples))
+    own = samples[first]
+    means, within = own.mean(axis=1), None
     if samples.shape[1] > 1:
-        within = math.sqrt(samples.var(axis=1, ddof=1).mean())
-    return Summary(mean, between, within, mean_interval(samples, seed))
+        within = math.sqrt(own.var(axis=1, ddof=1).mean())
+    return Summary(
+        count=len(first),
+        mean=float(samples.mean()),
+        between=mean_deviation(means)[1],
+        within=within,
+        interval=mean_interval(means, counts, seed),
+    )
 
 
 def mean_deviation(values: ArrayLike) -> tuple[float, float | None]:
@@ -194,7 +227,9 @@ def mean_deviation(values: ArrayLike) -> tuple[float, float | None]:
 
 
 def permutation_test(
-    means: Float[np.ndarray, "search genotype"], seed: int = 0
+    blocks: Sequence[Float[np.ndarray, " genotype"]],
+    weights: ArrayLike | None = None,
+    seed: int = 0,
 ) -> tuple[float, float]:
     """The difference to chance, and how often chance alone gives one as large.
 
@@ -204,17 +239,24 @@ def permutation_test(
     accuracies are distributed.
 
     Args:
-      means: the mean accuracy of each genotype, in each block the found one first.
+      blocks: the mean accuracy of each genotype, in each block the found one first; two
+        genotypes or more in each.
+      weights: of the blocks, in any scale; not given: all the same.
       seed: of the sample.
 
     Returns:
-      ``mean found - mean random``, and the two-sided p in (0, 1].
+      The mean over the blocks of ``found - mean of the random ones``, and the two-sided
+      p in (0, 1].
     """
-    blocks, size = means.shape
-    # A block's difference, if genotype j were the found one: v_j - mean of the others.
-    each = (size * means - means.sum(1, keepdims=True)) / (size - 1)
-    observed = each[:, 0].mean()
-    if size**blocks <= _MOST_EXACT:
+    share = np.ones(len(blocks)) if weights is None else np.asarray(weights, float)
+    share = share / share.sum()
+    # A block's part, if genotype j were the found one: v_j - mean of the others.
+    each = [
+        w * (len(v) * v - v.sum()) / (len(v) - 1)
+        for v, w in zip(blocks, share, strict=True)
+    ]
+    observed = sum(row[0] for row in each)
+    if math.prod(map(len, blocks)) <= _MOST_EXACT:
         sums = np.zeros(1)
         for row in each:
             sums = np.add.outer(sums, row).ravel()
@@ -223,32 +265,34 @@ def permutation_test(
         rng = np.random.default_rng(seed)
         sums = np.sum([rng.choice(row, _SAMPLED) for row in each], axis=0)
         happened = 1
-    rounding = 1e-12 * np.abs(means).max()
-    extreme = np.abs(sums / blocks) >= abs(observed) - rounding
+    rounding = 1e-12 * max(np.abs(v).max() for v in blocks)
+    extreme = np.abs(sums) >= abs(observed) - rounding
     p = (extreme.sum() + happened) / (extreme.size + happened)
     return float(observed), float(p)
 
 
-def smallest_p(blocks: int, size: int) -> float:
+def smallest_p(sizes: Sequence[int]) -> float:
     """The least p that `permutation_test` can give.
 
     Args:
-      blocks: number of searches.
-      size: genotypes in a block, the found one counted.
+      sizes: genotypes in each block, the found one counted.
     """
     # In blocks of two all exchanges at once turn the sign: as extreme as the outcome.
-    return (2 if size == 2 else 1) / size**blocks
+    return (2 if set(sizes) == {2} else 1) / math.prod(sizes)
 
 
 # --- intervals ----------------------------------------------------------------------
 
 
 def mean_interval(
-    samples: Float[ArrayLike, "genotype retraining"], seed: int = 0
+    means: Float[ArrayLike, " network"],
+    counts: ArrayLike | None = None,
+    seed: int = 0,
 ) -> Interval | None:
-    """A bootstrap interval of the mean over genotypes.
+    """A bootstrap interval of the mean over networks.
 
-    Hierarchical: genotypes are drawn with replacement and, in each, its retrainings.
+    Networks are drawn with replacement; not their retrainings as well, whose noise is
+    in the means already (Davison, Hinkley, "Bootstrap Methods", 1997, section 3.8).
     The percentiles are expanded to ``Phi(-sqrt(n / (n - 1)) t)`` with t the quantile of
     n - 1 degrees of freedom, which gives Student's interval where means are normal
     (Hesterberg, "What Teachers Should Know About the Bootstrap", The American
@@ -256,43 +300,47 @@ def mean_interval(
     values contains their median in only ``1 - 2^(1 - n)`` of cases, 88 % for n = 4.
 
     Args:
-      samples: the accuracies of each genotype's retrainings.
+      means: the mean accuracy of each network's retrainings.
+      counts: how often each counts in the mean; not given: once.
       seed: of the resampling.
 
     Returns:
-      The interval, or None for a single genotype, which says nothing about others.
+      The interval, or None for a single network, which says nothing about others.
     """
-    samples = np.asarray(samples, float)
-    if len(samples) < 2:
+    means = np.asarray(means, float)
+    if len(means) < 2:
         return None
-    means = _resampled_means(samples, np.random.default_rng(seed))
-    return _expanded_percentiles(means, len(samples))
+    found = _resampled_means(means, counts, np.random.default_rng(seed))
+    return _expanded_percentiles(found, len(means))
 
 
 def difference_interval(
-    found: Float[ArrayLike, "search retraining"],
-    random: Float[ArrayLike, "genotype retraining"],
+    found: Float[ArrayLike, " network"],
+    random: Float[ArrayLike, " genotype"],
+    counts: ArrayLike | None = None,
     seed: int = 0,
 ) -> Interval | None:
     """A bootstrap interval of ``mean found - mean random``.
 
     As `mean_interval`, with both sides drawn independently; the percentiles are those
-    for the smaller side. None if a side has a single genotype.
+    for the smaller side. None if a side has a single network.
     """
     found, random = np.asarray(found, float), np.asarray(random, float)
     smaller = min(len(found), len(random))
     if smaller < 2:
         return None
     rng = np.random.default_rng(seed)
-    difference = _resampled_means(found, rng) - _resampled_means(random, rng)
-    return _expanded_percentiles(difference, smaller)
+    ours = _resampled_means(found, counts, rng)
+    return _expanded_percentiles(ours - _resampled_means(random, None, rng), smaller)
 
 
-def _resampled_means(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Means of genotypes, then retrainings, drawn with replacement: ``[resamples]``."""
-    n, m = samples.shape
-    genotypes = rng.integers(n, size=(_RESAMPLES, n, 1))
-    return samples[genotypes, rng.integers(m, size=(_RESAMPLES, n, m))].mean((1, 2))
+def _resampled_means(
+    values: np.ndarray, counts: ArrayLike | None, rng: np.random.Generator
+) -> np.ndarray:
+    """Weighted means of values drawn with replacement, ``[resamples]``."""
+    weights = np.ones(len(values)) if counts is None else np.asarray(counts, float)
+    drawn = rng.integers(len(values), size=(_RESAMPLES, len(values)))
+    return (values * weights)[drawn].sum(1) / weights[drawn].sum(1)
 
 
 def _expanded_percentiles(values: np.ndarray, n: int) -> Interval:
@@ -305,7 +353,9 @@ def _expanded_percentiles(values: np.ndarray, n: int) -> Interval:
 # --- sizes --------------------------------------------------------------------------
 
 
-def effect_size(found: ArrayLike, random: ArrayLike) -> float | None:
+def effect_size(
+    found: ArrayLike, random: ArrayLike, difference: float | None = None
+) -> float | None:
     """Hedges' g: the difference of the means, in deviations between genotypes.
 
     ``g = (1 - 3 / (4 f - 1)) (mean found - mean random) / s`` with ``f = n + k - 2``
@@ -316,6 +366,7 @@ def effect_size(found: ArrayLike, random: ArrayLike) -> float | None:
     Args:
       found: a value for each of n found genotypes, n >= 1.
       random: a value for each of k random genotypes, k >= 1.
+      difference: of the means, where found genotypes count differently.
 
     Returns:
       g; None with ``f < 2``, or where no genotype deviates.
@@ -324,7 +375,8 @@ def effect_size(found: ArrayLike, random: ArrayLike) -> float | None:
     freedom, spread = a.size + b.size - 2, _pooled_deviation(a, b)
     if spread is None or freedom < 2:
         return None
-    return float((1 - 3 / (4 * freedom - 1)) * (a.mean() - b.mean()) / spread)
+    difference = a.mean() - b.mean() if difference is None else difference
+    return float((1 - 3 / (4 * freedom - 1)) * difference / spread)
 
 
 def _pooled_deviation(a: np.ndarray, b: np.ndarray) -> float | None:

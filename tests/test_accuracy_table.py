@@ -76,9 +76,12 @@ def test_look_up(tmp_path, data):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ops": OPS[:, :5]}, r"ops \(15625, 5\) .* expected 6 edges"),
+        ({"ops": OPS[:, :5]}, r"ops uint8 \[15625, 5\] .* on 6 edges"),
         ({"ops": OPS[:100]}, "100 cells, 15625 accuracies; expected 15625"),
-        ({"op_names": np.array([*NAMES[:4], "conv"])}, "expected 6 edges of none"),
+        ({"op_names": np.array([*NAMES[:4], "conv"])}, "expected numbers of none"),
+        ({"ops": OPS.astype(float)}, "ops float64 .* expected numbers of none"),
+        ({"ops": OPS + 1}, "expected numbers of none"),
+        ({"c10_val_200": np.zeros(())}, "15625 cells, .*; expected 15625"),
         ({"c10_test_200": None}, "cannot be read .*c10_test_200"),
     ],
 )
@@ -98,6 +101,11 @@ def test_bad_arguments(tmp_path):
         load_table(path, "c11", NAS_BENCH_201)
     with pytest.raises(UserError, match="absent.npz: cannot be read"):
         load_table(tmp_path / "absent.npz", "c10", NAS_BENCH_201)
-    path.write_bytes(b"no archive")
-    with pytest.raises(UserError, match="table.npz: cannot be read"):
-        load_table(path, "c10", NAS_BENCH_201)
+    whole = path.read_bytes()
+    for damaged in (b"no archive", whole[: len(whole) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="table.npz: cannot be read"):
+            load_table(path, "c10", NAS_BENCH_201)
+    np.save(tmp_path / "ops.npy", OPS)
+    with pytest.raises(UserError, match="ops.npy: cannot be read"):
+        load_table(tmp_path / "ops.npy", "c10", NAS_BENCH_201)

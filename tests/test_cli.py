@@ -236,6 +236,30 @@ def test_errors_are_one_line(capsys, error, status):
     assert capsys.readouterr() == ("", "error: a b\n")
 
 
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (
+            PermissionError(13, "Permission denied", "/secret/run"),
+            "/secret/run: cannot be used (Permission denied)",
+        ),
+        (MemoryError("Unable to allocate 9 TiB"), "fewer images (--data.limit) need"),
+        (
+            RuntimeError("Unable to initialize backend 'gpu': none\nmore"),
+            "JAX_PLATFORMS: Unable to initialize backend 'gpu': none; expected cpu",
+        ),
+        (RuntimeError("RESOURCE_EXHAUSTED: out of memory"), "a smaller --batch-size"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(capsys, error, line):
+    def main(arguments):
+        raise error
+
+    assert run_command(main, []) == 2
+    found = capsys.readouterr().err
+    assert found.startswith("error: ") and found.count("\n") == 1 and line in found
+
+
 def test_interrupted(capsys):
     def main(arguments):
         raise KeyboardInterrupt
@@ -246,11 +270,12 @@ def test_interrupted(capsys):
     )
 
 
-def test_mistakes_in_the_code_are_not_hidden():
+@pytest.mark.parametrize("error", [ZeroDivisionError, OSError, RuntimeError])
+def test_mistakes_in_the_code_are_not_hidden(error):
     def main(arguments):
-        raise ZeroDivisionError
+        raise error
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(error):
         run_command(main, [])
 
 

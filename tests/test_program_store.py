@@ -270,6 +270,22 @@ def test_a_damaged_file_is_replaced(tmp_path, caplog):
     assert make().trace_seconds == 0
 
 
+def test_a_cache_of_somebody_else_is_used(tmp_path, monkeypatch):
+    """Of a folder that cannot be written programs are taken, and none is dropped."""
+    make = functools.partial(compile_stored, tmp_path, jnp.cos, X)
+    make()
+
+    def refuse(*args, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert make().trace_seconds == 0
+    (path,) = programs(tmp_path)
+    path.write_bytes(path.read_bytes()[:100])
+    assert make().trace_seconds > 0
+
+
 def test_only_the_last_used_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(program_store, "_KEPT", 2)
     for number in (1, 2, 3):

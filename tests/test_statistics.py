@@ -39,9 +39,22 @@ def test_summary_by_hand():
     assert found.mean == pytest.approx((2 + 4 + 7) / 3)
     assert found.between == pytest.approx(np.std([2, 4, 7], ddof=1))
     assert found.within == pytest.approx(math.sqrt((2 + 0 + 2) / 3))
-    assert found.interval == mean_interval([[1.0, 3.0], [4.0, 4.0], [6.0, 8.0]])
+    assert found.interval == mean_interval([2.0, 4.0, 7.0])
+    assert found.count == 3
     alone = summarise([[0.5]])
     assert (alone.between, alone.within, alone.interval) == (None, None, None)
+
+
+def test_summary_of_equal_networks_by_hand():
+    """They count once for deviations, and as often as they were found for the mean."""
+    found = summarise([[1.0, 3.0], [4.0, 4.0], [1.0, 3.0]], 0, ["a", "b", "a"])
+    assert found.count == 2
+    assert found.mean == pytest.approx((2 + 4 + 2) / 3)
+    assert found.between == pytest.approx(np.std([2, 4], ddof=1))
+    assert found.within == pytest.approx(math.sqrt((2 + 0) / 2))
+    assert found.interval == mean_interval([2.0, 4.0], [2, 1])
+    one = summarise([[1.0, 3.0]] * 4, 0, ["a"] * 4)
+    assert (one.count, one.between, one.interval) == (1, None, None)
 
 
 def test_effect_size_closed_form():
@@ -114,7 +127,16 @@ def test_sampled_permutations_agree_with_exact_ones(monkeypatch):
 def test_smallest_p_is_reached_by_the_clearest_outcome(blocks, size):
     clear = np.zeros((blocks, size))
     clear[:, 0] = 10
-    assert permutation_test(clear)[1] == pytest.approx(smallest_p(blocks, size))
+    assert permutation_test(clear)[1] == pytest.approx(smallest_p([size] * blocks))
+
+
+def test_blocks_of_different_sizes_by_hand():
+    blocks = [np.array([5.0, 1.0, 0.0]), np.array([4.0, 2.0])]
+    observed, p = permutation_test(blocks, [3, 1])
+    first, second = (5 - 0.5, 1 - 2.5, 0 - 3.0), (4 - 2.0, 2 - 4.0)
+    outcomes = [abs(3 * a + b) / 4 for a, b in itertools.product(first, second)]
+    assert observed == pytest.approx((3 * 4.5 + 2) / 4)
+    assert p == sum(x >= observed for x in outcomes) / 6 == smallest_p([3, 2])
 
 
 def test_permutation_test_keeps_its_level():
@@ -141,15 +163,17 @@ def test_coverage_of_the_mean_interval(n, least, most):
     """95 % nominally; about 88 % is what n = 4 allows, as documented."""
     rng = np.random.default_rng(5)
     found = [experiment(rng, n)[0] for _ in range(200)]
-    assert least <= coverage(map(mean_interval, found), 0.0) <= most
+    means = [x.mean(axis=1) for x in found]
+    assert least <= coverage(map(mean_interval, means), 0.0) <= most
 
 
 def test_retrainings_are_no_genotypes():
     """Taken for 36 genotypes, 12 retrainings of 3 would cover far too rarely."""
     rng = np.random.default_rng(6)
     found = [experiment(rng, 3, m=12, within=0.1)[0] for _ in range(100)]
-    flat = coverage((mean_interval(x.reshape(-1, 1)) for x in found), 0.0)
-    assert flat < 0.5 < 0.7 < coverage(map(mean_interval, found), 0.0)
+    flat = coverage((mean_interval(x.ravel()) for x in found), 0.0)
+    means = [x.mean(axis=1) for x in found]
+    assert flat < 0.5 < 0.7 < coverage(map(mean_interval, means), 0.0)
 
 
 @pytest.mark.parametrize("n, k", [(2, 6), (4, 3)])
@@ -159,26 +183,43 @@ def test_coverage_of_the_difference_interval(n, k):
     intervals = []
     for _ in range(200):
         found, random = experiment(rng, n, k, better=0.3)
-        intervals.append(difference_interval(found, random.reshape(n * k, -1)))
+        means = found.mean(axis=1), random.mean(axis=2).ravel()
+        intervals.append(difference_interval(*means))
     assert coverage(intervals, 0.3) >= 0.88
 
 
 def test_intervals_are_reproducible_and_need_two():
-    samples = [[0.9, 0.91], [0.8, 0.85], [0.95, 0.9]]
-    found = mean_interval(samples)
-    assert found == mean_interval(samples)
+    means = [0.9, 0.8, 0.95]
+    found = mean_interval(means)
+    assert found == mean_interval(means)
     rounding = 1e-9
     assert 0.8 - rounding <= found.low < found.high <= 0.95 + rounding
-    assert mean_interval(samples[:1]) is None
-    assert difference_interval(samples[:1], samples) is None
-    assert difference_interval(samples, samples[:1]) is None
+    assert mean_interval(means[:1]) is None
+    assert difference_interval(means[:1], means) is None
+    assert difference_interval(means, means[:1]) is None
 
 
 def test_interval_is_students_where_means_are_normal():
     values = np.random.default_rng(8).normal(size=40)
-    found = mean_interval(values[:, None])
     low, high = stats.t.interval(0.95, 39, values.mean(), stats.sem(values))
+    found = mean_interval(values)
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.03)
+    # Retrainings that deviate far more than their means: it is the means that count.
+    apart = values[:, None] + np.array([-5.0, 0.0, 5.0])
+    found = summarise(apart).interval
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.03)
+
+
+def test_interval_of_networks_that_count_differently():
+    """Against the linearised deviation of a ratio of sums."""
+    rng = np.random.default_rng(15)
+    values, counts = rng.normal(size=60), rng.integers(1, 5, size=60)
+    mean = np.average(values, weights=counts)
+    error = math.sqrt(60 / 59 * ((counts * (values - mean)) ** 2).sum()) / counts.sum()
+    half = stats.t.ppf(0.975, 59) * error
+    found = mean_interval(values, counts)
+    expected = pytest.approx((mean - half, mean + half), abs=0.06 * half)
+    assert (found.low, found.high) == expected
 
 
 # --- the whole comparison
@@ -208,6 +249,22 @@ def test_by_hand():
     outcomes = [abs(a + b) / 2 for a, b in itertools.product(first, second)]
     assert found.p == sum(x >= 0.125 for x in outcomes) / 9
     assert found.effect == effect_size([5, 1], [4, 7, 0.5, 1])
+
+
+def test_searches_that_found_one_network_are_one():
+    """Four times the same network, better than its 12 random ones: a rank of 13."""
+    random = np.random.default_rng(14).normal(size=(4, 3, 2))
+    own = np.full((4, 2), [9.0, 9.2])
+    assert compare(own, random).p == 4**-4  # taken for four networks
+    found = compare(own, random, networks=["a"] * 4)
+    assert found.p == found.smallest_p == 1 / 13
+    assert found.verdict == "cannot tell" and found.interval is None
+    assert found.difference == pytest.approx(9.1 - random.mean())
+    assert (found.wins, found.pairs) == (12, 12)
+    assert found.effect == effect_size([9.1], random.mean(2).ravel())
+    two = compare(own, random, networks=["a", "b", "a", "a"])
+    assert two.p == two.smallest_p == 1 / (4 * 10)
+    assert two.difference == pytest.approx(found.difference)
 
 
 def test_ties_tell_nothing():

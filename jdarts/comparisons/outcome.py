@@ -114,14 +114,13 @@ class Outcome:
 
     def _sides(self) -> rich.table.Table:
         table = _table(
-            "accuracy %", "genotypes", "mean", "deviation", "of retrainings", "95 %"
+            "accuracy %", "networks", "mean", "deviation", "of retrainings", "95 %"
         )
-        random = sum(map(len, self.plan.random))
-        for name, count, summary in (
-            ("found", len(self.plan.found), self.found),
-            ("random, of the same size", random, self.chance),
+        for name, summary in (
+            ("found", self.found),
+            ("random, of the same size", self.chance),
         ):
-            table.add_row(name, str(count), *_cells(summary))
+            table.add_row(name, str(summary.count), *_cells(summary))
         return table
 
     def _progress(self) -> rich.table.Table:
@@ -133,8 +132,12 @@ class Outcome:
         return table
 
     def _effect(self) -> list[str]:
-        found = self.comparison
+        found, searches = self.comparison, len(self.searches)
         lines = [
+            f"different networks found by the {searches} searches: {self.found.count}; "
+            "each counts once in the test and the intervals"
+        ][: searches - self.found.count]
+        lines += [
             f"difference: {100 * found.difference:+.2f} points, 95 % interval "
             f"{_interval(found.interval, '+.2f')}",
             "effect size (Hedges' g): "
@@ -165,6 +168,9 @@ def outcome(
     def samples(entries: Sequence[Entry]) -> np.ndarray:
         return np.array([accuracies[entry.network] for entry in entries])
 
+    def names(entries: Sequence[Entry]) -> list[str]:
+        return [entry.network for entry in entries]
+
     found = samples(plan.found)
     random = np.array([samples(entries) for entries in plan.random])
     together = random.reshape(-1, random.shape[-1])
@@ -172,11 +178,11 @@ def outcome(
         searches=searches,
         plan=plan,
         accuracies=accuracies,
-        found=summarise(found, seed),
+        found=summarise(found, seed, names(plan.found)),
         chance=summarise(together, seed),
-        comparison=compare(found, random, seed),
+        comparison=compare(found, random, seed, names(plan.found)),
         progress={
-            epoch: summarise(samples(entries), seed)
+            epoch: summarise(samples(entries), seed, names(entries))
             for epoch, entries in plan.progress.items()
         },
     )
@@ -201,5 +207,5 @@ def _cells(summary: Summary) -> list[str]:
 
 def _interval(interval: Interval | None, form: str) -> str:
     if interval is None:
-        return "none of a single search"
+        return "none of a single network"
     return f"{100 * interval.low:{form}} to {100 * interval.high:{form}}"

@@ -119,8 +119,8 @@ def load(config: DataConfig) -> Images:
         not as the configuration says; it names the file or the field.
     """
     dataset = get_dataset(config.name)
-    _check_dir(config, dataset)
     try:
+        _check_dir(config, dataset)
         raw = dataset.load(config)
     except OSError as error:
         where = error.filename or config.dir

@@ -1,6 +1,10 @@
 """What a data set is once loaded, how it is configured, and the row of the table."""
 
 import dataclasses
+import functools
+import hashlib
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +15,7 @@ from jaxtyping import Int32, UInt8
 from jdarts.errors import UserError
 
 __all__ = [
+    "DAMAGED",
     "DataConfig",
     "Dataset",
     "Images",
@@ -18,6 +23,12 @@ __all__ = [
     "channel_statistics",
     "shape_text",
 ]
+
+DAMAGED = (
+    *(EOFError, KeyError, TypeError, ValueError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What reading a zip or ``.npz`` file raises that is damaged, or none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +122,20 @@ class Images:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of what is learnt from and judged by."""
+        found = hashlib.sha256(repr((self.class_names, self.mean, self.std)).encode())
+        for array in (
+            self.train_images,
+            self.train_labels,
+            self.test_images,
+            self.test_labels,
+        ):
+            found.update(repr(array.shape).encode())
+            found.update(np.ascontiguousarray(array))
+        return found.hexdigest()
 
     @property
     def num_classes(self) -> int:

@@ -1,12 +1,11 @@
 """Images from one NumPy ``.npz`` file."""
 
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from jdarts.data.base import DataConfig, RawImages, shape_text
+from jdarts.data.base import DAMAGED, DataConfig, RawImages, shape_text
 from jdarts.errors import UserError
 
 __all__ = ["load"]
@@ -53,11 +52,15 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(path) as archive:
             found = {n.removesuffix(".npy") for n in archive.namelist()}
         with np.load(path, allow_pickle=False) as file:
-            return {n: file[n] if n in known else np.empty(0) for n in found}
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, KeyError) as error:
+            arrays = {n: file[n] if n in known else np.empty(0) for n in found}
+    except DAMAGED as error:
         raise UserError(
             f"{path}: cannot be read ({error}); expected a .npz file of plain arrays"
         ) from None
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy returns other files' bytes
+            raise UserError(f"{path}: {name} is not an array; expected plain arrays")
+    return arrays
 
 
 def _part(

@@ -1,6 +1,8 @@
 """Texts as numbers: one row a source in TEXTS; vocabularies; segments for a network."""
 
 import dataclasses
+import functools
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -81,6 +83,15 @@ class Text:
     def parts(self) -> dict[str, np.ndarray]:
         """The three parts by name."""
         return {"train": self.train, "valid": self.valid, "test": self.test}
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of all of it."""
+        found = hashlib.sha256(repr(self.vocabulary).encode())
+        for part in self.parts.values():
+            found.update(repr(part.shape).encode())
+            found.update(np.ascontiguousarray(part))
+        return found.hexdigest()
 
 
 class TextSource(NamedTuple):

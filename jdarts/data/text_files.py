@@ -4,6 +4,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from jdarts.data.base import DAMAGED
 from jdarts.errors import UserError
 
 __all__ = ["Parts", "one_file", "ptb", "topics", "wikitext2"]
@@ -89,7 +90,7 @@ def _from_zip(path: Path, names: list[str]) -> list[str]:
             return [
                 _decode(archive.read(inside[name]), f"{path}, {name}") for name in names
             ]
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+    except (OSError, *DAMAGED) as error:
         raise UserError(
             f"{path}: cannot be read ({error}); expected a folder or a zip with "
             f"{', '.join(names)}"

@@ -1,6 +1,7 @@
 """Files that are either written whole or not at all."""
 
 import contextlib
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from jdarts.errors import UserError
 
-__all__ = ["read_json", "write_atomic", "write_json"]
+__all__ = ["file_digest", "read_json", "write_atomic", "write_json"]
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -60,6 +61,18 @@ def read_json(path: Path) -> Any:
         raise cannot(path, "read", error) from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not JSON ({error})") from None
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's contents.
+
+    Raises:
+      UserError: if it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise cannot(path, "read", error) from None
 
 
 def cannot(path: Path, done: str, error: OSError) -> UserError:

@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,20 @@ class MetricsLog:
         Raises:
           UserError: if a line is not a JSON object, or the file cannot be written.
         """
+        self._keep(lambda row: _step(row) <= step)
+
+    def drop_epoch(self, step: int) -> None:
+        """Drops the row of the epoch that ends, whole or not, with a step.
+
+        Raises:
+          UserError: as `truncate_after`.
+        """
+        self._keep(lambda row: _step(row) != step or row.get("kind") == "step")
+
+    def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
         content = _read(self.path)
-        kept = b"".join(
-            line for line, row in _lines(self.path, content) if _step(row) <= step
-        )
+        lines = _lines(self.path, content)
+        kept = b"".join(line for line, row in lines if wanted(row))
         if kept != content:
             write_atomic(self.path, kept)
 

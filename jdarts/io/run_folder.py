@@ -34,6 +34,7 @@ class RunFolder:
     path: Path
     resumed: bool
     _lock: int = dataclasses.field(repr=False)
+    _stored: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
     def open(
@@ -58,14 +59,24 @@ class RunFolder:
         try:
             lock = _acquire(path)
             try:
-                resumed = _settle_config(path, config, may_differ)
+                stored = _settle_config(path, config, may_differ)
             except BaseException:
                 os.close(lock)
                 raise
         except BaseException:
             _remove_created(path, created)
             raise
-        return cls(path=path, resumed=resumed, _lock=lock)
+        return cls(path, stored is not None, lock, stored)
+
+    def restore_config(self) -> None:
+        """Takes back what `open` wrote to the configuration of a run that was there:
+        the run cannot go on like that.
+
+        Raises:
+          UserError: if it cannot be written.
+        """
+        if self._stored is not None:
+            write_json(self.config, self._stored)
 
     def part(self, name: str, config: dict[str, Any]) -> "RunFolder":
         """Creates or re-opens a folder in this one, for what follows from this run: one
@@ -253,9 +264,9 @@ def _acquire(path: Path) -> int:
 
 def _settle_config(
     path: Path, config: dict[str, Any], may_differ: Collection[str]
-) -> bool:
-    """Writes ``config.json``, or makes sure that it says the same; whether it was
-    there."""
+) -> dict[str, Any] | None:
+    """Writes ``config.json``, or makes sure that it says the same; what it said if it
+    was there."""
     file = path / "config.json"
     for name in os.listdir(path):
         if _is_temporary(name):
@@ -267,7 +278,7 @@ def _settle_config(
         _refuse_other(path, _differences(config, stored, may_differ))
     if stored != config:
         write_json(file, config)
-    return stored is not None
+    return stored
 
 
 def _refuse_other(path: Path, differences: list[str]) -> None:

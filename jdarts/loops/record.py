@@ -41,18 +41,23 @@ class Record:
         self.metrics = MetricsLog(folder.metrics)
         self._averaged = averaged
         self._sums: dict[str, float] = {}  # over the epoch
+        self._over = False  # whether that epoch has ended
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint has to keep of it: plain data."""
-        return {"sums": self._sums}
+        return {"sums": self._sums, "over": self._over}
 
     def restore(self, meta: dict[str, Any]) -> None:
         """Takes what `meta` returned."""
-        self._sums = meta["sums"]
+        self._sums, self._over = meta["sums"], meta.get("over", False)
 
     def rewind(self, step: int) -> None:
         """Drops the rows after a step."""
         self.metrics.truncate_after(step)
+
+    def drop_epoch(self, step: int) -> None:
+        """Drops the row of the epoch that ends with a step: it is written again."""
+        self.metrics.drop_epoch(step)
 
     def reopen(self, epoch: int, step: int) -> None:
         """The run goes on: drops results, and what was found after a whole epoch.
@@ -67,6 +72,8 @@ class Record:
         """Counts a step's metrics into the epoch's; `log`: writes them down, too."""
         if self.ended:
             return
+        if self._over:
+            self._sums, self._over = {}, False
         for name in self._averaged:
             self._sums[name] = self._sums.get(name, 0.0) + values[name]
         self._sums["steps"] = self._sums.get("steps", 0) + 1
@@ -74,12 +81,9 @@ class Record:
             self.metrics.append({"kind": "step", "step": step, **values})
 
     def epoch_means(self, whole: bool) -> dict[str, float]:
-        """The means over the epoch's steps; a whole epoch's sums begin anew."""
-        steps = self._sums["steps"]
-        means = {f"epoch_{name}": self._sums[name] / steps for name in self._averaged}
-        if whole:
-            self._sums = {}
-        return means
+        """The means over the epoch's steps; after a whole one the sums begin anew."""
+        self._over, steps = whole, self._sums["steps"]
+        return {f"epoch_{name}": self._sums[name] / steps for name in self._averaged}
 
 
 class SeedRecord(Record):
@@ -133,6 +137,10 @@ class SeedRecord(Record):
     def rewind(self, step: int) -> None:
         super().rewind(step)
         self._arch.truncate_after(step)
+
+    def drop_epoch(self, step: int) -> None:
+        super().drop_epoch(step)
+        self._arch.drop_epoch(step)
 
     def reopen(self, epoch: int, step: int) -> None:
         super().reopen(epoch, step)

@@ -82,8 +82,12 @@ class Run(Generic[R]):
         raise NotImplementedError
 
     def pinned(self) -> dict[str, str]:
-        """Subclass: option to digest of the file that it names, whose contents may not
-        change when the run goes on; none."""
+        """Subclass: option to digest of what it names, which may not change when the
+        run goes on; none."""
+        return {}
+
+    def notes(self) -> dict[str, Any]:
+        """Subclass: what else a checkpoint tells its readers, plain data; nothing."""
         return {}
 
     def end_epoch(self, epoch: int, whole: bool) -> str:
@@ -180,7 +184,7 @@ class Run(Generic[R]):
 
     def _meta(self) -> dict[str, Any]:
         seeds = [record.meta() for record in self.records]
-        shared = {"evaluated": self.evaluated, "pinned": self.pinned()}
+        shared = {"evaluated": self.evaluated, "pinned": self.pinned(), **self.notes()}
         return shared | ({"seeds": seeds} if len(seeds) > 1 else seeds[0])
 
     def _take(self, meta: dict[str, Any]) -> None:
@@ -188,8 +192,8 @@ class Run(Generic[R]):
         for option, digest in self.pinned().items():
             if before.get(option, digest) != digest:
                 raise UserError(
-                    f"{option}: its file has changed since {self.folder.path} was "
-                    "begun; expected the same contents, or another folder"
+                    f"{option}: its contents have changed since {self.folder.path} "
+                    "was begun; expected the same, or another folder for the run"
                 )
         self.evaluated = meta["evaluated"]
         for record, own in zip(self.records, meta.get("seeds", [meta]), strict=True):
@@ -219,7 +223,11 @@ class Run(Generic[R]):
         """
         stop = StopRequest()
         with Checkpoints(self.checkpoints) as checkpoints:
-            self.resume(checkpoints)
+            try:
+                self.resume(checkpoints)
+            except UserError:
+                self.folder.restore_config()
+                raise
             if self.evaluated < self.last_step:
                 self.compile()
                 with (
@@ -233,9 +241,10 @@ class Run(Generic[R]):
         """Does the steps that are left, until a signal comes."""
         per_epoch = self.start.steps_per_epoch
         self._saved, length = time.monotonic(), 1
-        if self.finished:  # stopped by a signal just where it now has to end
+        if self.finished:  # a checkpoint just where it now has to end, not evaluated
+            for record in self.records:
+                record.drop_epoch(self.step)
             self._end_epoch(self.say)
-            self.save(checkpoints)
         with Progress(self.task, self.last_step, self.step) as progress:
             while not self.finished and stop.signal is None:
                 epoch_end = (self.step // per_epoch + 1) * per_epoch
@@ -331,12 +340,12 @@ class Run(Generic[R]):
         epoch, whole = -(-self.step // per_epoch), self.step % per_epoch == 0
         means = self.means  # before a seed ends with this epoch
         line = self.end_epoch(epoch, whole)
-        self.evaluated = self.step
         self._end_early()
         say(f"epoch {epoch}/{self.config.epochs}: {means}{line}")
 
     def evaluate(self) -> list[Any]:
         """Each seed's sums over the data to evaluate on."""
+        self.evaluated = self.step
         return evaluate(self._evaluation, self.state, self.start)
 
 

@@ -20,6 +20,7 @@ from jdarts.data import (
 )
 from jdarts.errors import UserError
 from jdarts.hardware import Hardware, hardware_of, pinned_files
+from jdarts.io.files import file_digest
 from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
 from jdarts.loops.curvature import make_curvature
 from jdarts.loops.measures import IMAGES, Measures, with_cost
@@ -69,7 +70,8 @@ class Setup(NamedTuple):
       curvature: when it is measured, and when the search stops because of it.
       measure: the function to compile that measures it, see `make_curvature`; None: it
         is not measured.
-      pinned: what may not change when the run goes on: option to digest of its file.
+      pinned: what may not change when the run goes on: option to digest of what it
+        names.
       seconds: what it took: ``data``, and ``init`` of the networks.
     """
 
@@ -142,7 +144,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         seeds=axis,
         baselines=[{"majority_accuracy": _majority(own)} | chance for own in labels],
         curvature=config.curvature,
-        pinned=pinned_files(config.hardware),
+        pinned=_pinned(config, images),
         seconds=seconds,
     )
 
@@ -310,6 +312,13 @@ def _table(config: SearchConfig) -> AccuracyTable | None:
     if config.table_data is not None:
         raise UserError("--table-data: has no effect without --table FILE")
     return None
+
+
+def _pinned(config: SearchConfig, images: Images) -> dict[str, str]:
+    """See `Setup.pinned`."""
+    table = "none" if config.table is None else file_digest(config.table)
+    data = {} if config.data.dir is None else {"--data.dir": images.digest}
+    return pinned_files(config.hardware) | {"--table": table} | data
 
 
 def _split(

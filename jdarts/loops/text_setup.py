@@ -48,7 +48,7 @@ class TextSetup(NamedTuple):
       known: what is known of a derived genotype: nothing.
       curvature: never measured.
       measure: None.
-      pinned: nothing: no option names a file whose contents a run depends on.
+      pinned: what may not change when the run goes on: the digest of the text.
       seconds: what it took: ``data``, and ``init`` of the networks.
     """
 
@@ -166,7 +166,7 @@ def text_setup(
         known=lambda genotype, mix: {},
         curvature=CurvatureConfig(),
         measure=None,
-        pinned={},
+        pinned={} if config.data.dir is None else {"--data.dir": text.digest},
         seconds=seconds,
     )
 

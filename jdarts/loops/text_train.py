@@ -199,6 +199,10 @@ class _TextTraining(Run[_Record]):
     def weights(self) -> PyTree:
         return self.state.w
 
+    def pinned(self) -> dict[str, str]:
+        given = self.config.data.dir is not None
+        return {"--data.dir": self.start.text.digest} if given else {}
+
     def end_epoch(self, epoch: int, whole: bool) -> str:
         """Evaluates; keeps the best weights; begins to average them."""
         with self.timing.part("evaluation"):

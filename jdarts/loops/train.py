@@ -1,5 +1,6 @@
 """How a training proceeds: evaluation after every epoch, last and best."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,18 @@ class _Training(Run[TrainRecord]):
 
     def weights(self) -> PyTree:
         return self.state.w
+
+    def pinned(self) -> dict[str, str]:
+        given = self.config.data.dir is not None
+        return {"--data.dir": self.start.images.digest} if given else {}
+
+    def notes(self) -> dict[str, Any]:
+        images = self.start.images
+        return {
+            "mean": images.mean,
+            "std": images.std,
+            "steps_per_epoch": self.start.steps_per_epoch,
+        }
 
     def end_epoch(self, epoch: int, whole: bool) -> str:
         """Evaluates, where that is due."""
@@ -104,7 +117,8 @@ def evaluate_checkpoint(
     """What the networks of the newest checkpoint are worth, one a seed.
 
     Args:
-      config: the configuration; its data may be others than those trained on.
+      config: the configuration; its data may be others than those trained on, and are
+        normalised as those were.
       start: what `train_setup` made of it.
       folder: the folder of the checkpoints.
 
@@ -117,12 +131,15 @@ def evaluate_checkpoint(
         restored = checkpoints.restore(abstract(start.state))
     if restored is None:
         raise UserError(f"{folder}: holds no checkpoint; expected one of a training")
-    _, evaluation = train_programs(config, start)
+    notes = {"steps_per_epoch": start.steps_per_epoch} | restored.meta
+    scale = {k: tuple(notes[k]) for k in ("mean", "std") if k in notes}
+    images = dataclasses.replace(start.images, **scale)
+    _, evaluation = train_programs(config, start._replace(images=images))
     seeds, total = start.seeds, start.evaluations
     run = compile.jit(evaluation, out_shardings=seeds.own)
     number = lambda n: jax.device_put(np.int32(n), seeds.shared)  # noqa: E731
     found = run(restored.state, start.data, number(0), number(total))
-    epoch = -(-restored.step // start.steps_per_epoch)
+    epoch = -(-restored.step // notes["steps_per_epoch"])
     return [EpochScore.of(epoch, sums) for sums in seeds.each(found)]
 
 
@@ -151,7 +168,7 @@ def _result(
     steps: int,
     majority: float,
 ) -> TrainResult:
-    assert record.last is not None and record.best is not None  # it has ended
+    assert record.last is not None  # it has ended
     return TrainResult(
         name=config.name,
         seed=record.seed,
@@ -162,7 +179,7 @@ def _result(
         majority=majority,
         steps=steps,
         last=record.last,
-        best=record.best,
+        best=record.highest,
     )
 
 

@@ -134,7 +134,7 @@ class TrainRecord(Record):
     Attributes:
       part: what is evaluated on, as metrics are named.
       last: the newest score.
-      best: the first of those with the highest top1.
+      best: the first of those of whole epochs with the highest top1.
     """
 
     def __init__(self, seed: int, folder: RunFolder, part: str) -> None:
@@ -147,6 +147,14 @@ class TrainRecord(Record):
         self.part = part
         self.last: EpochScore | None = None
         self.best: EpochScore | None = None
+
+    @property
+    def highest(self) -> EpochScore:
+        """The better one of `best` and `last`; there is a score."""
+        assert self.last is not None
+        if self.best is None or self.last.top1 > self.best.top1:
+            return self.last
+        return self.best
 
     def meta(self) -> dict[str, Any]:
         scores = {"last": self.last, "best": self.best}
@@ -179,13 +187,13 @@ class TrainRecord(Record):
         row = self.epoch_means(whole)
         if found is not None:
             self.last = score = EpochScore.of(epoch, found)
-            if self.best is None or score.top1 > self.best.top1:
-                self.best = score
+            if whole:  # a longer run has not stopped within this epoch
+                self.best = self.highest
             row |= {
                 f"{self.part}_loss": score.loss,
                 f"{self.part}_accuracy": score.top1,
                 f"{self.part}_top5": score.top5,
-                f"best_{self.part}_accuracy": self.best.top1,
+                f"best_{self.part}_accuracy": self.highest.top1,
             }
         kind = "epoch" if whole else "stop"
         self.metrics.append({"kind": kind, "step": step, "epoch": epoch, **row})

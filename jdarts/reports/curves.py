@@ -204,8 +204,8 @@ def _chart(
     for name, column, style in series:
         found = [_column(seed, column, factor) for seed in seeds]
         found = [points for points in found if points]
-        if not found:  # an older run
-            continue
+        if not any(math.isfinite(y) for points in found for _, y in points):
+            continue  # an older run, or numbers that were never finite
         if len(found) > 1:
             thin += [Line(name, points, f"{style} thin") for points in found]
         thick.append(Line(name, _mean(found), style))

@@ -1,14 +1,16 @@
 """Names for runs that are shown together: their methods, and in what they differ."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from jdarts.accuracy_table import DEFAULT_DATA
 from jdarts.config import to_json
 from jdarts.errors import UserError
-from jdarts.reports.run import SearchRun
+from jdarts.reports.run import SearchRun, TrainRun
+from jdarts.train_config import recipe_to_json
 
-__all__ = ["check_alike", "check_distinct", "labels", "settings"]
+__all__ = ["check_alike", "check_distinct", "check_recipes", "labels", "settings"]
 
 # What changes nothing of what is searched, or is a seed's own.
 _LEFT_OUT = {
@@ -40,10 +42,15 @@ def labels(runs: Sequence[SearchRun]) -> list[str]:
 
 def settings(run: SearchRun) -> dict[str, Any]:
     """The configuration by dotted names, without what is not part of the search."""
-    found = dict(_flat(to_json(run.config)))
+    found = _telling(to_json(run.config))
     if found.get("table_data", "") is None:
         found["table_data"] = DEFAULT_DATA
-    return {name: value for name, value in found.items() if name not in _LEFT_OUT}
+    return found
+
+
+def _telling(config: dict[str, Any]) -> dict[str, Any]:
+    """By dotted names, without what is left out."""
+    return {name: v for name, v in _flat(config) if name not in _LEFT_OUT}
 
 
 def _flat(data: dict[str, Any], prefix: str = ""):
@@ -56,14 +63,27 @@ def _flat(data: dict[str, Any], prefix: str = ""):
 
 def check_alike(runs: Sequence[SearchRun], fields: Sequence[str]) -> None:
     """Raises a UserError unless all runs have the same values of these settings."""
-    first = settings(runs[0])
-    for run in runs[1:]:
-        own = settings(run)
+    found = [(run.path, settings(run)) for run in runs]
+    _check_same(found, fields, "runs with the same one")
+
+
+def check_recipes(trainings: Sequence[TrainRun]) -> None:
+    """Raises a UserError unless all networks were trained by one recipe."""
+    found = [(run.path, _telling(recipe_to_json(run.config))) for run in trainings]
+    names = dict.fromkeys(name for _, own in found for name in own)
+    _check_same(found, list(names), "trainings by one recipe")
+
+
+def _check_same(
+    found: Sequence[tuple[Path, dict[str, Any]]], fields: Sequence[str], expected: str
+) -> None:
+    path, first = found[0]
+    for other, own in found[1:]:
         for name in fields:
             if own.get(name) != first.get(name):
                 raise UserError(
-                    f"{run.path}: {name} {own.get(name)}, but {runs[0].path} has "
-                    f"{first.get(name)}; expected runs with the same one"
+                    f"{other}: {name} {own.get(name)}, but {path} has "
+                    f"{first.get(name)}; expected {expected}"
                 )
 
 

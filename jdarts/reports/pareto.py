@@ -1,16 +1,16 @@
 """Cost and quality of what several searches found, and the front between the two."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
 
 from jdarts.errors import UserError
 from jdarts.reports import html
-from jdarts.reports.labels import labels, settings
+from jdarts.reports.labels import check_recipes, labels, settings
 from jdarts.reports.page import Section, page
-from jdarts.reports.run import SearchRun, Seed
+from jdarts.reports.run import SearchRun, Seed, TrainRun
 from jdarts.reports.svg import Line, line_chart
 from jdarts.spaces import Genotype
 
@@ -37,14 +37,17 @@ class Point(NamedTuple):
     quality: float
 
 
+def _trainings(run: SearchRun, seed: Seed) -> Iterator[tuple[TrainRun, Any]]:
+    """The results for its genotype that lie in the search's folders."""
+    for training in run.trainings:
+        for result in training.results:
+            if result.genotype == seed.genotype:
+                yield training, result
+
+
 def _retrained(run: SearchRun, seed: Seed) -> float | None:
-    """Mean over the trainings of the genotype that lie in the search's folders."""
-    found = [
-        result.last.top1
-        for training in run.trainings
-        for result in training.results
-        if result.genotype == seed.genotype
-    ]
+    """Mean over the trainings of the genotype."""
+    found = [result.last.top1 for _, result in _trainings(run, seed)]
     return float(np.mean(found)) if found else None
 
 
@@ -63,7 +66,8 @@ def points_of(
     seeds have.
 
     Raises:
-      UserError: for a seed without a finished search, or without that quality.
+      UserError: for a seed without a finished search, or without that quality; for
+        networks that were trained by different recipes.
     """
     found: list[tuple[SearchRun, str, Seed, Genotype]] = []
     for run, label in zip(runs, labels(runs), strict=True):
@@ -84,6 +88,10 @@ def points_of(
             )
         path = str(seed.path)
         points.append(Point(label, path, seed.seed, price(genotype), value))
+    if QUALITIES[name] is _retrained:
+        check_recipes(
+            [t for run, _, seed, _ in found for t, _ in _trainings(run, seed)]
+        )
     return points, name
 
 

@@ -77,10 +77,10 @@ def groups_of(runs: Sequence[SearchRun]) -> list[Group]:
                     f"{seed.path}: the search is not finished; let it go on"
                 )
             rows = seed.epochs
-            if not rows or "random_regret" not in rows[-1]:
+            if not rows or not all("random_regret" in row for row in rows):
                 raise UserError(
-                    f"{seed.path}: no true accuracies in its metrics; expected an "
-                    "ended epoch of a search with --table FILE"
+                    f"{seed.path}: no true accuracies in its metrics; expected ended "
+                    "epochs of a search with --table FILE from its start"
                 )
             by_label.setdefault(label, []).append(seed)
     return [_group(label, seeds) for label, seeds in by_label.items()]

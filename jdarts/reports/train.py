@@ -60,11 +60,11 @@ def _facts(run: TrainRun) -> str:
         entries.append((f"{part} accuracy", percent(mean), note))
         entries.append(("Parameters", f"{run.results[0].parameters:,}", ""))
     elif run.begun:
-        shares = [
-            seed.epochs[-1][f"{run.config.evaluate_on}_accuracy"] for seed in run.begun
-        ]
-        mean, _ = mean_deviation(np.array(shares))
-        entries.append((f"{part} accuracy", percent(mean), "so far"))
+        column = f"{run.config.evaluate_on}_accuracy"  # not in every epoch's row
+        shares = [[r[column] for r in seed.epochs if column in r] for seed in run.begun]
+        if all(shares):
+            mean, _ = mean_deviation(np.array([own[-1] for own in shares]))
+            entries.append((f"{part} accuracy", percent(mean), "so far"))
     if run.begun:
         entries.append(("Epochs", f"{run.epochs} of {run.config.epochs}", ""))
     return html.facts([*entries, *timing_facts(run.timing)])

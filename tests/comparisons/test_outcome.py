@@ -29,7 +29,7 @@ def test_statistics_of_the_right_numbers(made):
     assert made.chance == summarise([[0.7, 0.8]] * 4)
     assert made.comparison == compare(own, [[[0.7, 0.8]] * 2] * 2)
     first = [made.accuracies[f"search_{i}_epoch_1"] for i in (0, 1)]
-    assert made.progress[1].interval == mean_interval(first)
+    assert made.progress[1].interval == mean_interval(np.mean(first, axis=1))
     assert made.progress[3] == made.found  # the last epoch is the result
 
 
@@ -62,12 +62,27 @@ def test_text(made):
     assert lines[-1] == made.comparison.sentence()
     assert text.endswith("\n") and not any(x.endswith(" ") for x in lines)
     assert "genotypes of epoch" in text
+    assert "different networks" not in text
+
+
+def test_searches_that_found_one_network_count_once():
+    searches = search(0), search(0)
+    planned = plan(*searches)
+    rng = np.random.default_rng(1)
+    accuracies = {
+        name: [0.9, 0.92] if "search" in name else list(0.7 + 0.1 * rng.random(2))
+        for name in planned.networks
+    }
+    made = outcome(searches, planned, accuracies)
+    assert made.found.count == 1 and made.chance.count == 4
+    assert made.comparison.p == 1 / 5 and made.comparison.verdict == "cannot tell"
+    assert "different networks found by the 2 searches: 1;" in made.text()
 
 
 def test_one_search_has_no_interval():
     planned = plan(search(0), random=2)
     found = outcome([search(0)], planned, {name: [0.5] for name in planned.networks})
     assert found.found.interval is None and found.comparison.interval is None
-    assert "none of a single search" in found.text()
+    assert "none of a single network" in found.text()
     assert found.to_json()["comparison"]["interval"] is None
     assert "genotypes of epoch" not in found.text()

@@ -1,5 +1,6 @@
 """The training command: killed and resumed, several seeds, evaluation, results."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -25,8 +26,12 @@ from train_runs import (
 from jdarts.cli import run_command
 from jdarts.errors import UserError
 from jdarts.io import load_genotype, read_json, read_metrics
+from jdarts.loops.run import Run
+from jdarts.loops.train import evaluate_checkpoint, train_setup
 from jdarts.loops.train_record import TrainResult, read_results
+from jdarts.reports import write_report
 from jdarts.train import main
+from jdarts.train_cli import parse_train
 
 SEEDS = (5, 0, 9)
 SMALL = [*OPTIONS, "--data.limit", "64", "--epochs", "2"]
@@ -105,6 +110,64 @@ def test_evaluated_every_second_epoch_and_at_the_end(train, unbroken, tmp_path):
     (expected,), (result,) = read_results(unbroken), read_results(tmp_path / "run")
     assert result.last == expected.last
     assert result.best.top1 == max(row["test_accuracy"] for row in rows[1:])
+
+
+def test_ends_after_an_epoch_that_was_not_evaluated(train, unbroken, tmp_path):
+    """It is evaluated then, once, however often the command is given again."""
+    folder, save = tmp_path / "run", Run.save
+    options = [*OPTIONS, "--evaluate-every", "2"]
+    last = [*options, "--steps", str(PER_EPOCH)]
+
+    def stop(run, checkpoints):
+        save(run, checkpoints)
+        if run.step == PER_EPOCH:
+            checkpoints.wait()
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "save", stop)
+        assert train(folder, *options) == 130
+    write_report(folder)  # of a training without any accuracy so far
+    assert train(folder, *last) == 0
+    written = (folder / "metrics.jsonl").read_bytes()
+    rows = [r for r in read_metrics(folder / "metrics.jsonl") if r["kind"] == "epoch"]
+    every = read_metrics(unbroken / "metrics.jsonl")
+    assert rows == [row for row in every if row["kind"] == "epoch"][:1]
+    (result,) = read_results(folder)
+    assert (result.last.epoch, result.steps) == (1, PER_EPOCH)
+    assert train(folder, *last) == 0
+    assert (folder / "metrics.jsonl").read_bytes() == written
+    assert train(folder, *options) == 0
+    (result,), (expected,) = read_results(folder), read_results(unbroken)
+    assert result.last == expected.last
+
+
+def test_the_best_is_of_a_whole_epoch_where_it_goes_on(train, unbroken, tmp_path):
+    folder = tmp_path / "run"
+    assert train(folder, *OPTIONS, "--steps", str(PER_EPOCH + 1)) == 0
+    (result,) = read_results(folder)
+    assert result.last.epoch == 2
+    assert result.best.top1 >= result.last.top1
+    assert train(folder, *OPTIONS) == 0
+    assert read_results(folder) == read_results(unbroken)
+
+
+def test_what_is_refused_leaves_the_configuration(train, unbroken, capsys):
+    before = (unbroken / "config.json").read_bytes()
+    assert train(unbroken, *OPTIONS, "--steps", "5") == 2
+    assert "is already at step" in capsys.readouterr().err
+    assert (unbroken / "config.json").read_bytes() == before
+
+
+def test_other_images_are_normalised_as_those_trained_on(unbroken, genotype):
+    config, chosen = parse_train([genotype, *OPTIONS])[:2]
+    start = train_setup(config, chosen)
+    other = dataclasses.replace(start.images, mean=(0.9,), std=(7.0,))
+    folder = unbroken / "checkpoints"
+    found = evaluate_checkpoint(config, start._replace(images=other), folder)
+    assert found == evaluate_checkpoint(config, start, folder)
+    (result,) = read_results(unbroken)
+    assert found[0].top1 == result.last.top1
 
 
 def test_means_of_an_epoch(unbroken):

@@ -4,12 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from folders import config, make_run
+from folders import config, make_run, make_training, recipe
 
 from jdarts import pareto, regret
 from jdarts.cli import run_command
 from jdarts.data import DataConfig
 from jdarts.errors import UserError
+from jdarts.io import GenotypeLog
 from jdarts.methods.nasp import NaspConfig
 from jdarts.reports.labels import check_alike, labels
 from jdarts.reports.pareto import non_dominated
@@ -101,6 +102,21 @@ def test_pareto_compares_accuracies_of_one_thing(tmp_path, capsys):
     assert run_command(pareto.main, supernet) == 0
 
 
+def test_pareto_compares_networks_of_one_recipe(tmp_path, capsys):
+    for name, epochs in (("a", 2), ("b", 2), ("c", 5)):
+        make_run(tmp_path / name)
+        training = tmp_path / name / "again"
+        make_training(training, settings=recipe(epochs=epochs, seed=ord(name)))
+        final = GenotypeLog(training / "genotype.json").final
+        GenotypeLog(tmp_path / name / "genotype.json").finish(final)
+    a, b, c = (str(tmp_path / name) for name in "abc")
+    size = [*SIZE, "--out", str(tmp_path / "page.html"), "--quality", "retrained"]
+    assert run_command(pareto.main, [a, b, *size]) == 0
+    assert run_command(pareto.main, [a, c, *size]) == 2
+    error = capsys.readouterr().err
+    assert "c/again: epochs 5, but " in error and "by one recipe" in error
+
+
 def test_a_run_is_given_once(sweep, capsys):
     assert run_command(pareto.main, [sweep[0], sweep[0]]) == 2
     assert "given twice; expected each run once" in capsys.readouterr().err
@@ -148,6 +164,16 @@ def test_regret_takes_whole_searches_apart(tmp_path, capsys):
     assert "b: the search is not finished" in capsys.readouterr().err
     groups = groups_of([read_search(tmp_path / name) for name in "ac"])
     assert [group.label for group in groups] == ["darts, steps=None", "darts, steps=8"]
+
+
+def test_regret_needs_a_table_from_the_start(tmp_path, capsys):
+    make_run(tmp_path / "a")
+    late = known_accuracies(lambda epoch, folder: 0.8)
+    add_columns(
+        tmp_path, lambda epoch, folder: late(epoch, folder) if epoch > 1 else {}
+    )
+    assert run_command(regret.main, [str(tmp_path / "a")]) == 2
+    assert "no true accuracies in its metrics" in capsys.readouterr().err
 
 
 def test_table_data_by_name_and_by_default_are_one(tmp_path):

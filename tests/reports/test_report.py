@@ -332,3 +332,15 @@ def test_only_differing_fields_stand_in_front(pages, reports):
     assert "data.limit 512 not set" in changed
     assert "log_every" not in changed and stored["log_every"] == 10
     assert dataclasses.asdict(config())["log_every"] == 10
+
+
+def test_numbers_that_were_never_finite_have_no_chart(tmp_path):
+    make_run(tmp_path / "run")
+    file = tmp_path / "run" / "metrics.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for row in rows:
+        if row["kind"] == "epoch":
+            row["curvature"] = "nan"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = write_report(tmp_path / "run").read_text()
+    assert "Curvature." not in page and "Skip connections." in page
