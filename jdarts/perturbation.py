@@ -89,12 +89,19 @@ class Perturbation:
         return list(range(rows.start, rows.stop))
 
     def without(self, question: Question) -> list[Mix]:
-        """The mixing weights without each candidate; the others stay as they are."""
-        found = []
+        """The mixing weights without each candidate; the others stay as they are.
+
+        What an op weighed goes to `none`, where there is one: the channels that partial
+        connections pass by the ops have the edge's whole weight, and keep it."""
+        spec, found = self._space.cells[question.kind], []
         for candidate in self.candidates(question):
             weights = self.mix[question.kind].copy()
             if question.part == "edge":
-                weights[question.number, candidate] = 0
+                own = weights[question.number]
+                weight, own[candidate] = own[candidate], 0
+                if "none" in spec.primitives:
+                    none = spec.primitives.index("none")
+                    own[none] += weight if none != candidate else 0
             else:
                 weights[candidate] = 0
             found.append({**self.mix, question.kind: weights})

@@ -219,7 +219,10 @@ def build_method(
     name = name_of(config)
     own = any(spec.edge_primitives is not None for spec in space.cells.values())
     if own and not METHODS[name].own_primitives:
-        able = " or ".join(n for n, row in METHODS.items() if row.own_primitives)
+        rows = METHODS.items()  # a method in stages begins where all edges have all
+        able = " or ".join(
+            n for n, r in rows if r.own_primitives and stages_of(r.config()) is None
+        )
         raise UserError(
             f"--method: {name} with --space {space.name}, whose edges have primitives "
             f"of their own; expected {able} there, or another space"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypedDict
 
 import jax
+import jax.numpy as jnp
 
 from jdarts.derive import derive_genotype
 from jdarts.errors import UserError
@@ -187,8 +188,14 @@ def build_bilevel(
         return mean_problem.valid_loss(state.w, arch, batch)[0]
 
     def strongest(arch: Arch) -> Genotype:
-        ranks = relaxation.ranks(arch) if relaxation.ranks else None
-        return derive_genotype(space, relaxation.expected(arch), ranks=ranks)
+        mix = relaxation.expected(arch)
+        if relaxation.ranks is None:
+            return derive_genotype(space, mix)
+        # Where an edge has no op left but `none`, all others weigh 0: what it has given
+        # up has an order, too, below all that is kept.
+        ranks = relaxation.ranks(arch)
+        mix = {k: jnp.where(m > 0, m, jnp.minimum(ranks[k], 0)) for k, m in mix.items()}
+        return derive_genotype(space, mix, ranks=ranks)
 
     return SearchMethod(
         init=init_state(problem, relaxation, training, space),

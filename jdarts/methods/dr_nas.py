@@ -3,6 +3,9 @@
 import dataclasses
 from typing import Unpack
 
+import jax
+
+from jdarts.derive import derive_genotype
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
@@ -18,7 +21,8 @@ __all__ = ["DrNasConfig", "build", "partial_channels"]
 @dataclasses.dataclass(frozen=True)
 class DrNasConfig(BilevelConfig):
     """Chen et al., 'DrNAS', ICLR 2021; defaults as in the authors' code for CIFAR-10,
-    but for its second stage, which has fewer ops."""
+    but in one stage: theirs has K = 6 in a first one, and 4 in a second one that begins
+    anew with fewer ops."""
 
     hypergradient: HypergradientConfig = HypergradientConfig("first_order")
     """How the architecture's gradient is taken."""
@@ -50,5 +54,9 @@ def build(
         network,
         dirichlet(config.init_scale),
         partial=partial_channels(config),
+        # Ops have the order of the mean, edges not always: the authors' code has this.
+        discretize=lambda arch: derive_genotype(
+            space, {k: jax.nn.softmax(a, axis=1) for k, a in arch.alpha.items()}
+        ),
         **length,
     )

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jdarts.derive import derive_above, derive_genotype
+from jdarts.errors import UserError
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
@@ -48,6 +49,15 @@ def build(
     check_value("--method.zero-one", config.zero_one, config.zero_one >= 0, ">= 0")
     valid = 0 < config.threshold < 1
     check_value("--method.threshold", config.threshold, valid, "more than 0, below 1")
+    usual = FairDartsConfig().threshold
+    if config.threshold != usual and all(
+        spec.keep is None or spec.merge == "mean" for spec in space.cells.values()
+    ):
+        raise UserError(
+            f"--method.threshold: {config.threshold} has no effect in --space "
+            f"{space.name}, where every edge or node is kept; expected {usual}, or "
+            "another space"
+        )
     relaxation = sigmoid()
 
     def penalty(arch: Arch) -> jax.Array:

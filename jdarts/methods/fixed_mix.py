@@ -21,7 +21,7 @@ from jdarts.methods.optimizers import (
     learning_rate,
     weight_transformation,
 )
-from jdarts.problem import Networks
+from jdarts.nets.network import Network
 from jdarts.relaxation import Relaxation
 from jdarts.spaces import SearchSpace
 from jdarts.types import Arch, Metrics, Now
@@ -32,7 +32,7 @@ __all__ = ["fixed_mix"]
 def fixed_mix(
     weights: WeightOptimizer,
     space: SearchSpace,
-    network: Networks,
+    network: Network,
     *,
     epochs: int,
     steps_per_epoch: int,
@@ -40,7 +40,9 @@ def fixed_mix(
     """A method whose alpha *is* the mixing weights, and is never trained.
 
     They are data of the compiled step, so one program serves them all. Every op is
-    computed, also one of weight 0. No METHODS row: a search with it finds nothing.
+    computed, also one of weight 0. It is evaluated with the statistics of each batch,
+    as in the authors' code of DARTS-PT: running statistics are those of other weights.
+    No METHODS row: a search with it finds nothing.
 
     Args:
       weights: the optimiser.
@@ -74,11 +76,16 @@ def fixed_mix(
         batches = SearchBatches(*problem.prepare(state, *batches, now))
         return weight_step(problem, training, state, state.arch, batches, now)
 
+    def apply(w, model_state, mix, images, train):
+        del train
+        return network.apply(w, model_state, mix, images, True)
+
+    judged = all_ops(network._replace(apply=apply), relaxation)
     return SearchMethod(
         init=init_state(problem, relaxation, training, space),
         step=step,
         weights=relaxation.weights,
-        evaluate=evaluation(problem),
+        evaluate=evaluation(judged),
         discretize=lambda arch: derive_genotype(space, arch.alpha),
         train_batches=1,
     )

@@ -5,9 +5,10 @@ from typing import Unpack
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jdarts.derive import derive_genotype
-from jdarts.errors import unknown_choice
+from jdarts.errors import UserError, unknown_choice
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel, single_op_for_w
@@ -69,6 +70,18 @@ def build(
     if config.rank not in _RANKINGS:
         raise unknown_choice("--method.rank", config.rank, _RANKINGS)
     relaxation, shares = discrete(space, config.start), burden(space)
+    if config.eta and not any(np.any(own) for own in shares.values()):
+        raise UserError(
+            f"--method.eta: {config.eta} has no effect in --space {space.name}, whose "
+            "primitives have no weights of their own; expected 0, or another space"
+        )
+    if config.rank != "softmax" and all(
+        spec.keep is None for spec in space.cells.values()
+    ):
+        raise UserError(
+            f"--method.rank: '{config.rank}' has no effect in --space {space.name}, "
+            "where every edge is kept; expected softmax, or another space"
+        )
 
     def penalty(arch: Arch) -> jax.Array:
         mix = relaxation.weights(arch)
@@ -76,7 +89,12 @@ def build(
         return config.eta * jnp.stack(terms).sum()
 
     def discretize(arch: Arch) -> Genotype:
-        ranks = jax.tree.map(_RANKINGS[config.rank], arch.alpha)
+        ranks = {}
+        for kind, spec in space.cells.items():
+            # Never `none`, as in every proximal step, also where every edge is kept.
+            none = np.array([name == "none" for name in spec.primitives])
+            found = _RANKINGS[config.rank](arch.alpha[kind])
+            ranks[kind] = jnp.where(none, -jnp.inf, found)
         return derive_genotype(space, ranks)
 
     return build_bilevel(

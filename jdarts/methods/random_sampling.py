@@ -26,9 +26,9 @@ from jdarts.methods.optimizers import (
     weight_transformation,
 )
 from jdarts.problem import Networks, pose
-from jdarts.relaxation import uniform
+from jdarts.relaxation import Relaxation, uniform
 from jdarts.spaces import SearchSpace
-from jdarts.types import Metrics, Now
+from jdarts.types import Arch, Metrics, Now
 
 __all__ = ["RandomSamplingConfig", "build"]
 
@@ -40,8 +40,12 @@ class RandomSamplingConfig:
     weights: WeightOptimizer = WeightOptimizer(weight_decay=5e-4, nesterov=True)
     """The optimiser of the weights."""
     scored: float = 0.1
-    """Share of the epochs, at the end, whose steps score one random cell each; in
-    (0, 1]. The best of them is the result."""
+    """Share of the epochs, at the end, whose steps score random cells and train nothing
+    any more; in (0, 1]."""
+    cells: int = 100
+    """Random cells that are scored, each on as many validation batches as there are
+    steps for it (of few steps, as many cells as steps); >= 1. The best of them is the
+    result."""
 
 
 def build(
@@ -52,9 +56,10 @@ def build(
 ) -> SearchMethod:
     """Random sampling on a supernet; arguments as of `jdarts.methods.darts.build`.
 
-    Each step trains the weights of one random cell. A step that scores draws another
-    one and takes its loss on the validation batch. Alpha holds the best cell: its
-    mixing weights times exp(- loss).
+    Each step trains the weights of one random cell. At the end the weights stay as they
+    are, and random cells are scored one after the other: by the mean loss on the
+    validation batches of some steps. Alpha holds the best cell: its mixing weights
+    times exp(- loss).
 
     Raises:
       UserError: for a setting out of range.
@@ -62,7 +67,8 @@ def build(
     config.weights.check("--method.weights")
     valid = 0 < config.scored <= 1
     check_value("--method.scored", config.scored, valid, "more than 0, at most 1")
-    relaxation = uniform(space)
+    check_value("--method.cells", config.cells, config.cells >= 1, ">= 1")
+    relaxation = _summing(uniform(space))
     problem = single_op(network, relaxation)
     single = network._replace(apply=network.apply_single)  # pyrefly: ignore
     of_cell = pose(single, lambda mix, now=None: mix)
@@ -72,28 +78,38 @@ def build(
     weights = weight_transformation(config.weights, schedule, clip=True, decay=decay)
     training = Training(weights, weights, optax.identity(), schedule)
     first_scored = min(epochs - 1, round((1 - config.scored) * epochs)) * per_epoch
+    # Steps for each cell: rounded up, so that there are no more cells than wanted.
+    each = -(-(epochs * per_epoch - first_scored) // config.cells)
 
     def step(
         key: jax.Array, state: SearchState, batches: SearchBatches
     ) -> tuple[SearchState, Metrics]:
-        valid_key, w_key = jax.random.split(jax.random.fold_in(key, state.step))
-        now = Now(valid_key, state.step)
-        mix = relaxation.weights(state.arch, now)
+        scoring = state.step >= first_scored
+        place = jnp.where(scoring, (state.step - first_scored) % each, 0)
+        valid_key, _ = jax.random.split(jax.random.fold_in(key, state.step - place))
+        _, w_key = jax.random.split(jax.random.fold_in(key, state.step))
+        mix = relaxation.weights(state.arch, Now(valid_key, state.step))
+        now = Now(w_key, state.step)
         batches = SearchBatches(*problem.prepare(state, *batches, now))
         loss, carried = of_cell.valid_loss(state.w, mix, batches.valid)
+        total = jnp.where(place == 0, 0, state.arch.held) + loss
         best = jnp.stack([a.max() for a in state.arch.alpha.values()]).max()
-        merit = jnp.exp(-loss)
-        better = (merit > best) & (state.step >= first_scored)
+        merit = jnp.exp(-total / each)
+        better = scoring & (place == each - 1) & (merit > best)
         alpha = {
             kind: jnp.where(better, merit * mix[kind], old)
             for kind, old in state.arch.alpha.items()
         }
-        now = Now(w_key, state.step)
-        state, info = weight_step(problem, training, state, state.arch, batches, now)
+        after, info = weight_step(problem, training, state, state.arch, batches, now)
         info |= {"valid_loss": loss, "arch_gradient_norm": jnp.zeros_like(loss)}
-        model_state = problem.keep(state.model_state, carried)
-        arch = state.arch._replace(alpha=alpha)
-        return state._replace(arch=arch, model_state=model_state), info
+        w, w_opt = jax.tree.map(
+            lambda old, new: jnp.where(scoring, old, new),
+            (state.w, state.w_opt),
+            (after.w, after.w_opt),
+        )
+        model_state = problem.keep(after.model_state, carried)
+        after = after._replace(w=w, w_opt=w_opt, model_state=model_state)
+        return after._replace(arch=Arch(alpha, {}, held=total)), info
 
     return SearchMethod(
         init=init_state(problem, relaxation, training, space),
@@ -103,3 +119,12 @@ def build(
         discretize=lambda arch: derive_genotype(space, relaxation.weights(arch)),
         train_batches=1,
     )
+
+
+def _summing(relaxation: Relaxation) -> Relaxation:
+    """Holds, besides, the sum of the losses of the cell that is being scored."""
+
+    def init(key: jax.Array, space: SearchSpace) -> Arch:
+        return relaxation.init(key, space)._replace(held=jnp.zeros(()))
+
+    return relaxation._replace(init=init)

@@ -61,6 +61,11 @@ def build(
                 f"--method.hypergradient.name: '{name}' and --method.no-bilevel do not "
                 "go together; expected first_order, or --method.bilevel"
             )
+        if config.simultaneous:
+            raise UserError(
+                "--method.simultaneous: has no effect with --method.no-bilevel, whose "
+                "one step is that of both; expected one of the two"
+            )
         config = dataclasses.replace(config, simultaneous=True)
     method = build_bilevel(
         config,

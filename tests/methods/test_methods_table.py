@@ -211,7 +211,7 @@ def test_darts_where_edges_have_primitives_of_their_own():
 def test_methods_that_cannot_search_such_a_space(name):
     config, space = METHODS[name].config(), get_space("s1")
     network = supernet(space, channels=2, layers=3, classes=CLASSES)
-    message = f"--method: {name} with --space s1, .*expected darts or p_darts"
+    message = f"--method: {name} with --space s1, .*expected darts there"
     with pytest.raises(UserError, match=message):
         build_method(config, space, network, epochs=1, steps_per_epoch=1)
 

@@ -12,12 +12,15 @@ from jdarts.errors import UserError
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods import build_method, make_supernet
 from jdarts.methods.darts import DartsConfig
+from jdarts.methods.dr_nas import DrNasConfig
+from jdarts.methods.fair_darts import FairDartsConfig
 from jdarts.methods.nasp import NaspConfig, burden
 from jdarts.methods.pc_darts import PcDartsConfig
+from jdarts.methods.snas import SnasConfig
 from jdarts.nets.network import supernet
 from jdarts.relaxation import discrete, edge_softmax
 from jdarts.relaxation.discrete import keep_one_op
-from jdarts.spaces import NASP_CNN, SPACES, TOY, CellSpec
+from jdarts.spaces import NAS_BENCH_201, NASP_CNN, SPACES, TOY, TOY_RNN, CellSpec
 from jdarts.types import Arch
 
 SPEC = CellSpec(primitives=("skip_connect", "conv_1x1", "conv_3x3"), nodes=2)
@@ -154,6 +157,51 @@ def test_the_two_rankings_disagree():
         genotype = build(NaspConfig(rank=rank), NASP_CNN).discretize(arch)
         node = genotype.cells["normal"].nodes[1]
         assert [connection.source for connection in node] == expected
+
+
+def test_none_is_never_derived():
+    """Nor is it in the forward pass, also where every edge is kept."""
+    alpha = np.zeros((6, 5), np.float32)
+    none = NAS_BENCH_201.cells["normal"].primitives.index("none")
+    alpha[:, none], alpha[:, 3] = 1.0, 0.5
+    found = build(NaspConfig(), NAS_BENCH_201).discretize(
+        Arch({"normal": jnp.asarray(alpha)}, {})
+    )
+    names = {c.primitive for node in found.cells["normal"].nodes for c in node}
+    assert names == {NAS_BENCH_201.cells["normal"].primitives[3]}
+
+
+def test_dr_nas_ranks_edges_by_the_softmax():
+    """Two edges of whose weights softmax and mean of the distribution disagree."""
+    spec = SPACES["darts_cnn"].cells["normal"]
+    alpha = np.full((14, 8), -3.0, np.float32)
+    none, first = spec.primitives.index("none"), spec.node_slices[1].start
+    alpha[:, none] = 3
+    alpha[first] = [0.0] * 8
+    alpha[first, 4] = 1.5
+    alpha[first + 1] = [-1.0] * 8
+    alpha[first + 1, 4] = 0.3
+    method = build(DrNasConfig(k=2), SPACES["darts_cnn"])
+    arch = Arch(dict.fromkeys(SPACES["darts_cnn"].cells, jnp.asarray(alpha)), {})
+    cell = method.discretize(arch).cells["normal"]
+    assert [c.source for c in cell.nodes[1]] == [0, 1]
+    mean = np.asarray(method.weights(arch)["normal"])[first : first + 2, 4]
+    assert mean[0] < mean[1]
+
+
+@pytest.mark.parametrize(
+    ("config", "space", "message"),
+    [
+        (NaspConfig(eta=1.0), TOY_RNN, "--method.eta: 1.0 has no effect in --space"),
+        (NaspConfig(rank="alpha"), NAS_BENCH_201, "--method.rank: 'alpha' has no eff"),
+        (FairDartsConfig(threshold=0.5), NAS_BENCH_201, "--method.threshold: 0.5 has"),
+        (SnasConfig(simultaneous=True), TOY, "--method.simultaneous: has no effect"),
+    ],
+)
+def test_settings_without_effect(config, space, message):
+    network = supernet(TOY, channels=2, layers=3, classes=3)
+    with pytest.raises(UserError, match=message):
+        build_method(config, space, network, epochs=2, steps_per_epoch=1)
 
 
 def test_burden_by_hand():
