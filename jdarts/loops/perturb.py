@@ -99,6 +99,7 @@ def perturb(
     archs = start.seeds.each(found.state.arch)
     mixes = [jax.device_get(start.method.weights(arch)) for arch in archs]
     _check_mix(space, mixes[0], searched.parent)
+    _check_partial(space, start.network.partial.k, searched.parent)
     own = [
         Perturbation(space, mix, seed, options.criterion)
         for seed, mix in zip(config.all_seeds, mixes, strict=True)
@@ -122,6 +123,18 @@ def _check_mix(space: SearchSpace, mix: dict[str, np.ndarray], where: Path) -> N
         "nothing to choose by perturbation; expected a search by a method that mixes "
         "ops, as darts"
     )
+
+
+def _check_partial(space: SearchSpace, k: int, where: Path) -> None:
+    """Raises a UserError where a missing op would take away from passed channels."""
+    if k > 1 and any(
+        "none" not in s.primitives or s.keep is None for s in space.cells.values()
+    ):
+        raise UserError(
+            f"{where}: one {k}-th of the channels goes through the ops, and --space "
+            f"{space.name} has no `none` for what an op leaves; expected a search of "
+            "all channels, or in another space"
+        )
 
 
 class _Rounds:

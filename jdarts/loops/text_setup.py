@@ -15,7 +15,12 @@ from jdarts.loops.measures import TEXT, Measures
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.loops.stages import Stage, first_stage
 from jdarts.loops.text_chunk import TextData, make_text_chunk, make_text_evaluation
-from jdarts.methods import SearchMethod, SearchState, build_method
+from jdarts.methods import (
+    SearchMethod,
+    SearchState,
+    build_method,
+    partial_channels,
+)
 from jdarts.nets.language import language_model
 from jdarts.nets.recurrent import mixed_recurrent
 from jdarts.spaces import Genotype, get_space
@@ -106,7 +111,12 @@ def text_setup(
       UserError: if the text is missing, wrong or too short, or the parts do not fit
         each other.
     """
-    stage = first_stage(config)
+    stage, k = first_stage(config), partial_channels(config.method).k
+    if k != 1:
+        raise UserError(
+            f"--method.k: {k}, but the recurrent cells of --space {config.space} have "
+            "no channels to leave out; expected 1, or another method, as darts"
+        )
     axis = seed_axis(len(config.all_seeds), config.batch_size, devices)
     begin = time.perf_counter()
     text = load_text(config.data)

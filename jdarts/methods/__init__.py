@@ -37,6 +37,7 @@ __all__ = [
     "make_supernet",
     "method_table",
     "name_of",
+    "partial_channels",
     "stages_of",
 ]
 
@@ -230,6 +231,11 @@ def build_method(
     return METHODS[name].build(config, space, *args, **kwargs)
 
 
+def partial_channels(config: Any) -> PartialChannels:
+    """Which channels the method of that configuration sends through the ops."""
+    return METHODS[name_of(config)].partial(config)
+
+
 def make_supernet(config: Any, space: SearchSpace, **options: Any) -> Network:
     """The supernet that a method searches in.
 
@@ -238,8 +244,7 @@ def make_supernet(config: Any, space: SearchSpace, **options: Any) -> Network:
       space: the search space.
       **options: those of `supernet`.
     """
-    partial = METHODS[name_of(config)].partial(config)
-    return supernet(space, partial=partial, **options)
+    return supernet(space, partial=partial_channels(config), **options)
 
 
 def method_table() -> str:

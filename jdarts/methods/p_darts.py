@@ -32,7 +32,8 @@ __all__ = ["PDartsConfig", "build", "skip_schedule", "stages"]
 
 @dataclasses.dataclass(frozen=True)
 class PDartsConfig(BilevelConfig):
-    """Chen, Xie, Wu, Tian, 'P-DARTS', ICCV 2019; defaults as in the authors' code."""
+    """Chen, Xie, Wu, Tian, 'P-DARTS', ICCV 2019; defaults as in the authors' code, the
+    dropout as in the paper."""
 
     hypergradient: HypergradientConfig = HypergradientConfig("first_order")
     """How the architecture's gradient is taken."""

@@ -15,11 +15,11 @@ from jdarts.config import to_json
 from jdarts.data import augment_spec, normalise
 from jdarts.errors import UserError
 from jdarts.io import Checkpoints, GenotypeLog, load_genotype, write_json
-from jdarts.loops.perturb import _check_mix
+from jdarts.loops.perturb import _check_mix, _check_partial
 from jdarts.loops.setup import setup
 from jdarts.perturb import main, supernet_only
 from jdarts.reports.run import read_run
-from jdarts.spaces import TOY
+from jdarts.spaces import TOY, get_space
 
 SIZE = [*BASE, "--data.limit", "64"]
 TUNE = ["--epochs-between", "1", "--lr", "0.1"]
@@ -193,6 +193,15 @@ def test_weights_of_one_op_an_edge_leave_no_choice():
     single = {kind: np.eye(3)[[1, 2, 0, 1, 2]] for kind in TOY.cells}
     with pytest.raises(UserError, match="at most one op on each edge"):
         _check_mix(TOY, single, Path("run"))
+
+
+def test_passed_channels_need_none_for_a_missing_op():
+    """It takes the weight: their sum stays what passed channels are multiplied by."""
+    _check_partial(get_space("darts_cnn"), 4, Path("run"))
+    _check_partial(get_space("nas_bench_201"), 1, Path("run"))
+    for name in ("nasp_cnn", "nas_bench_201"):
+        with pytest.raises(UserError, match=f"run: one 4-th .* --space {name} has no"):
+            _check_partial(get_space(name), 4, Path("run"))
 
 
 def test_what_only_a_search_needs_is_left_out():

@@ -10,10 +10,12 @@ import pytest
 from helpers import assert_close, directional_difference, shapes
 
 from jdarts import tree
+from jdarts.cli import parse_search
 from jdarts.compile import jit
 from jdarts.data import Lengths, columns, segment_at
 from jdarts.errors import UserError
 from jdarts.hypergradient import HypergradientConfig, make_hypergradient
+from jdarts.loops.text_setup import text_setup
 from jdarts.methods import METHODS, SearchBatches, build_method
 from jdarts.methods.darts import DartsConfig
 from jdarts.nets.language import language_model
@@ -126,6 +128,14 @@ def test_every_method_steps(name):
 def test_partial_channels_are_refused(name):
     with pytest.raises(UserError, match="but the method expects"):
         build(name)
+    command = parse_search(["rnn_demo", "--method", name])
+    with pytest.raises(UserError, match="--method.k: 4, but the recurrent cells of"):
+        text_setup(command.config)
+    config = dataclasses.replace(weights(METHODS[name].config()), k=1)
+    method = build_method(config, TOY_RNN, task(), epochs=2, steps_per_epoch=20)
+    state = jax.eval_shape(lambda: start(method))
+    after, _ = jax.eval_shape(method.step, KEY, state, batches(0, 1))
+    assert shapes(after) == shapes(state)
 
 
 @pytest.mark.parametrize("name", ALL)
