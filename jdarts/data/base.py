@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, UInt8
@@ -21,6 +21,7 @@ __all__ = [
     "Images",
     "RawImages",
     "channel_statistics",
+    "digest",
     "shape_text",
 ]
 
@@ -126,16 +127,11 @@ class Images:
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of what is learnt from and judged by."""
-        found = hashlib.sha256(repr((self.class_names, self.mean, self.std)).encode())
-        for array in (
-            self.train_images,
-            self.train_labels,
-            self.test_images,
-            self.test_labels,
-        ):
-            found.update(repr(array.shape).encode())
-            found.update(np.ascontiguousarray(array))
-        return found.hexdigest()
+        return digest(
+            (self.class_names, self.mean, self.std),
+            *(self.train_images, self.train_labels),
+            *(self.test_images, self.test_labels),
+        )
 
     @property
     def num_classes(self) -> int:
@@ -203,3 +199,12 @@ def channel_statistics(
 def shape_text(array: np.ndarray) -> str:
     """An array's type and shape for an error: ``uint8 [5, 8, 8, 3]``."""
     return f"{array.dtype} {list(array.shape)}"
+
+
+def digest(settings: Any, *arrays: np.ndarray) -> str:
+    """SHA-256 of plain values and of arrays, their shapes included."""
+    found = hashlib.sha256(repr(settings).encode())
+    for array in arrays:
+        found.update(repr((array.shape, array.dtype.str)).encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from jdarts.data import text_files
+from jdarts.data.base import digest
 from jdarts.data.text_files import Parts
 from jdarts.errors import UserError, unknown_choice
 
@@ -87,11 +87,7 @@ class Text:
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of all of it."""
-        found = hashlib.sha256(repr(self.vocabulary).encode())
-        for part in self.parts.values():
-            found.update(repr(part.shape).encode())
-            found.update(np.ascontiguousarray(part))
-        return found.hexdigest()
+        return digest(self.vocabulary, *self.parts.values())
 
 
 class TextSource(NamedTuple):

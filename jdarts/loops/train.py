@@ -131,15 +131,19 @@ def evaluate_checkpoint(
         restored = checkpoints.restore(abstract(start.state))
     if restored is None:
         raise UserError(f"{folder}: holds no checkpoint; expected one of a training")
-    notes = {"steps_per_epoch": start.steps_per_epoch} | restored.meta
-    scale = {k: tuple(notes[k]) for k in ("mean", "std") if k in notes}
-    images = dataclasses.replace(start.images, **scale)
+    meta, images = restored.meta, start.images
+    per_epoch = meta.get("steps_per_epoch", start.steps_per_epoch)
+    images = dataclasses.replace(
+        images,
+        mean=tuple(meta.get("mean", images.mean)),
+        std=tuple(meta.get("std", images.std)),
+    )
     _, evaluation = train_programs(config, start._replace(images=images))
     seeds, total = start.seeds, start.evaluations
     run = compile.jit(evaluation, out_shardings=seeds.own)
     number = lambda n: jax.device_put(np.int32(n), seeds.shared)  # noqa: E731
     found = run(restored.state, start.data, number(0), number(total))
-    epoch = -(-restored.step // notes["steps_per_epoch"])
+    epoch = -(-restored.step // per_epoch)
     return [EpochScore.of(epoch, sums) for sums in seeds.each(found)]
 
 

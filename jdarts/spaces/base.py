@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+from jdarts.errors import UserError, unknown_choice
+
 __all__ = ["CellSpec", "SearchSpace"]
 
 
@@ -41,6 +43,24 @@ class CellSpec:
     bias: bool = False
     max_skips: int | None = None
     edge_primitives: tuple[tuple[str, ...], ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises a UserError for an edge that would be left without an op."""
+        rows = self.edge_primitives
+        if rows is not None and len(rows) != len(self.edges):
+            raise UserError(
+                f"edge_primitives: of {len(rows)} edges; expected {len(self.edges)}"
+            )
+        for edge, own in enumerate([self.primitives] if rows is None else rows):
+            where = "primitives" if rows is None else f"edge_primitives[{edge}]"
+            for name in own:
+                if name not in self.primitives:
+                    raise unknown_choice(where, name, self.primitives)
+            if not own or (self.keep is not None and set(own) == {"none"}):
+                raise UserError(
+                    f"{where}: {', '.join(own) or 'empty'}; expected at least one "
+                    "operation other than none on every edge that can be kept"
+                )
 
     @property
     def offered(self) -> tuple[tuple[bool, ...], ...]:

@@ -159,4 +159,33 @@ def test_corrupt_recurrent_genotype(change, message):
 
 def test_cell_spec_is_frozen():
     with pytest.raises(AttributeError):
-        CellSpec(primitives=("none",), nodes=1).nodes = 2
+        CellSpec(primitives=("a",), nodes=1).nodes = 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"primitives": ("none",)},
+            "primitives: none; expected at least one operation",
+        ),
+        ({"primitives": ()}, "primitives: empty; expected at least one"),
+        (
+            {"edge_primitives": (("a",), ())},
+            r"edge_primitives\[1\]: empty; expected at least one",
+        ),
+        ({"edge_primitives": (("none",), ("a",))}, r"edge_primitives\[0\]: none; exp"),
+        ({"edge_primitives": (("a",),)}, "edge_primitives: of 1 edges; expected 2"),
+        (
+            {"edge_primitives": (("a",), ("bb",))},
+            r"edge_primitives\[1\]: unknown 'bb'",
+        ),
+    ],
+)
+def test_edges_without_an_op_are_refused(fields, message):
+    with pytest.raises(UserError, match=message):
+        CellSpec(**{"primitives": ("none", "a", "b"), "nodes": 1, **fields})
+
+
+def test_an_edge_that_is_always_kept_may_be_none():
+    assert CellSpec(primitives=("none",), nodes=1, keep=None).choices(0) == [0]
