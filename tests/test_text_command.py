@@ -201,7 +201,7 @@ def refused(tmp_path, monkeypatch, capsys):
         ("rnn_demo --batch-size 2000", "expected at least 2000 x 22 tokens"),
         ("rnn_demo --evaluation-batch 20000", "expected at least 20000 x 2 tokens"),
         ("rnn_demo --steps 9999999", "--steps: 9999999 is more than"),
-        ("rnn_demo --method pc_darts", "but the method expects"),
+        ("rnn_demo --method pc_darts", "--method.k: 4, but the recurrent cells"),
     ],
 )
 def test_refused(refused, arguments, part):

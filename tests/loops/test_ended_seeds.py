@@ -65,7 +65,7 @@ def test_files_that_a_run_depends_on_may_not_change():
 
     meta = begun("a")._meta()
     begun("a")._take(meta)
-    with pytest.raises(UserError, match="--hardware.latency-table: its file has chan"):
+    with pytest.raises(UserError, match="--hardware.latency-table: its contents have"):
         begun("b")._take(meta)
 
 
