@@ -121,7 +121,8 @@ def main(argv: list[str]) -> int:
     # Of logarithms, so that a difference is a ratio; the higher the better.
     ours = -np.log([perplexities[name] for name in found])
     chance = -np.log(random).reshape(len(found), -1, args.retrainings)
-    verdict = compare(ours, chance)
+    names = [str(cells[name].to_json()) for name in found]
+    verdict = compare(ours, chance, networks=names)
     print(f"p = {verdict.p:.3g}. {verdict.sentence('% of perplexity')}")
     return 0
 

@@ -133,10 +133,13 @@ class Outcome:
 
     def _effect(self) -> list[str]:
         found, searches = self.comparison, len(self.searches)
-        lines = [
-            f"different networks found by the {searches} searches: {self.found.count}; "
-            "each counts once in the test and the intervals"
-        ][: searches - self.found.count]
+        lines = []
+        if self.found.count < searches:
+            lines.append(
+                f"different networks found by the {searches} searches: "
+                f"{self.found.count}; each is one piece of evidence, weighted by how "
+                "often it was found"
+            )
         lines += [
             f"difference: {100 * found.difference:+.2f} points, 95 % interval "
             f"{_interval(found.interval, '+.2f')}",

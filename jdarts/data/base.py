@@ -124,6 +124,12 @@ class Images:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
+    def normalised_by(self, meta: dict[str, Any]) -> "Images":
+        """The same images with the mean and deviation that a checkpoint tells of, if
+        it does: those of what was trained on."""
+        mean, std = meta.get("mean", self.mean), meta.get("std", self.std)
+        return dataclasses.replace(self, mean=tuple(mean), std=tuple(std))
+
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of what is learnt from and judged by."""

@@ -71,6 +71,7 @@ def load_trained(path: Path, seed: int | None = None) -> Trained:
         restored = checkpoints.restore(abstract(start.state))
     if restored is None:
         raise UserError(f"{path / 'checkpoints'}: holds no checkpoint; expected one")
+    start = start._replace(images=start.images.normalised_by(restored.meta))
     states = start.seeds.each(restored.state)
     state = states[config.all_seeds.index(seed)]
     w, model_state = state.average or (state.w, state.model_state)

@@ -34,7 +34,8 @@ class RunFolder:
     path: Path
     resumed: bool
     _lock: int = dataclasses.field(repr=False)
-    _stored: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
+    # What configurations said before: of this folder and of its parts.
+    _before: dict[Path, Any] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
     def open(
@@ -66,17 +67,20 @@ class RunFolder:
         except BaseException:
             _remove_created(path, created)
             raise
-        return cls(path, stored is not None, lock, stored)
+        folder = cls(path, stored is not None, lock)
+        if stored is not None:
+            folder._before[folder.config] = stored
+        return folder
 
     def restore_config(self) -> None:
-        """Takes back what `open` wrote to the configuration of a run that was there:
-        the run cannot go on like that.
+        """Takes back what `open` and `part` wrote to the configurations of a run that
+        was there: it cannot go on like that.
 
         Raises:
           UserError: if it cannot be written.
         """
-        if self._stored is not None:
-            write_json(self.config, self._stored)
+        for file, stored in self._before.items():
+            write_json(file, stored)
 
     def part(self, name: str, config: dict[str, Any]) -> "RunFolder":
         """Creates or re-opens a folder in this one, for what follows from this run: one
@@ -99,6 +103,8 @@ class RunFolder:
         except OSError as error:
             raise cannot(part.path, "created", error) from None
         write_atomic(part.path / PART_FILE, "A part of the run in the folder above.\n")
+        if part.config.exists():
+            self._before[part.config] = read_json(part.config)
         write_json(part.config, config)
         return part
 

@@ -167,7 +167,9 @@ def make_evaluation(
     def one(state: SearchState, data: DeviceData, number: jax.Array) -> Evaluation:
         total = data.valid.shape[0]
         places = number * batch_size + jnp.arange(batch_size)
-        indices = data.valid[jnp.minimum(places, total - 1)]
+        # An incomplete batch is filled with the first images: they do not count, but
+        # statistics of a batch, where these are used, are of different images.
+        indices = data.valid[places % total]
         images = normalise(data.images[indices], spec, default_dtype())
         batch = shard_batch(Batch(images, data.labels[indices]), mesh)
         return method.evaluate(state, batch, (places < total).astype(images.dtype))

@@ -95,6 +95,12 @@ def perturb(
         found = saved.restore(abstract(start.state))
     if found is None:
         raise UserError(f"{searched}: no checkpoint; expected those of the search")
+    before, given = found.meta.get("pinned", {}), start.pinned.get("--data.dir")
+    if given is not None and before.get("--data.dir", given) != given:
+        raise UserError(
+            f"--data.dir: its contents have changed since {searched.parent} was begun; "
+            "expected the images of the search"
+        )
     space = get_space(config.space)
     archs = start.seeds.each(found.state.arch)
     mixes = [jax.device_get(start.method.weights(arch)) for arch in archs]

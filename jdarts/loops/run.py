@@ -69,6 +69,7 @@ class Run(Generic[R]):
         self.checkpoints = folder.checkpoints
         self.step = 0
         self.evaluated = -1
+        self._replaces = False  # whether the epoch's row is there and written again
         self._saved = time.monotonic()
         self._finite = jax.jit(start.seeds.map(tree.all_finite, (True,)))
 
@@ -242,8 +243,7 @@ class Run(Generic[R]):
         per_epoch = self.start.steps_per_epoch
         self._saved, length = time.monotonic(), 1
         if self.finished:  # a checkpoint just where it now has to end, not evaluated
-            for record in self.records:
-                record.drop_epoch(self.step)
+            self._replaces = True
             self._end_epoch(self.say)
         with Progress(self.task, self.last_step, self.step) as progress:
             while not self.finished and stop.signal is None:
@@ -345,8 +345,12 @@ class Run(Generic[R]):
 
     def evaluate(self) -> list[Any]:
         """Each seed's sums over the data to evaluate on."""
+        found = evaluate(self._evaluation, self.state, self.start)
         self.evaluated = self.step
-        return evaluate(self._evaluation, self.state, self.start)
+        if self._replaces:
+            for record in self.records:
+                record.drop_epoch(self.step)
+        return found
 
 
 def evaluate(program: Compiled, state: PyTree, start: Any) -> list[Any]:

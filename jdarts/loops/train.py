@@ -1,6 +1,5 @@
 """How a training proceeds: evaluation after every epoch, last and best."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,12 +48,13 @@ class _Training(Run[TrainRecord]):
     def end_epoch(self, epoch: int, whole: bool) -> str:
         """Evaluates, where that is due."""
         found = [None] * len(self.records)
-        if self.finished or epoch % self.config.evaluate_every == 0:
+        due = epoch % self.config.evaluate_every == 0
+        if self.finished or due:
             with self.timing.part("evaluation"):
                 found = self.evaluate()
         with self.timing.part("record"):
             rows = [
-                record.end_epoch(self.step, epoch, whole, sums)
+                record.end_epoch(self.step, epoch, whole, sums, due)
                 for record, sums in zip(self.records, found, strict=True)
             ]
         means = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
@@ -131,13 +131,8 @@ def evaluate_checkpoint(
         restored = checkpoints.restore(abstract(start.state))
     if restored is None:
         raise UserError(f"{folder}: holds no checkpoint; expected one of a training")
-    meta, images = restored.meta, start.images
-    per_epoch = meta.get("steps_per_epoch", start.steps_per_epoch)
-    images = dataclasses.replace(
-        images,
-        mean=tuple(meta.get("mean", images.mean)),
-        std=tuple(meta.get("std", images.std)),
-    )
+    per_epoch = restored.meta.get("steps_per_epoch", start.steps_per_epoch)
+    images = start.images.normalised_by(restored.meta)
     _, evaluation = train_programs(config, start._replace(images=images))
     seeds, total = start.seeds, start.evaluations
     run = compile.jit(evaluation, out_shardings=seeds.own)

@@ -171,7 +171,7 @@ class TrainRecord(Record):
         )
 
     def end_epoch(
-        self, step: int, epoch: int, whole: bool, found: Scores | None
+        self, step: int, epoch: int, whole: bool, found: Scores | None, due: bool
     ) -> dict[str, float]:
         """Writes down an epoch.
 
@@ -180,6 +180,7 @@ class TrainRecord(Record):
           epoch: its number, from 1.
           whole: False if the training ends inside it.
           found: sums over the images of the evaluation; None if there was none.
+          due: whether it is evaluated also where the training goes on.
 
         Returns:
           The row of metrics.
@@ -187,7 +188,7 @@ class TrainRecord(Record):
         row = self.epoch_means(whole)
         if found is not None:
             self.last = score = EpochScore.of(epoch, found)
-            if whole:  # a longer run has not stopped within this epoch
+            if whole and due:  # so that a run which goes on has the same best one
                 self.best = self.highest
             row |= {
                 f"{self.part}_loss": score.loss,

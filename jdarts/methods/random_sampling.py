@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jdarts.derive import derive_genotype
+from jdarts.errors import UserError
 from jdarts.methods.base import (
     SearchBatches,
     SearchMethod,
@@ -41,7 +42,7 @@ class RandomSamplingConfig:
     """The optimiser of the weights."""
     scored: float = 0.1
     """Share of the epochs, at the end, whose steps score random cells and train nothing
-    any more; in (0, 1]."""
+    any more; in (0, 1)."""
     cells: int = 100
     """Random cells that are scored, each on as many validation batches as there are
     steps for it (of few steps, as many cells as steps); >= 1. The best of them is the
@@ -65,8 +66,8 @@ def build(
       UserError: for a setting out of range.
     """
     config.weights.check("--method.weights")
-    valid = 0 < config.scored <= 1
-    check_value("--method.scored", config.scored, valid, "more than 0, at most 1")
+    valid = 0 < config.scored < 1
+    check_value("--method.scored", config.scored, valid, "more than 0, below 1")
     check_value("--method.cells", config.cells, config.cells >= 1, ">= 1")
     relaxation = _summing(uniform(space))
     problem = single_op(network, relaxation)
@@ -77,15 +78,21 @@ def build(
     decay = decay_by_epoch(config.weights, epochs, per_epoch)
     weights = weight_transformation(config.weights, schedule, clip=True, decay=decay)
     training = Training(weights, weights, optax.identity(), schedule)
-    first_scored = min(epochs - 1, round((1 - config.scored) * epochs)) * per_epoch
-    # Steps for each cell: rounded up, so that there are no more cells than wanted.
-    each = -(-(epochs * per_epoch - first_scored) // config.cells)
+    training_epochs = max(1, min(epochs - 1, round((1 - config.scored) * epochs)))
+    if training_epochs == epochs:
+        raise UserError(
+            "--epochs: 1, but the last epoch scores cells of weights that an earlier "
+            "one has trained; expected at least 2"
+        )
+    first_scored = training_epochs * per_epoch
+    each = max(1, (epochs - training_epochs) * per_epoch // config.cells)
 
     def step(
         key: jax.Array, state: SearchState, batches: SearchBatches
     ) -> tuple[SearchState, Metrics]:
         scoring = state.step >= first_scored
-        place = jnp.where(scoring, (state.step - first_scored) % each, 0)
+        since = state.step - first_scored
+        place = jnp.where(scoring, since % each, 0)
         valid_key, _ = jax.random.split(jax.random.fold_in(key, state.step - place))
         _, w_key = jax.random.split(jax.random.fold_in(key, state.step))
         mix = relaxation.weights(state.arch, Now(valid_key, state.step))
@@ -95,7 +102,8 @@ def build(
         total = jnp.where(place == 0, 0, state.arch.held) + loss
         best = jnp.stack([a.max() for a in state.arch.alpha.values()]).max()
         merit = jnp.exp(-total / each)
-        better = scoring & (place == each - 1) & (merit > best)
+        counts = scoring & (since < config.cells * each)
+        better = counts & (place == each - 1) & (merit > best)
         alpha = {
             kind: jnp.where(better, merit * mix[kind], old)
             for kind, old in state.arch.alpha.items()

@@ -140,6 +140,7 @@ def test_ends_after_an_epoch_that_was_not_evaluated(train, unbroken, tmp_path):
     assert train(folder, *options) == 0
     (result,), (expected,) = read_results(folder), read_results(unbroken)
     assert result.last == expected.last
+    assert result.best.epoch > 1  # as of a run that was never stopped there
 
 
 def test_the_best_is_of_a_whole_epoch_where_it_goes_on(train, unbroken, tmp_path):

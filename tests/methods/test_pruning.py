@@ -10,7 +10,6 @@ import pytest
 from helpers import assert_close, shapes
 
 from jdarts.compile import jit
-from jdarts.derive import with_max_skips
 from jdarts.errors import UserError
 from jdarts.hypergradient import HYPERGRADIENTS, HypergradientConfig
 from jdarts.io import Checkpoints
@@ -311,22 +310,6 @@ def test_edges_with_nothing_but_none():
         for source in (0, 1):
             assert (names[best[source]], source) in cell.nodes[0]
         assert cell.nodes[1][0] == (SPEC.primitives[5], 2)
-
-
-def test_a_cap_changes_no_edge_without_skips():
-    """In a cell that the cap does not concern, nothing."""
-    config, space = AsapConfig(), SPACES["darts_cnn"]
-    capped = with_max_skips(space, 0)
-    found = []
-    for own in (space, capped):
-        network = make_supernet(config, own, channels=2, layers=3, classes=3)
-        method = build_method(config, own, network, epochs=50, steps_per_epoch=1)
-        arch = pruned_softmax().init(KEY, own)
-        alpha = {kind: normal(i, 14, 8) for i, kind in enumerate(arch.alpha)}
-        skip = SPEC.primitives.index("skip_connect")
-        alpha = {kind: a - 9 * (np.arange(8) == skip) for kind, a in alpha.items()}
-        found.append(method.discretize(arch._replace(alpha=alpha)).cells)
-    assert found[0] == found[1]
 
 
 def test_sgas_decides_every_input():

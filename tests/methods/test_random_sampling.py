@@ -14,7 +14,7 @@ from jdarts.types import Batch
 
 EPOCHS, PER_EPOCH = 2, 7
 # The second epoch scores three cells on two batches each; one step is left over.
-CONFIG = RandomSamplingConfig(scored=0.5, cells=4)
+CONFIG = RandomSamplingConfig(scored=0.5, cells=3)
 
 
 def build(config):
@@ -69,6 +69,11 @@ def test_no_more_cells_than_steps():
     assert best == pytest.approx(np.exp(-min(losses[PER_EPOCH:])), rel=1e-5)
 
 
-def test_bad_settings():
+def test_bad_settings(monkeypatch):
     with pytest.raises(UserError, match="--method.cells: 0; expected >= 1"):
         build(RandomSamplingConfig(cells=0))
+    with pytest.raises(UserError, match="--method.scored: 1; expected .* below 1"):
+        build(RandomSamplingConfig(scored=1))
+    monkeypatch.setattr(f"{__name__}.EPOCHS", 1)
+    with pytest.raises(UserError, match="--epochs: 1, but .* expected at least 2"):
+        build(CONFIG)
