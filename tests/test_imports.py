@@ -27,8 +27,8 @@ ORDER = [
     {"nets"},
     {"ops"},
     {"hypergradient", "curvature"},
-    {"relaxation", "derive", "perturbation"},
-    {"data", "io", "sharding", "accuracy_table"},
+    {"relaxation", "derive", "perturbation", "accuracy_table"},
+    {"data", "io", "sharding"},
     {"spaces"},
     {"tree", "types", "errors", "compile", "statistics", "stopwatch"} | {"fingerprint"},
 ]
