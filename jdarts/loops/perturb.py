@@ -17,6 +17,7 @@ from jdarts import compile, tree
 from jdarts.config import SearchConfig
 from jdarts.errors import RunError, UserError
 from jdarts.io import Checkpoints
+from jdarts.loops.pinned import check_pinned, pinned_data
 from jdarts.loops.run import abstract, compiled_text, evaluate
 from jdarts.loops.setup import Setup
 from jdarts.methods import SearchState
@@ -95,12 +96,11 @@ def perturb(
         found = saved.restore(abstract(start.state))
     if found is None:
         raise UserError(f"{searched}: no checkpoint; expected those of the search")
-    before, given = found.meta.get("pinned", {}), start.pinned.get("--data.dir")
-    if given is not None and before.get("--data.dir", given) != given:
-        raise UserError(
-            f"--data.dir: its contents have changed since {searched.parent} was begun; "
-            "expected the images of the search"
-        )
+    before, now = (
+        found.meta.get("pinned", {}),
+        pinned_data(config.data.dir, start.images),
+    )
+    check_pinned(before, now, searched.parent, "the images of the search")
     space = get_space(config.space)
     archs = start.seeds.each(found.state.arch)
     mixes = [jax.device_get(start.method.weights(arch)) for arch in archs]

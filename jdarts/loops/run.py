@@ -16,6 +16,7 @@ from jdarts.compile import Compiled, programs_folder
 from jdarts.errors import RunError, UserError
 from jdarts.io import Checkpoints, Progress, RunFolder, Timing
 from jdarts.loops.chunk import MAX_STEPS
+from jdarts.loops.pinned import check_pinned
 from jdarts.loops.record import Record
 from jdarts.loops.stop import StopRequest
 from jdarts.program_store import compile_stored
@@ -189,13 +190,9 @@ class Run(Generic[R]):
         return shared | ({"seeds": seeds} if len(seeds) > 1 else seeds[0])
 
     def _take(self, meta: dict[str, Any]) -> None:
-        before = meta.get("pinned", {})
-        for option, digest in self.pinned().items():
-            if before.get(option, digest) != digest:
-                raise UserError(
-                    f"{option}: its contents have changed since {self.folder.path} "
-                    "was begun; expected the same, or another folder for the run"
-                )
+        expected = "the same, or another folder for the run"
+        before, now = meta.get("pinned", {}), self.pinned()
+        check_pinned(before, now, self.folder.path, expected)
         self.evaluated = meta["evaluated"]
         for record, own in zip(self.records, meta.get("seeds", [meta]), strict=True):
             record.restore(own)

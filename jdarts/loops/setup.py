@@ -24,6 +24,7 @@ from jdarts.io.files import file_digest
 from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
 from jdarts.loops.curvature import make_curvature
 from jdarts.loops.measures import IMAGES, Measures, with_cost
+from jdarts.loops.pinned import pinned_data
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.loops.stages import Stage, first_stage
 from jdarts.methods import (
@@ -317,7 +318,7 @@ def _table(config: SearchConfig) -> AccuracyTable | None:
 def _pinned(config: SearchConfig, images: Images) -> dict[str, str]:
     """See `Setup.pinned`."""
     table = "none" if config.table is None else file_digest(config.table)
-    data = {} if config.data.dir is None else {"--data.dir": images.digest}
+    data = pinned_data(config.data.dir, images)
     return pinned_files(config.hardware) | {"--table": table} | data
 
 

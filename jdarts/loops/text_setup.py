@@ -12,6 +12,7 @@ from jdarts.curvature import CurvatureConfig
 from jdarts.data import Segment, Text, baselines, columns, load_text
 from jdarts.errors import UserError
 from jdarts.loops.measures import TEXT, Measures
+from jdarts.loops.pinned import pinned_data
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.loops.stages import Stage, first_stage
 from jdarts.loops.text_chunk import TextData, make_text_chunk, make_text_evaluation
@@ -176,7 +177,7 @@ def text_setup(
         known=lambda genotype, mix: {},
         curvature=CurvatureConfig(),
         measure=None,
-        pinned={} if config.data.dir is None else {"--data.dir": text.digest},
+        pinned=pinned_data(config.data.dir, text),
         seconds=seconds,
     )
 

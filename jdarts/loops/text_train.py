@@ -35,6 +35,7 @@ from jdarts import compile
 from jdarts.errors import UserError
 from jdarts.io import Checkpoints, GenotypeLog, RunFolder, read_json
 from jdarts.loops.measures import perplexity
+from jdarts.loops.pinned import pinned_data
 from jdarts.loops.record import Record
 from jdarts.loops.run import Run, abstract
 from jdarts.loops.text_train_setup import TextTrainSetup
@@ -200,8 +201,7 @@ class _TextTraining(Run[_Record]):
         return self.state.w
 
     def pinned(self) -> dict[str, str]:
-        given = self.config.data.dir is not None
-        return {"--data.dir": self.start.text.digest} if given else {}
+        return pinned_data(self.config.data.dir, self.start.text)
 
     def end_epoch(self, epoch: int, whole: bool) -> str:
         """Evaluates; keeps the best weights; begins to average them."""

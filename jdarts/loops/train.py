@@ -10,6 +10,7 @@ import numpy as np
 from jdarts import compile
 from jdarts.errors import UserError
 from jdarts.io import Checkpoints, GenotypeLog, RunFolder
+from jdarts.loops.pinned import pinned_data
 from jdarts.loops.run import Run, abstract
 from jdarts.loops.train_record import EpochScore, TrainRecord, TrainResult
 from jdarts.loops.train_setup import TrainSetup, train_programs, train_setup
@@ -34,8 +35,7 @@ class _Training(Run[TrainRecord]):
         return self.state.w
 
     def pinned(self) -> dict[str, str]:
-        given = self.config.data.dir is not None
-        return {"--data.dir": self.start.images.digest} if given else {}
+        return pinned_data(self.config.data.dir, self.start.images)
 
     def notes(self) -> dict[str, Any]:
         images = self.start.images

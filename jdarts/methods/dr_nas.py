@@ -3,8 +3,6 @@
 import dataclasses
 from typing import Unpack
 
-import jax
-
 from jdarts.derive import derive_genotype
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
@@ -12,7 +10,7 @@ from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
 from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer, check_init_scale
 from jdarts.nets.partial import PartialChannels
 from jdarts.problem import Networks
-from jdarts.relaxation import dirichlet
+from jdarts.relaxation import dirichlet, softmax
 from jdarts.spaces import SearchSpace
 
 __all__ = ["DrNasConfig", "build", "partial_channels"]
@@ -55,8 +53,6 @@ def build(
         dirichlet(config.init_scale),
         partial=partial_channels(config),
         # Ops have the order of the mean, edges not always: the authors' code has this.
-        discretize=lambda arch: derive_genotype(
-            space, {k: jax.nn.softmax(a, axis=1) for k, a in arch.alpha.items()}
-        ),
+        discretize=lambda arch: derive_genotype(space, softmax().weights(arch)),
         **length,
     )

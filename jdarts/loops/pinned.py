@@ -1,0 +1,43 @@
+"""What may not change under a run that goes on: digests of what options name."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from jdarts.errors import UserError
+
+__all__ = ["check_pinned", "pinned_data"]
+
+
+class _Digested(Protocol):
+    @property
+    def digest(self) -> str: ...
+
+
+def pinned_data(given: Path | None, data: _Digested) -> dict[str, str]:
+    """Option to digest: of the images or the text, if files of the user's were read.
+
+    Args:
+      given: ``--data.dir``.
+      data: what was loaded.
+    """
+    return {} if given is None else {"--data.dir": data.digest}
+
+
+def check_pinned(
+    before: Mapping[str, str], now: Mapping[str, str], run: Path, expected: str
+) -> None:
+    """Raises a UserError if an option names other contents than when a run was begun.
+
+    Args:
+      before: option to digest, as a checkpoint has it; what it lacks is not compared.
+      now: likewise, of this command.
+      run: the folder of the run.
+      expected: what the user can do, for the error.
+    """
+    for option, digest in now.items():
+        if before.get(option, digest) != digest:
+            raise UserError(
+                f"{option}: its contents have changed since {run} was begun; expected "
+                f"{expected}"
+            )
