@@ -4,9 +4,9 @@ Command: python benchmarks/memory.py [--batch 16] [--channels 16] [--layers 8]
 
 The most resident memory of a process from its start to the end of a few steps, each
 step in a process of its own: imports, weights, everything. `compiling` is that of the
-process that compiles the step; `running` that of one that takes it from the cache on
-disk, as every later start does, and is what `x torch` is about. `planned` is what XLA
-reserves for the arrays of a step.
+process that compiles the step; `running` that of one that takes it from the disk, as
+every later start of a search does, and is what `x torch` is about. `planned` is what
+XLA reserves for the arrays of a step.
 """
 
 import json
@@ -28,7 +28,8 @@ from harness import (
     write_rows,
 )
 
-from jdarts.compile import compile_timed, enable_cache
+from jdarts.compile import enable_cache, programs_folder
+from jdarts.program_store import compile_stored
 
 STEPS_RUN = 3  # PyTorch has momentum only from the second step on
 REMAT = ", remat"
@@ -55,7 +56,7 @@ def child(args: Any) -> dict[str, Any]:
     enable_cache()
     size = steps.size_of(args)._replace(remat=args.remat == "yes")
     run, arguments = steps.build(args.only[0], size, STEPS_RUN)
-    compiled = compile_timed(run, *arguments)
+    compiled = compile_stored(programs_folder(), run, *arguments)
     jax.block_until_ready(compiled.call(*arguments))
     return {
         "resident": peak_resident_bytes(),

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 import torch_plan
 from harness import TorchCandidate, TorchProcess
 
@@ -15,6 +14,7 @@ from jdarts.errors import unknown_choice
 from jdarts.methods.optimizers import (
     WeightOptimizer,
     cosine_by_epoch,
+    descend,
     weight_transformation,
 )
 from jdarts.problem import classification
@@ -148,8 +148,7 @@ def _weights_only(network: jdarts.Network) -> Callable[..., Any]:
         (loss, (model_state, _)), gradient = jax.value_and_grad(
             problem.train_loss, has_aux=True
         )(state.w, state.model_state, state.arch, first)
-        updates, w_opt = optimizer.update(gradient, state.w_opt, state.w)
-        w = optax.apply_updates(state.w, updates)
+        w, w_opt = descend(optimizer, gradient, state.w_opt, state.w)
         new = state._replace(
             step=state.step + 1, w=w, model_state=model_state, w_opt=w_opt
         )

@@ -10,6 +10,8 @@ from jax import lax
 
 from jdarts import tree
 from jdarts.hypergradient import Hypergradient
+from jdarts.methods.optimizers import descend, start_descent
+from jdarts.ops.pack import pack
 from jdarts.problem import BilevelProblem
 from jdarts.relaxation import Relaxation
 from jdarts.spaces import Genotype, SearchSpace
@@ -125,7 +127,7 @@ def init_state(
             w=w,
             model_state=model_state,
             arch=arch,
-            w_opt=training.weights.init(w),
+            w_opt=start_descent(training.weights, w),
             arch_opt=(training.arch.init(arch.alpha), training.arch.init(arch.beta)),
         )
 
@@ -166,14 +168,13 @@ def weight_step(
     (loss, (model_state, accuracy)), gradient = jax.value_and_grad(
         problem.train_loss, has_aux=True
     )(state.w, state.model_state, arch, first, now)
-    updates, w_opt = training.weights.update(gradient, state.w_opt, state.w)
+    w, w_opt = descend(training.weights, gradient, state.w_opt, state.w)
     info = {
         "train_loss": loss,
         "train_accuracy": accuracy,
-        "gradient_norm": tree.norm(gradient),
+        "gradient_norm": tree.norm(pack(gradient)),
         "lr": training.schedule(state.step),
     }
-    w: Any = optax.apply_updates(state.w, updates)
     state = state._replace(
         step=state.step + 1, w=w, model_state=model_state, w_opt=w_opt
     )
@@ -209,8 +210,7 @@ def alternating_step(
     """
 
     def virtual_step(w: PyTree, opt: PyTree, gradient: PyTree) -> tuple[PyTree, PyTree]:
-        updates, opt = training.virtual.update(gradient, opt, w)
-        return optax.apply_updates(w, updates), opt
+        return descend(training.virtual, gradient, opt, w)
 
     def valid_loss(
         w: PyTree, arch: Arch, batch: PyTree, now: Now

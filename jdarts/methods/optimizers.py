@@ -12,6 +12,8 @@ from jax.typing import ArrayLike
 
 from jdarts import tree
 from jdarts.errors import UserError
+from jdarts.ops.fence import fence
+from jdarts.ops.pack import pack, unpack
 from jdarts.types import PyTree
 
 __all__ = [
@@ -23,8 +25,10 @@ __all__ = [
     "clip_by_norm",
     "cosine_by_epoch",
     "decay_by_epoch",
+    "descend",
     "learning_rate",
     "linear_by_epoch",
+    "start_descent",
     "weight_transformation",
 ]
 
@@ -180,7 +184,7 @@ def clip_by_norm(limit: float) -> optax.GradientTransformation:
     def update(
         updates: PyTree, state: Any, params: Any = None, **_: Any
     ) -> tuple[PyTree, Any]:
-        scale = jnp.minimum(1.0, limit / (tree.norm(updates) + 1e-6))
+        scale = fence(jnp.minimum(1.0, limit / (tree.norm(updates) + 1e-6)))
         return jax.tree.map(lambda u: scale * u, updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
@@ -251,10 +255,40 @@ def weight_transformation(
         clip_by_norm(config.clip) if clip else optax.identity(),
         optax.add_decayed_weights(config.weight_decay)
         if decay is None
-        else _add_scheduled_decay(decay),
+        else _add_scheduled_decay(_fenced(decay)),
         optax.trace(decay=config.momentum, nesterov=config.nesterov),
-        optax.scale_by_learning_rate(schedule),
+        optax.scale_by_learning_rate(_fenced(schedule)),
     )
+
+
+def _fenced(schedule: optax.Schedule) -> optax.Schedule:
+    """The same; XLA:CPU would compute it again for each array of weights."""
+    return lambda step: fence(jnp.asarray(schedule(step)))
+
+
+def start_descent(tx: optax.GradientTransformation, w: PyTree) -> PyTree:
+    """The state of an optimiser for `descend`."""
+    return tx.init(pack(w))
+
+
+def descend(
+    tx: optax.GradientTransformation, gradient: PyTree, opt: PyTree, w: PyTree
+) -> tuple[PyTree, PyTree]:
+    """One step of an optimiser, on all weights as one vector.
+
+    Args:
+      tx: one that does the same to every weight.
+      gradient: in the weights.
+      opt: its state, from `start_descent` or another step.
+      w: the weights.
+
+    Returns:
+      The weights and the state after the step.
+    """
+    vectors = pack(w)
+    updates, opt = tx.update(pack(gradient), opt, vectors)
+    moved: Any = optax.apply_updates(vectors, updates)
+    return unpack(moved, w), opt
 
 
 def arch_transformation(config: ArchOptimizer) -> optax.GradientTransformation:

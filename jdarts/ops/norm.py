@@ -1,5 +1,7 @@
 """Batch normalisation of stacked edges."""
 
+import functools
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -22,7 +24,7 @@ from jdarts.ops.moments import (
     project,
     widened,
 )
-from jdarts.ops.primitive import new_primitive, zero_tangent
+from jdarts.ops.primitive import moves, new_primitive, zero_tangent
 
 __all__ = ["BatchNorm", "MixedNorm"]
 
@@ -133,9 +135,9 @@ def _standardise_jvp(primals: tuple, tangents: tuple) -> tuple:
     # The first is its own transpose: one kernel for the derivative in both modes.
     (t,) = tangents
     n, r, mean, var = _standardise(*primals)
-    along_n = batch_mean(widened(n) * t)
+    dn, along_n = _project_p.bind(t, n, r)
     tangent = (
-        _project_p.bind(t, n, r),
+        dn,
         -jnp.square(r) * along_n,
         batch_mean(widened(t)),
         2 * along_n / r,
@@ -159,41 +161,49 @@ def _standardise_cpu(x: Array) -> tuple[Array, Array, Array, Array]:
     return tuple(native.call_over("norm_standardise", out, (x,), lead, eps=eps))
 
 
-def _project_plain(t: Array, n: Array, r: Array) -> Array:
-    """``r (t - <t> - n <n t>)``."""
-    return (project(t, n) * per_channel(r)).astype(t.dtype)
+def _project_plain(t: Array, n: Array, r: Array) -> tuple[Array, Array]:
+    """``r (t - <t> - n <n t>)`` and ``<n t>``."""
+    projected = (project(t, n) * per_channel(r)).astype(t.dtype)
+    return projected, batch_mean(widened(n) * t)
 
 
-def _project_cpu(t: Array, n: Array, r: Array) -> Array:
+def _project_cpu(t: Array, n: Array, r: Array) -> tuple[Array, Array]:
     if not native.usable(t.dtype):
         return _project_plain(t, n, r)
-    out = jax.ShapeDtypeStruct(t.shape, t.dtype)
-    return native.call_over("norm_project", out, (t, n, r), t.shape[:-4])
+    out = jax.eval_shape(_project_plain, t, n, r)
+    return tuple(native.call_over("norm_project", out, (t, n, r), t.shape[:-4]))
 
 
-def _project_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Any]:
+def _project_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
     t, n, r = primals
     out = _project_p.bind(t, n, r)
     along_t, *fixed = tangents
-    if all(type(tangent) is ad.Zero for tangent in fixed):
-        if type(along_t) is ad.Zero:
-            return out, zero_tangent(out)
+    if not moves(fixed):
+        if not moves(tangents):
+            return out, [zero_tangent(x) for x in out]
         return out, _project_p.bind(along_t, n, r)
-    filled = (ad.instantiate_zeros(tangent) for tangent in tangents)
-    return out, _project_tangent_p.bind(*filled, t, n, r)
+    dt, dn, dr = (ad.instantiate_zeros(tangent) for tangent in tangents)
+    along_n = batch_mean(widened(n) * dt + widened(dn) * t)
+    return out, [_project_tangent_p.bind(dt, dn, dr, t, n, r), along_n]
 
 
-def _project_transpose(cotangent: Any, t: Any, n: Array, r: Array) -> list:
-    if type(cotangent) is ad.Zero:
-        return [ad.Zero(t.aval), None, None]
-    return [_project_p.bind(cotangent, n, r), None, None]
+def _project_transpose(cotangents: Any, t: Any, n: Array, r: Array) -> list:
+    of_projected, of_along_n = cotangents
+    terms = []
+    if moves([of_projected]):
+        terms.append(_project_p.bind(of_projected, n, r)[0])
+    if moves([of_along_n]):
+        values = math.prod(n.shape[-4:-1])
+        terms.append((n * per_channel(of_along_n / values)).astype(n.dtype))
+    total = functools.reduce(jnp.add, terms) if terms else ad.Zero(t.aval)
+    return [total, None, None]
 
 
 def _project_tangent_plain(
     dt: Array, dn: Array, dr: Array, t: Array, n: Array, r: Array
 ) -> Array:
-    """The derivative of `_project_plain` along dt, dn and dr."""
-    return jax.jvp(_project_plain, (t, n, r), (dt, dn, dr))[1]
+    """The derivative of what is projected along dt, dn and dr."""
+    return jax.jvp(lambda *a: _project_plain(*a)[0], (t, n, r), (dt, dn, dr))[1]
 
 
 def _project_tangent_cpu(*arrays: Array) -> Array:
@@ -224,7 +234,7 @@ def _project_tangent_transpose(cotangent: Any, *arrays: Any) -> list:
 _standardise_p = new_primitive(
     "standardise", _standardise_plain, _standardise_cpu, multiple=True
 )
-_project_p = new_primitive("project", _project_plain, _project_cpu)
+_project_p = new_primitive("project", _project_plain, _project_cpu, multiple=True)
 ad.primitive_jvps[_project_p] = _project_jvp
 ad.primitive_transposes[_project_p] = _project_transpose
 _project_tangent_p = new_primitive(

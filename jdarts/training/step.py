@@ -10,8 +10,14 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jdarts import tree
-from jdarts.methods.optimizers import decay_by_epoch, weight_transformation
+from jdarts.methods.optimizers import (
+    decay_by_epoch,
+    descend,
+    start_descent,
+    weight_transformation,
+)
 from jdarts.nets.fixed import DropPath, FixedNetwork, Outputs
+from jdarts.ops.pack import pack
 from jdarts.training.optimizer import TrainOptimizer, by_epoch
 from jdarts.types import Batch, Metrics, PyTree
 
@@ -146,7 +152,8 @@ def make_trainer(
         average = (w, model_state) if settings.average_decay else ()
         if average:  # of their own: the state is donated, each array once
             average = jax.tree.map(jnp.copy, average)
-        return TrainState(jnp.zeros((), jnp.int32), w, model_state, tx.init(w), average)
+        opt = start_descent(tx, w)
+        return TrainState(jnp.zeros((), jnp.int32), w, model_state, opt, average)
 
     def drop_path(key: jax.Array, step: jax.Array) -> DropPath | None:
         if not settings.drop_path:
@@ -182,12 +189,11 @@ def make_trainer(
         (_, (outputs, model_state, metrics)), gradient = jax.value_and_grad(
             loss, has_aux=True
         )(state.w, state.model_state, batch, dropped, own_key)
-        updates, opt = tx.update(gradient, state.opt, state.w)
-        w = optax.apply_updates(state.w, updates)
+        w, opt = descend(tx, gradient, state.opt, state.w)
         correct = jnp.argmax(outputs.logits, axis=-1) == batch.labels
         metrics |= {
             "train_accuracy": correct.mean(dtype=metrics["train_loss"].dtype),
-            "gradient_norm": tree.norm(gradient),
+            "gradient_norm": tree.norm(pack(gradient)),
             "lr": schedule(state.step),
         }
         average = state.average

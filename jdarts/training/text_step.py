@@ -5,17 +5,19 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from jdarts import tree
 from jdarts.data import Segment
 from jdarts.methods.optimizers import (
     WeightOptimizer,
     decay_by_epoch,
+    descend,
     learning_rate,
+    start_descent,
     weight_transformation,
 )
 from jdarts.nets.language import LanguageModel
+from jdarts.ops.pack import pack
 from jdarts.problem import Evaluation, Passage, next_token
 from jdarts.types import Arch, Metrics, Now, PyTree
 
@@ -97,7 +99,7 @@ def make_text_trainer(
             step=jnp.zeros((), jnp.int32),
             w=w,
             hidden=model_state["train"],
-            opt=tx.init(w),
+            opt=start_descent(tx, w),
             averaging=jnp.zeros((), bool),
             averaged=jnp.zeros((), jnp.int32),
             average=copies[0],
@@ -113,8 +115,7 @@ def make_text_trainer(
         (loss, (after, accuracy)), gradient = jax.value_and_grad(
             problem.train_loss, has_aux=True
         )(state.w, before, _NOTHING, passage, now)
-        updates, opt = tx.update(gradient, state.opt, state.w)
-        w = optax.apply_updates(state.w, updates)
+        w, opt = descend(tx, gradient, state.opt, state.w)
         averaged = jnp.where(state.averaging, state.averaged + 1, 0)
         share = 1 / jnp.maximum(averaged, 1)
         average = jax.tree.map(
@@ -123,7 +124,7 @@ def make_text_trainer(
         metrics = {
             "train_loss": loss,
             "train_accuracy": accuracy,
-            "gradient_norm": tree.norm(gradient),
+            "gradient_norm": tree.norm(pack(gradient)),
             "lr": schedule(state.step),
         }
         state = state._replace(

@@ -26,6 +26,7 @@ from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods import SearchBatches, build_method
 from jdarts.methods.darts import DartsConfig
 from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer
+from jdarts.ops.pack import unpack
 from jdarts.types import Batch
 
 FILES = "04_darts_steps*.npz"
@@ -141,7 +142,7 @@ def test_steps(path, tag):
         check(file, found, file[f"{tag}.{name}"], LOSSES, f"{tag} {name}")
 
     state = trace.final
-    momentum = find_state(state.w_opt, optax.TraceState).trace
+    momentum = unpack(find_state(state.w_opt, optax.TraceState).trace, state.w)
     for name, tensors in (("w_end_norms", state.w), ("buf_end_norms", momentum)):
         expected = file.norms(f"{tag}.{name}")
         found = from_tree(tensors, expected, file_cells(file))

@@ -1,6 +1,7 @@
 // Batch normalisation without scale and shift: forward, and the projection that is its
 // derivative and its own transpose. See jdarts/ops/norm.py.
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -30,10 +31,10 @@ void Standardise(ffi::ThreadPool& pool, const Geometry& g, const T* x, double ep
   });
 }
 
-// out = r (t - <t> - n <n t>), <.> the mean over batch and pixels.
+// out = r (t - <t> - n <n t>), <.> the mean over batch and pixels, and along = <n t>.
 template <typename T>
 void Project(ffi::ThreadPool& pool, const Geometry& g, const T* t, const T* n, const T* r,
-             T* out) {
+             T* out, T* along) {
   const int64_t C = g.channels;
   const auto means = Means<T, 2>(pool, g, [&](auto v, int64_t image, int64_t) {
     const T *own_t = t + image * g.image(), *own_n = n + image * g.image();
@@ -43,6 +44,8 @@ void Project(ffi::ThreadPool& pool, const Geometry& g, const T* t, const T* n, c
       sums[1] += a * Load<T, v.value>(own_n + at);
     };
   });
+  for (int64_t e = 0; e < g.edges; ++e)
+    std::copy_n(means.data() + (e * 2 + 1) * C, C, along + e * C);
   WriteImages<T>(pool, g, out, [&](auto v, int64_t image, int64_t c) {
     const int64_t edge = image / g.batch;
     const T* m = means.data() + edge * 2 * C;
@@ -108,12 +111,14 @@ ffi::Error CallStandardise(ffi::ThreadPool pool, Arg x, Out y, Out r, Out mean,
   });
 }
 
-ffi::Error CallProject(ffi::ThreadPool pool, Arg t, Arg n, Arg r, Out out) {
+ffi::Error CallProject(ffi::ThreadPool pool, Arg t, Arg n, Arg r, Out out,
+                       Out along) {
   return ByType(t, [&](auto zero) {
     using T = decltype(zero);
     const Geometry g(t.dimensions());
     Project<T>(pool, g, t.typed_data<T>(), n.typed_data<T>(),
-                        r.typed_data<T>(), out->typed_data<T>());
+                        r.typed_data<T>(), out->typed_data<T>(),
+                        along->typed_data<T>());
   });
 }
 
@@ -146,6 +151,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_norm_project, CallProject,
                                   .Arg<Arg>()
                                   .Arg<Arg>()
                                   .Arg<Arg>()
+                                  .Ret<Arg>()
                                   .Ret<Arg>());
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_norm_project_tangent, CallProjectTangent,
                               ffi::Ffi::Bind()
