@@ -14,6 +14,7 @@ from jdarts.nets.paths import DropRates, drop_elements, path_masks
 from jdarts.nets.single import SingleSource
 from jdarts.nets.uneven import UnevenSource
 from jdarts.ops import Identity, Separable, SeparableOps, get_op
+from jdarts.ops.blend import blend
 from jdarts.ops.conv import FactorizedReduce, ReLUConvBN
 from jdarts.ops.fence import fence
 from jdarts.spaces import CellSpec
@@ -81,12 +82,11 @@ class MixedSource(nn.Module):
                     (column, value)
                 )
         terms = [_share(weights, column, dtype) * value for column, value in per_edge]
+        terms += self._separable(x, weights, separable, train)
         if shared:
             columns, values = zip(*shared, strict=True)
-            # As a product of matrices, so that its derivatives are, too.
             share = _columns(weights, columns).astype(dtype)
-            terms.append(jnp.tensordot(share.T, jnp.concatenate(values), axes=1))
-        terms += self._separable(x, weights, separable, train)
+            terms = [blend(share.T, values, terms)]
         return fence(functools.reduce(jnp.add, terms).astype(dtype))
 
     def _separable(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jdarts.ops import Identity, Separable, UnevenSeparableOps, get_op
+from jdarts.ops.blend import blend
 from jdarts.ops.fence import fence
 
 __all__ = ["UnevenSource"]
@@ -65,12 +66,13 @@ class UnevenSource(nn.Module):
                 value = drop(value, len(own))
             values.append(value)
             shares.append(self._share(weights, column, own, len(value)))
-        terms = []
+        terms = [
+            self._separable(x, weights, stages, ops, train)
+            for stages, ops in sorted(separable.items())
+        ]
         if values:
             share = jnp.concatenate(shares, axis=1).astype(dtype)
-            terms.append(jnp.tensordot(share, jnp.concatenate(values), axes=1))
-        for stages, ops in sorted(separable.items()):
-            terms.append(self._separable(x, weights, stages, ops, train))
+            terms = [blend(share, values, terms)]
         if not terms:  # nothing but `none`
             sides = (-(-side // self.stride) for side in x.shape[1:3])
             shape = (len(weights), len(x), *sides, x.shape[-1])

@@ -47,6 +47,12 @@ def _product(eqn: JaxprEqn) -> int:
     return _size(eqn.outvars[0]) * math.prod(left[axis] for axis in contracted)
 
 
+def _blend(eqn: JaxprEqn) -> int:
+    """``blend``: its first operands are the matrices."""
+    matrices = eqn.invars[: len(eqn.params["inputs"])]
+    return sum(map(_size, matrices)) * _shape(eqn.outvars[0])[-1]
+
+
 def _shape(operand: Any) -> tuple[int, ...]:
     return operand.aval.shape
 
@@ -58,6 +64,7 @@ def _size(operand: Any) -> int:
 _RULES: dict[str, Callable[[JaxprEqn], int]] = {
     "conv_general_dilated": _dense,
     "dot_general": _product,
+    "blend": _blend,
     "relu_product": _by_weight(2, slice(0, 1)),
     "dense_conv": _by_weight(1, slice(-4, -1)),
     "depthwise_conv": _by_weight(1, slice(1, 4)),

@@ -36,6 +36,7 @@ _log = logging.getLogger("jdarts")
 _FOLDER = Path(__file__).parent
 _SOURCES = (
     "affine_norm.cc",
+    "blend.cc",
     "depthwise.cc",
     "mixture.cc",
     "norm.cc",
@@ -48,6 +49,8 @@ _SOURCES = (
 _HEADERS = ("by_type.h", "exp.h", "micro.h", "norm.h", "panel.h", "parallel.h")
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-w")
 _HANDLERS = (
+    "blend_inner",
+    "blend_product",
     "depthwise_conv",
     "depthwise_input_grad",
     "depthwise_weight_grad",
