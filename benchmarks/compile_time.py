@@ -46,10 +46,10 @@ def child(name: str, args: Any) -> dict[str, Any]:
     """One start; ``args.child`` is when the process was started."""
     enable_cache()
     VERSIONED.update((__name__, steps.__name__))  # they do not change meanwhile
-    run, arguments = steps.build(name, steps.size_of(args))
     begin = time.perf_counter()
     native.available()
     built = time.perf_counter()
+    run, arguments = steps.build(name, steps.size_of(args))
     compiled = compile_stored(programs_folder(), run, *arguments)
     compiling = time.perf_counter()
     compiled.call(*arguments).step.block_until_ready()

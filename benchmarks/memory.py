@@ -29,6 +29,7 @@ from harness import (
 )
 
 from jdarts.compile import enable_cache, programs_folder
+from jdarts.fingerprint import VERSIONED
 from jdarts.program_store import compile_stored
 
 STEPS_RUN = 3  # PyTorch has momentum only from the second step on
@@ -54,6 +55,7 @@ def parser() -> Parser:
 def child(args: Any) -> dict[str, Any]:
     """Does the first named step, and says what it took."""
     enable_cache()
+    VERSIONED.update((__name__, steps.__name__))  # they do not change meanwhile
     size = steps.size_of(args)._replace(remat=args.remat == "yes")
     run, arguments = steps.build(args.only[0], size, STEPS_RUN)
     compiled = compile_stored(programs_folder(), run, *arguments)

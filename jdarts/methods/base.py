@@ -37,7 +37,7 @@ class SearchState(NamedTuple):
       w: the weights.
       model_state: the running statistics, and what texts hand on to the next segment.
       arch: the architecture parameters.
-      w_opt: the weight optimiser's state.
+      w_opt: the weight optimiser's state, of the packed weights.
       arch_opt: the architecture optimiser's states: alpha's and beta's.
     """
 

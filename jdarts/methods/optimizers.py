@@ -184,6 +184,7 @@ def clip_by_norm(limit: float) -> optax.GradientTransformation:
     def update(
         updates: PyTree, state: Any, params: Any = None, **_: Any
     ) -> tuple[PyTree, Any]:
+        # Fenced, as a learning rate (see `_fenced`).
         scale = fence(jnp.minimum(1.0, limit / (tree.norm(updates) + 1e-6)))
         return jax.tree.map(lambda u: scale * u, updates), state
 
@@ -262,7 +263,7 @@ def weight_transformation(
 
 
 def _fenced(schedule: optax.Schedule) -> optax.Schedule:
-    """The same; XLA:CPU would compute it again for each array of weights."""
+    """The same; XLA:CPU would compute it again for each weight."""
     return lambda step: fence(jnp.asarray(schedule(step)))
 
 

@@ -6,13 +6,14 @@ the long rows back and forth. Two primitives, closed under differentiation,
     product:  out = sum_k A_k X_k + sum of addends      A_k [R, C_k], X_k [C_k, values]
     inner:    A   = Y X^T                               Y [R, values], X [C, values]
 
-take each X, Y, out and addend as blocks of rows, arrays of their own: none is ever put
+take each X, Y and result as blocks of rows, arrays of their own: none is ever put
 together or cut up. The derivative of a product has two terms for each k, again one
 product; its transpose is one with ``A^T`` in X, and an inner one in A.
 """
 
 import functools
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,20 +40,30 @@ def blend(
       share: what each edge gets of each row.
       values: blocks of rows ``[rows, ...]`` of the type of `share`, at least one; as
         many rows as `share` has columns.
-      addends: what is added as it is, ``[edge, ...]``; may be of a wider type.
+      addends: what is added as it is, ``[edge, ...]``; may be of another type.
 
     Returns:
       ``[edge, ...]``.
+
+    Raises:
+      TypeError: if shapes or types do not fit.
     """
     edges, form = len(share), values[0].shape[1:]
+    rows = tuple(map(len, values))
+    if (
+        share.shape != (edges, sum(rows))
+        or {x.shape[1:] for x in (*values, *addends)} != {form}
+        or any(len(x) != edges for x in addends)
+        or any(x.dtype != share.dtype for x in values)
+    ):
+        raise TypeError(
+            f"share {jax.typeof(share)} of values {list(map(jax.typeof, values))} and "
+            f"addends {list(map(jax.typeof, addends))}: shapes or types do not fit"
+        )
     alike = [x for x in addends if x.dtype == share.dtype]
-    (out,) = _product_p.bind(
-        share,
-        *(x.reshape(len(x), -1) for x in (*values, *alike)),
-        inputs=(tuple(map(len, values)),),
-        addends=((edges,),) * len(alike),
-        out=(edges,),
-    )
+    size = math.prod(form)
+    blocks = [x.reshape(len(x), size) for x in (*values, *alike)]
+    (out,) = _product_p.bind(share, *blocks, inputs=(rows,), out=(edges,))
     rest = [x for x in addends if x.dtype != share.dtype]
     return functools.reduce(jnp.add, rest, out.reshape(edges, *form))
 
@@ -64,48 +75,47 @@ def _stack(blocks: Sequence[Array]) -> Array:
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=-2)
 
 
+def _transposed(matrix: Array) -> Array:
+    return jnp.swapaxes(matrix, -1, -2)
+
+
 def _product_plain(
-    *arrays: Array, inputs: tuple[Rows, ...], addends: tuple[Rows, ...], out: Rows
+    *arrays: Array, inputs: tuple[Rows, ...], out: Rows
 ) -> tuple[Array, ...]:
-    matrices, given, added = _sorted(arrays, inputs, addends)
-    terms = [_stack(blocks) for blocks in added]
+    """The operands: each matrix, the blocks of each X, each addend (one block)."""
+    matrices, given, terms = _grouped(arrays, inputs)
     terms += [a @ _stack(x) for a, x in zip(matrices, given, strict=True)]
     total = functools.reduce(jnp.add, terms)
-    ends = list(itertools.accumulate(out))
+    ends = itertools.accumulate(out)
     return tuple(
         total[..., end - rows : end, :] for end, rows in zip(ends, out, strict=True)
     )
 
 
 def _inner_plain(*blocks: Array, left: int) -> Array:
-    return _stack(blocks[:left]) @ jnp.swapaxes(_stack(blocks[left:]), -1, -2)
+    """The operands: the blocks of Y, `left` in number, and those of X."""
+    return _stack(blocks[:left]) @ _transposed(_stack(blocks[left:]))
 
 
-def _sorted(
-    arrays: Sequence[Any], inputs: tuple[Rows, ...], addends: tuple[Rows, ...]
-) -> tuple[list, list[list], list[list]]:
-    """Of a product's operands the matrices, and the blocks of each X and addend."""
+def _grouped(
+    arrays: Sequence[Any], inputs: tuple[Rows, ...]
+) -> tuple[list, list[list], list]:
+    """Of a product's operands the matrices, the blocks of each X, the addends."""
     rest = iter(arrays)
-
-    def take(count: int) -> list:
-        return list(itertools.islice(rest, count))
-
-    matrices = take(len(inputs))
-    return (
-        matrices,
-        [take(len(rows)) for rows in inputs],
-        [take(len(rows)) for rows in addends],
-    )
+    matrices = list(itertools.islice(rest, len(inputs)))
+    given = [list(itertools.islice(rest, len(rows))) for rows in inputs]
+    return matrices, given, list(rest)
 
 
-def _product_cpu(*arrays: Array, **params: Any) -> tuple[Array, ...]:
+def _product_cpu(
+    *arrays: Array, inputs: tuple[Rows, ...], out: Rows
+) -> tuple[Array, ...]:
+    plain = functools.partial(_product_plain, inputs=inputs, out=out)
     if not native.usable(arrays[0].dtype):
-        return _product_plain(*arrays, **params)
-    out = jax.eval_shape(functools.partial(_product_plain, **params), *arrays)
-    count = np.int64(len(params["inputs"]))
-    found = native.call_over(
-        "blend_product", out, arrays, arrays[0].shape[:-2], matrices=count
-    )
+        return plain(*arrays)
+    results, lead = jax.eval_shape(plain, *arrays), arrays[0].shape[:-2]
+    blocks = np.array([len(rows) for rows in inputs], np.int64)
+    found = native.call_over("blend_product", results, arrays, lead, blocks=blocks)
     return tuple(found)
 
 
@@ -127,64 +137,58 @@ def _filled(tangents: Sequence) -> list:
     return [ad.instantiate_zeros(tangent) for tangent in tangents]
 
 
-def _product_jvp(primals: tuple, tangents: tuple, **params: Any) -> tuple:
-    value = _product_p.bind(*primals, **params)
+def _product_jvp(
+    primals: tuple, tangents: tuple, *, inputs: tuple[Rows, ...], out: Rows
+) -> tuple:
+    value = _product_p.bind(*primals, inputs=inputs, out=out)
     if not moves(tangents):
         return value, [zero_tangent(x) for x in value]
-    matrices, given, _ = _sorted(primals, params["inputs"], params["addends"])
-    along = _sorted(tangents, params["inputs"], params["addends"])
-    factors, blocks, inputs = [], [], []
-    for k, rows in enumerate(params["inputs"]):
-        if moves(along[1][k]):
+    matrices, given, _ = _grouped(primals, inputs)
+    along_matrices, along_given, along_addends = _grouped(tangents, inputs)
+    factors, blocks, own = [], [], []
+    for k, rows in enumerate(inputs):
+        if moves(along_given[k]):
             factors.append(matrices[k])
-            blocks += _filled(along[1][k])
-            inputs.append(rows)
-        if moves([along[0][k]]):
-            factors.append(along[0][k])
+            blocks += _filled(along_given[k])
+            own.append(rows)
+        if moves([along_matrices[k]]):
+            factors.append(along_matrices[k])
             blocks += given[k]
-            inputs.append(rows)
-    moved = [k for k, own in enumerate(along[2]) if moves(own)]
-    for k in moved:
-        blocks += _filled(along[2][k])
-    return value, _product_p.bind(
-        *factors,
-        *blocks,
-        inputs=tuple(inputs),
-        addends=tuple(params["addends"][k] for k in moved),
-        out=params["out"],
-    )
+            own.append(rows)
+    blocks += [tangent for tangent in along_addends if moves([tangent])]
+    return value, _product_p.bind(*factors, *blocks, inputs=tuple(own), out=out)
 
 
-def _product_transpose(cotangents: Any, *arrays: Any, **params: Any) -> list:
+def _product_transpose(
+    cotangents: Any, *arrays: Any, inputs: tuple[Rows, ...], out: Rows
+) -> list:
     if not moves(cotangents):
-        return [ad.Zero(x.aval) if ad.is_undefined_primal(x) else None for x in arrays]
-    out, cotangents = params["out"], _filled(cotangents)
-    matrices, given, added = _sorted(arrays, params["inputs"], params["addends"])
+        return _where_undefined([ad.Zero(_aval(x)) for x in arrays], arrays)
+    cotangents = _filled(cotangents)
+    matrices, given, addends = _grouped(arrays, inputs)
     of_matrices: list[Any] = [None] * len(matrices)
     of_blocks: list[Any] = []
     for k, (matrix, blocks) in enumerate(zip(matrices, given, strict=True)):
         if ad.is_undefined_primal(matrix):
             of_matrices[k] = _inner_p.bind(*cotangents, *blocks, left=len(out))
-        if not any(map(ad.is_undefined_primal, blocks)):
             of_blocks += [None] * len(blocks)
             continue
         pulled = _product_p.bind(
-            matrix.T, *cotangents, inputs=(out,), addends=(), out=params["inputs"][k]
+            _transposed(matrix), *cotangents, inputs=(out,), out=inputs[k]
         )
         of_blocks += _where_undefined(pulled, blocks)
-    for rows, blocks in zip(params["addends"], added, strict=True):
-        same = cotangents if rows == out else _split(_stack(cotangents), rows)
-        of_blocks += _where_undefined(same, blocks)
-    return of_matrices + of_blocks
+    # There are addends only where the result is one block.
+    of_addends = _where_undefined(cotangents * len(addends), addends)
+    return of_matrices + of_blocks + of_addends
+
+
+def _aval(x: Any) -> Any:
+    return x.aval if ad.is_undefined_primal(x) else jax.typeof(x)
 
 
 def _where_undefined(found: Sequence, arrays: Sequence) -> list:
     pairs = zip(found, arrays, strict=True)
     return [f if ad.is_undefined_primal(a) else None for f, a in pairs]
-
-
-def _split(x: Array, rows: Rows) -> list[Array]:
-    return jnp.split(x, list(itertools.accumulate(rows))[:-1])
 
 
 def _inner_jvp(primals: tuple, tangents: tuple, *, left: int) -> tuple:
@@ -201,23 +205,23 @@ def _inner_jvp(primals: tuple, tangents: tuple, *, left: int) -> tuple:
 
 def _inner_transpose(cotangent: Any, *blocks: Any, left: int) -> list:
     first, second = blocks[:left], blocks[left:]
-    moving = any(map(ad.is_undefined_primal, first))
-    own, other = (first, second) if moving else (second, first)
+    of_first = any(map(ad.is_undefined_primal, first))
+    own, other = (first, second) if of_first else (second, first)
     if type(cotangent) is ad.Zero:
-        found = [ad.Zero(x.aval) if ad.is_undefined_primal(x) else None for x in own]
+        found = [ad.Zero(_aval(x)) for x in own]
     else:
-        known = (x.aval if ad.is_undefined_primal(x) else x for x in own)
-        rows = tuple(x.shape[0] for x in known)
-        pulled = _product_p.bind(
-            cotangent if moving else cotangent.T,
+        found = _product_p.bind(
+            cotangent if of_first else _transposed(cotangent),
             *other,
-            inputs=(tuple(map(len, other)),),
-            addends=(),
-            out=rows,
+            inputs=(_rows(other),),
+            out=_rows(own),
         )
-        found = _where_undefined(pulled, own)
-    nothing = [None] * len(other)
-    return [*found, *nothing] if moving else [*nothing, *found]
+    found, nothing = _where_undefined(found, own), [None] * len(other)
+    return [*found, *nothing] if of_first else [*nothing, *found]
+
+
+def _rows(blocks: Sequence) -> Rows:
+    return tuple(_aval(x).shape[-2] for x in blocks)
 
 
 for _primitive, _jvp, _transpose in (

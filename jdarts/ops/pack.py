@@ -16,6 +16,7 @@ from jax.interpreters import ad
 from jaxtyping import Array, Float
 
 from jdarts.ops import native
+from jdarts.ops.fence import fence
 from jdarts.ops.primitive import moves, new_primitive, zero_tangent
 from jdarts.types import PyTree
 
@@ -72,11 +73,12 @@ def _shapes(leaves: Sequence[Array], where: Sequence[int]) -> Shapes:
 
 def _pack_plain(*arrays: Array, shapes: Shapes) -> Array:
     lead = arrays[0].shape[: arrays[0].ndim - len(shapes[0])]
-    return jnp.concatenate([a.reshape(*lead, -1) for a in arrays], axis=-1)
+    # Fenced: a vector of so many parts must not be put together in each reader.
+    return fence(jnp.concatenate([a.reshape(*lead, -1) for a in arrays], axis=-1))
 
 
 def _unpack_plain(vector: Array, *, shapes: Shapes) -> tuple[Array, ...]:
-    ends = [0]
+    vector, ends = fence(vector), [0]
     for shape in shapes:
         ends.append(ends[-1] + math.prod(shape))
     return tuple(

@@ -61,7 +61,7 @@ class TrainState(NamedTuple):
       step: number of steps done, int32.
       w: the weights.
       model_state: the running statistics.
-      opt: the optimiser's state.
+      opt: the optimiser's state, of the packed weights.
       average: the averaged weights and statistics ``(w, model_state)``; () without.
     """
 

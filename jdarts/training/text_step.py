@@ -33,7 +33,7 @@ class TextTrainState(NamedTuple):
       step: number of steps done, int32.
       w: the weights.
       hidden: the state that the training text hands on, ``[batch, unit]``.
-      opt: the optimiser's state.
+      opt: the optimiser's state, of the packed weights.
       averaging: bool, whether weights are averaged from here on.
       averaged: number of weights in the average, int32.
       average: their mean.

@@ -2,11 +2,12 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import assert_close
+from helpers import assert_close, shapes
 
 from jdarts import tree
 from jdarts.errors import UserError
@@ -18,6 +19,8 @@ from jdarts.methods.optimizers import (
     clip_by_norm,
     cosine_by_epoch,
     decay_by_epoch,
+    descend,
+    start_descent,
     weight_transformation,
 )
 
@@ -57,19 +60,24 @@ def test_a_constant_rate():
     assert [float(schedule(step)) for step in range(7)] == [20.0] * 7
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("clip", [False, True])
-def test_weight_steps(clip):
+def test_weight_steps(clip, packed):
     """Clip, then decay, then momentum, then the learning rate of the epoch."""
     config = WeightOptimizer(
         lr=0.1, lr_min=0.0, momentum=0.8, weight_decay=0.01, clip=2.0
     )
     optimizer = weight_transformation(config, cosine_by_epoch(config, 2, 1), clip=clip)
     w = {"a": jnp.array([1.0, 2.0]), "b": jnp.array([[3.0]])}
-    state, momentum = optimizer.init(w), tree.add_scaled(w, -1.0, w)
+    momentum = tree.add_scaled(w, -1.0, w)
+    state = start_descent(optimizer, w) if packed else optimizer.init(w)
     scale = 2.0 / (5 + 1e-6) if clip else 1.0
     for lr in (0.1, 0.05):
-        updates, state = optimizer.update(G, state, w)
-        new = optax.apply_updates(w, updates)
+        if packed:
+            new, state = descend(optimizer, G, state, w)
+        else:
+            updates, state = optimizer.update(G, state, w)
+            new = optax.apply_updates(w, updates)
         decayed = tree.add_scaled({n: scale * g for n, g in G.items()}, 0.01, w)
         momentum = tree.add_scaled(decayed, 0.8, momentum)
         assert_close(new, tree.add_scaled(w, -lr, momentum), 1e-14)
@@ -84,6 +92,19 @@ def test_clipped_and_unclipped_states_are_alike():
         for clip in (True, False)
     )
     assert_close(real, virtual, 0.0)
+
+
+def test_a_step_keeps_types():
+    """With weights of two types, of which each has a vector."""
+    config = WeightOptimizer(clip=1e9)
+    optimizer = weight_transformation(config, lambda step: 0.1, clip=True)
+    w = {"a": jnp.ones((2, 3)), "b": jnp.ones(4, jnp.bfloat16)}
+    gradient = jax.tree.map(jnp.ones_like, w)
+    new, state = descend(optimizer, gradient, start_descent(optimizer, w), w)
+    assert shapes(new) == shapes(w)
+    assert_close(new["a"], jnp.full((2, 3), 1 - 0.1 * (1 + 3e-4)), 1e-12)
+    again, _ = descend(optimizer, gradient, state, new)
+    assert shapes(again) == shapes(w)
 
 
 def test_arch_steps():

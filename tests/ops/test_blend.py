@@ -56,7 +56,7 @@ def test_all_derivatives(case, x64):
     assert_close(found, expected, 1e-12)
 
 
-@pytest.mark.parametrize("moving", range(5))
+@pytest.mark.parametrize("moving", range(6))
 def test_derivatives_in_one_operand(moving, x64):
     """The others do not move, and get no gradient."""
     case = CASES[0]
@@ -73,27 +73,62 @@ def test_derivatives_in_one_operand(moving, x64):
     assert_close(found, expected, 1e-12)
 
 
-def test_vmap(x64):
-    case = CASES[0]
-    share, *blocks = arguments(case)
-    shares = jnp.stack([share, 2 * share, share - 1])
-    moved = jnp.stack([blocks[0], blocks[0] + 1, -blocks[0]], axis=2)
+@pytest.mark.parametrize("case", [CASES[0], CASES[3]], ids=str)
+@pytest.mark.parametrize("times", [2, 3])  # 3: as many as there are edges and rows
+def test_vmap(case, times, x64):
+    """Of derivatives, and derivatives of it."""
+    share, first, *rest = arguments(case)
+    shares = jnp.stack([share - n for n in range(times)])
+    moved = jnp.stack([jnp.sin(first + n) for n in range(times)], axis=2)
 
-    def gradient(f):
+    def derivatives_of(f):
         def loss(share, first):
-            return (f(share, first, *blocks[1:]) ** 2).sum()
+            return (f(share, first, *rest) ** 2).sum()
 
-        return jax.vmap(jax.value_and_grad(loss, (0, 1)), (0, 2))
+        def total(shares, moved):
+            return jax.vmap(loss, (0, 2))(shares, moved).sum()
 
-    found, expected = (jit(gradient(f))(shares, moved) for f in both(case))
+        def gradient(*point):
+            return jax.grad(total, (0, 1))(*point)
+
+        def slope(*point):
+            return sum(map(jnp.vdot, gradient(*point), point))
+
+        each = jax.vmap(jax.value_and_grad(loss, (0, 1)), (0, 2))
+        point = shares, moved
+        return (
+            each(*point),
+            gradient(*point),
+            jax.jvp(gradient, point, point)[1],
+            jax.grad(slope, (0, 1))(*point),
+        )
+
+    found, expected = (jit(derivatives_of, static_argnums=0)(f) for f in both(case))
     assert_close(found, expected, 1e-12)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        (jnp.zeros((3, 2)), [jnp.zeros((3, 5))], []),  # too many rows
+        (jnp.zeros((3, 2)), [jnp.zeros((2, 5))], [jnp.zeros((1, 5))]),
+        (jnp.zeros((3, 2)), [jnp.zeros((2, 5), jnp.bfloat16)], []),
+        (jnp.zeros((3, 2)), [jnp.zeros((1, 5)), jnp.zeros((1, 4))], []),
+    ],
+    ids=["rows", "addend", "type", "form"],
+)
+def test_what_does_not_fit(wrong):
+    with pytest.raises(TypeError, match="do not fit"):
+        blend(*wrong)
 
 
 def test_float32():
     case = CASES[3]
-    point = arguments(case, dtype=jnp.float32)
-    found, expected = (jit(f)(*point) for f in both(case))
-    assert found.dtype == jnp.float32
+    point, tangents = (arguments(case, seed, jnp.float32) for seed in (0, 1))
+    found, expected = (
+        jit(lambda *a, f=f: jax.vjp(f, *a)[1](f(*tangents)))(*point) for f in both(case)
+    )
+    assert {x.dtype for x in found} == {jnp.dtype(jnp.float32)}
     assert_close(found, expected, 1e-5)
 
 

@@ -130,9 +130,10 @@ def test_vectorised(affine):
     assert_close(jax.vmap(gradient)(both, xs), expected, 1e-11)
 
 
-def test_statistics_have_derivatives():
+@pytest.mark.parametrize("shape", [SHAPE, NARROW, ODD])
+def test_statistics_have_derivatives(shape):
     """Of what is written too: jvp of the running statistics is not dropped."""
-    norm, variables, x = make()
+    norm, variables, x = make(shape=shape)
     direction = random_like(jax.random.key(1), x)
 
     def written(x):
@@ -141,6 +142,14 @@ def test_statistics_have_derivatives():
 
     along = jax.jvp(written, (x,), (direction,))[1]
     assert_close(along, directional_difference(written, x, direction), 1e-7)
+    weight = random_like(jax.random.key(2), along)
+    pulled = jax.grad(lambda x: tree.dot(written(x), weight))(x)
+    assert_close(tree.dot(pulled, direction), tree.dot(along, weight), 1e-12)
+    twice = jax.vmap(lambda t: jax.jvp(written, (x,), (t,))[1])
+    both = twice(jnp.stack([direction, -direction]))
+    assert_close(
+        jax.tree.map(lambda a: a[1], both), jax.tree.map(jnp.negative, along), 1e-13
+    )
 
 
 def test_float32_far_from_zero():

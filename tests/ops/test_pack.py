@@ -126,6 +126,29 @@ def test_vmap(axis, x64):
     assert_close(back["a"], jnp.stack([t["a"] for t in many]), 0.0)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_derivatives_of_vmap(dtype, x64):
+    """Unpacked, squared and packed again, under vmap."""
+    like = tree(dtype=dtype)
+    name = str(jnp.dtype(dtype))
+    rows = jnp.stack([concatenated(tree(seed, dtype)) for seed in range(3)])
+
+    def cubed(v):
+        parts = unpack({name: v}, like)
+        return pack(jax.tree.map(lambda x: x**3, parts))[name]
+
+    def gradient(f):
+        return jax.grad(lambda rows: (jax.vmap(f)(rows) ** 2).sum())
+
+    for f in (
+        lambda f: gradient(f),
+        lambda f: jax.grad(lambda r: jnp.vdot(gradient(f)(r), r)),
+    ):
+        found, expected = (jit(f(g))(rows) for g in (cubed, lambda v: v**3))
+        assert found.dtype == dtype
+        assert_close(found, expected, 1e-5 if dtype == jnp.float32 else 1e-12)
+
+
 def test_bfloat16_keeps_its_type():
     t = tree(dtype=jnp.bfloat16)
     packed = pack(t)

@@ -121,67 +121,88 @@ void Inner(ffi::ThreadPool& pool, const Rows<T>& left, const Rows<T>& right,
     }
 }
 
-// The next blocks, until there are so many rows.
+// Adds a block of rows; all have the same type, N and number of values.
+template <typename T, typename Buffer>
+ffi::Error AddBlock(Buffer& buffer, const ffi::AnyBuffer& like, Rows<T>& rows) {
+  const auto shape = buffer.dimensions(), same = like.dimensions();
+  if (buffer.element_type() != like.element_type() || shape.size() != 3 ||
+      shape[0] != same[0] || shape[2] != same[2])
+    return ffi::Error::InvalidArgument("expected blocks of one type and length");
+  rows.Add(buffer);
+  return ffi::Error::Success();
+}
+
+// The blocks first, first + 1, ... of the operands, together `expected` rows.
 template <typename T>
-ffi::Error Take(const ffi::RemainingArgs& args, size_t& next, int64_t rows,
-                Rows<T>& taken) {
-  while (taken.count() < rows) {
-    auto block = args.get<ffi::AnyBuffer>(next++);
+ffi::Error Take(const ffi::RemainingArgs& args, int64_t first, int64_t blocks,
+                int64_t expected, const ffi::AnyBuffer& like, Rows<T>& taken) {
+  for (int64_t i = first; i < first + blocks; ++i) {
+    auto block = args.get<ffi::AnyBuffer>(i);
     if (block.has_error()) return block.error();
-    taken.Add(*block);
+    auto added = AddBlock<T>(*block, like, taken);
+    if (added.failure()) return added;
   }
+  if (taken.count() != expected)
+    return ffi::Error::InvalidArgument("expected as many rows as columns");
   return ffi::Error::Success();
 }
 
 template <typename T>
 ffi::Error CallProduct(ffi::ThreadPool& pool, const ffi::RemainingArgs& args,
-                       const ffi::RemainingRets& rets, int64_t matrices) {
+                       const ffi::RemainingRets& rets, ffi::Span<const int64_t> blocks) {
   Product<T> p;
+  const ffi::AnyBuffer like = **rets.get<ffi::AnyBuffer>(0);
   for (size_t i = 0; i < rets.size(); ++i) {
     auto block = rets.get<ffi::AnyBuffer>(i);
     if (block.has_error()) return block.error();
-    p.out.Add(**block);
+    auto added = AddBlock<T>(**block, like, p.out);
+    if (added.failure()) return added;
   }
-  const auto shape = (*rets.get<ffi::AnyBuffer>(0))->dimensions();
-  size_t next = matrices;
-  for (int64_t k = 0; k < matrices; ++k) {
+  int64_t next = blocks.size();
+  for (size_t k = 0; k < blocks.size(); next += blocks[k++]) {
     auto matrix = args.get<ffi::AnyBuffer>(k);
     if (matrix.has_error()) return matrix.error();
+    const auto shape = matrix->dimensions();
+    if (matrix->element_type() != like.element_type() || shape.size() != 3 ||
+        shape[0] != like.dimensions()[0] || shape[1] != p.out.count())
+      return ffi::Error::InvalidArgument("expected a matrix for each of the N");
     p.matrices.push_back(static_cast<const T*>(matrix->untyped_data()));
     p.factors.emplace_back();
-    auto failed = Take(args, next, matrix->dimensions()[2], p.factors.back());
+    auto failed = Take(args, next, blocks[k], shape[2], like, p.factors.back());
     if (failed.failure()) return failed;
   }
-  while (next < args.size()) {
+  for (; next < static_cast<int64_t>(args.size()); ++next) {
     p.addends.emplace_back();
-    auto failed = Take(args, next, p.out.count(), p.addends.back());
+    auto failed = Take(args, next, 1, p.out.count(), like, p.addends.back());
     if (failed.failure()) return failed;
   }
-  Run<T>(pool, p, shape[0], shape[2]);
+  Run<T>(pool, p, like.dimensions()[0], like.dimensions()[2]);
   return ffi::Error::Success();
 }
 
 template <typename T>
 ffi::Error CallInner(ffi::ThreadPool& pool, const ffi::RemainingArgs& args,
                      ffi::Result<ffi::AnyBuffer>& out, int64_t left) {
-  Rows<T> rows[2];
-  for (size_t i = 0; i < args.size(); ++i) {
-    auto block = args.get<ffi::AnyBuffer>(i);
-    if (block.has_error()) return block.error();
-    rows[static_cast<int64_t>(i) >= left].Add(*block);
-  }
-  const auto shape = (*args.get<ffi::AnyBuffer>(0)).dimensions();
-  Inner<T>(pool, rows[0], rows[1], shape[0], shape[2], out->typed_data<T>());
+  auto like = args.get<ffi::AnyBuffer>(0);
+  if (like.has_error()) return like.error();
+  const int64_t right = args.size() - left;
+  Rows<T> y, x;
+  const auto shape = out->dimensions();
+  auto failed = Take(args, 0, left, shape[1], *like, y);
+  if (!failed.failure()) failed = Take(args, left, right, shape[2], *like, x);
+  if (failed.failure()) return failed;
+  const auto values = like->dimensions();
+  Inner<T>(pool, y, x, values[0], values[2], out->typed_data<T>());
   return ffi::Error::Success();
 }
 
 ffi::Error ProductOf(ffi::ThreadPool pool, ffi::RemainingArgs args,
-                     ffi::RemainingRets rets, int64_t matrices) {
+                     ffi::RemainingRets rets, ffi::Span<const int64_t> blocks) {
   auto first = rets.get<ffi::AnyBuffer>(0);
   if (first.has_error()) return first.error();
   ffi::Error done = ffi::Error::Success();
   ffi::Error known = ByType(**first, [&](auto zero) {
-    done = CallProduct<decltype(zero)>(pool, args, rets, matrices);
+    done = CallProduct<decltype(zero)>(pool, args, rets, blocks);
   });
   return known.failure() ? known : done;
 }
@@ -202,7 +223,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_blend_product, ProductOf,
                                   .Ctx<ffi::ThreadPool>()
                                   .RemainingArgs()
                                   .RemainingRets()
-                                  .Attr<int64_t>("matrices"));
+                                  .Attr<ffi::Span<const int64_t>>("blocks"));
 XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_blend_inner, InnerOf,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
