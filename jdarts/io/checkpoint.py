@@ -190,8 +190,8 @@ class Checkpoints:
         misfit = difference(leaves, describe(target, checksums=False))
         if misfit:
             raise UserError(
-                f"{self._shown / str(step)}: a checkpoint of another network, or an "
-                f"earlier version: {misfit}"
+                f"{self._shown / str(step)}: of an earlier version, or a checkpoint of "
+                f"another network: {misfit}"
             )
         state = self._load(step, lambda: self._read_state(step, target, leaves))
         return Restored(step, state, meta)

@@ -96,10 +96,8 @@ def perturb(
         found = saved.restore(abstract(start.state))
     if found is None:
         raise UserError(f"{searched}: no checkpoint; expected those of the search")
-    before, now = (
-        found.meta.get("pinned", {}),
-        pinned_data(config.data.dir, start.images),
-    )
+    before = found.meta.get("pinned", {})
+    now = pinned_data(config.data.dir, start.images)
     check_pinned(before, now, searched.parent, "the images of the search")
     space = get_space(config.space)
     archs = start.seeds.each(found.state.arch)

@@ -28,7 +28,12 @@ from jdarts.ops.moments import (
     project,
     widened,
 )
-from jdarts.ops.primitive import new_primitive, zero_tangent
+from jdarts.ops.primitive import (
+    filled,
+    new_primitive,
+    where_undefined,
+    zero_tangent,
+)
 
 __all__ = ["affine_norm"]
 
@@ -99,18 +104,17 @@ def _tangent_plain(
 def _tangent_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Any]:
     out = _tangent_p.bind(*primals)
     if all(type(t) is ad.Zero for t in tangents[_MOVING:]):
-        moving = [ad.instantiate_zeros(t) for t in tangents[:_MOVING]]
+        moving = filled(tangents[:_MOVING])
         return out, _tangent_p.bind(*moving, *primals[_MOVING:])
-    filled = tuple(ad.instantiate_zeros(t) for t in tangents)
-    return out, jax.jvp(_tangent_plain, primals, filled)[1]
+    return out, jax.jvp(_tangent_plain, primals, tuple(filled(tangents)))[1]
 
 
 def _tangent_transpose(cotangent: Any, *arguments: Any) -> list:
     moving, fixed = arguments[:_MOVING], arguments[_MOVING:]
     if type(cotangent) is ad.Zero:
         return [ad.Zero(a.aval) for a in moving] + [None] * len(fixed)
-    found = zip(moving, _pull_p.bind(cotangent, *fixed), strict=True)
-    return [g if ad.is_undefined_primal(a) else None for a, g in found] + [None] * 4
+    found = where_undefined(_pull_p.bind(cotangent, *fixed), moving)
+    return found + [None] * len(fixed)
 
 
 def _pull_plain(
@@ -142,15 +146,13 @@ def _pull_jvp(primals: tuple, tangents: tuple) -> tuple[list, list]:
         if type(moving) is ad.Zero:
             return out, [zero_tangent(o) for o in out]
         return out, _pull_p.bind(moving, *primals[1:])
-    filled = tuple(ad.instantiate_zeros(t) for t in tangents)
-    return out, list(jax.jvp(_pull_plain, primals, filled)[1])
+    return out, list(jax.jvp(_pull_plain, primals, tuple(filled(tangents)))[1])
 
 
 def _pull_transpose(cotangents: list, g: Any, *fixed: Array) -> list:
     if all(type(c) is ad.Zero for c in cotangents):
         return [ad.Zero(g.aval)] + [None] * len(fixed)
-    filled = [ad.instantiate_zeros(c) for c in cotangents]
-    return [_tangent_p.bind(*filled, *fixed)] + [None] * len(fixed)
+    return [_tangent_p.bind(*filled(cotangents), *fixed)] + [None] * len(fixed)
 
 
 _affine_p = new_primitive("affine_norm", _affine_plain, _affine_cpu, multiple=True)

@@ -24,7 +24,14 @@ from jax.interpreters import ad
 from jaxtyping import Array, Float
 
 from jdarts.ops import native
-from jdarts.ops.primitive import moves, new_primitive, zero_tangent
+from jdarts.ops.primitive import (
+    filled,
+    moves,
+    new_primitive,
+    where_undefined,
+    zero_tangent,
+    zeros_where_undefined,
+)
 
 __all__ = ["blend"]
 
@@ -75,10 +82,6 @@ def _stack(blocks: Sequence[Array]) -> Array:
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks, axis=-2)
 
 
-def _transposed(matrix: Array) -> Array:
-    return jnp.swapaxes(matrix, -1, -2)
-
-
 def _product_plain(
     *arrays: Array, inputs: tuple[Rows, ...], out: Rows
 ) -> tuple[Array, ...]:
@@ -94,7 +97,7 @@ def _product_plain(
 
 def _inner_plain(*blocks: Array, left: int) -> Array:
     """The operands: the blocks of Y, `left` in number, and those of X."""
-    return _stack(blocks[:left]) @ _transposed(_stack(blocks[left:]))
+    return _stack(blocks[:left]) @ _stack(blocks[left:]).mT
 
 
 def _grouped(
@@ -111,30 +114,21 @@ def _product_cpu(
     *arrays: Array, inputs: tuple[Rows, ...], out: Rows
 ) -> tuple[Array, ...]:
     plain = functools.partial(_product_plain, inputs=inputs, out=out)
-    if not native.usable(arrays[0].dtype):
-        return plain(*arrays)
-    results, lead = jax.eval_shape(plain, *arrays), arrays[0].shape[:-2]
     blocks = np.array([len(rows) for rows in inputs], np.int64)
-    found = native.call_over("blend_product", results, arrays, lead, blocks=blocks)
-    return tuple(found)
+    lead = arrays[0].shape[:-2]
+    return native.call_or("blend_product", plain, arrays, lead, blocks=blocks)
 
 
 def _inner_cpu(*blocks: Array, left: int) -> Array:
-    if not native.usable(blocks[0].dtype):
-        return _inner_plain(*blocks, left=left)
-    out = jax.eval_shape(functools.partial(_inner_plain, left=left), *blocks)
-    lead = out.shape[:-2]
-    return native.call_over("blend_inner", out, blocks, lead, left=np.int64(left))
+    plain = functools.partial(_inner_plain, left=left)
+    lead = blocks[0].shape[:-2]
+    return native.call_or("blend_inner", plain, blocks, lead, left=np.int64(left))
 
 
 # --- the primitives and their rules ---------------------------------------------------
 
 _product_p = new_primitive("blend", _product_plain, _product_cpu, multiple=True)
 _inner_p = new_primitive("blend_inner", _inner_plain, _inner_cpu)
-
-
-def _filled(tangents: Sequence) -> list:
-    return [ad.instantiate_zeros(tangent) for tangent in tangents]
 
 
 def _product_jvp(
@@ -149,7 +143,7 @@ def _product_jvp(
     for k, rows in enumerate(inputs):
         if moves(along_given[k]):
             factors.append(matrices[k])
-            blocks += _filled(along_given[k])
+            blocks += filled(along_given[k])
             own.append(rows)
         if moves([along_matrices[k]]):
             factors.append(along_matrices[k])
@@ -163,8 +157,8 @@ def _product_transpose(
     cotangents: Any, *arrays: Any, inputs: tuple[Rows, ...], out: Rows
 ) -> list:
     if not moves(cotangents):
-        return _where_undefined([ad.Zero(_aval(x)) for x in arrays], arrays)
-    cotangents = _filled(cotangents)
+        return zeros_where_undefined(arrays)
+    cotangents = filled(cotangents)
     matrices, given, addends = _grouped(arrays, inputs)
     of_matrices: list[Any] = [None] * len(matrices)
     of_blocks: list[Any] = []
@@ -173,32 +167,21 @@ def _product_transpose(
             of_matrices[k] = _inner_p.bind(*cotangents, *blocks, left=len(out))
             of_blocks += [None] * len(blocks)
             continue
-        pulled = _product_p.bind(
-            _transposed(matrix), *cotangents, inputs=(out,), out=inputs[k]
-        )
-        of_blocks += _where_undefined(pulled, blocks)
+        pulled = _product_p.bind(matrix.mT, *cotangents, inputs=(out,), out=inputs[k])
+        of_blocks += where_undefined(pulled, blocks)
     # There are addends only where the result is one block.
-    of_addends = _where_undefined(cotangents * len(addends), addends)
+    of_addends = where_undefined(cotangents * len(addends), addends)
     return of_matrices + of_blocks + of_addends
-
-
-def _aval(x: Any) -> Any:
-    return x.aval if ad.is_undefined_primal(x) else jax.typeof(x)
-
-
-def _where_undefined(found: Sequence, arrays: Sequence) -> list:
-    pairs = zip(found, arrays, strict=True)
-    return [f if ad.is_undefined_primal(a) else None for f, a in pairs]
 
 
 def _inner_jvp(primals: tuple, tangents: tuple, *, left: int) -> tuple:
     value = _inner_p.bind(*primals, left=left)
     terms = []
     if moves(tangents[:left]):
-        first = _filled(tangents[:left])
+        first = filled(tangents[:left])
         terms.append(_inner_p.bind(*first, *primals[left:], left=left))
     if moves(tangents[left:]):
-        second = _filled(tangents[left:])
+        second = filled(tangents[left:])
         terms.append(_inner_p.bind(*primals[:left], *second, left=left))
     return value, functools.reduce(jnp.add, terms) if terms else zero_tangent(value)
 
@@ -208,20 +191,16 @@ def _inner_transpose(cotangent: Any, *blocks: Any, left: int) -> list:
     of_first = any(map(ad.is_undefined_primal, first))
     own, other = (first, second) if of_first else (second, first)
     if type(cotangent) is ad.Zero:
-        found = [ad.Zero(_aval(x)) for x in own]
-    else:
-        found = _product_p.bind(
-            cotangent if of_first else _transposed(cotangent),
-            *other,
-            inputs=(_rows(other),),
-            out=_rows(own),
-        )
-    found, nothing = _where_undefined(found, own), [None] * len(other)
+        return zeros_where_undefined(blocks)
+    matrix = cotangent if of_first else cotangent.mT
+    pulled = _product_p.bind(matrix, *other, inputs=(_rows(other),), out=_rows(own))
+    found, nothing = where_undefined(pulled, own), [None] * len(other)
     return [*found, *nothing] if of_first else [*nothing, *found]
 
 
 def _rows(blocks: Sequence) -> Rows:
-    return tuple(_aval(x).shape[-2] for x in blocks)
+    known = (x.aval if ad.is_undefined_primal(x) else x for x in blocks)
+    return tuple(x.shape[-2] for x in known)
 
 
 for _primitive, _jvp, _transpose in (

@@ -24,7 +24,13 @@ from jdarts.ops.moments import (
     project,
     widened,
 )
-from jdarts.ops.primitive import moves, new_primitive, zero_tangent
+from jdarts.ops.primitive import (
+    filled,
+    moves,
+    new_primitive,
+    where_undefined,
+    zero_tangent,
+)
 
 __all__ = ["BatchNorm", "MixedNorm"]
 
@@ -168,10 +174,8 @@ def _project_plain(t: Array, n: Array, r: Array) -> tuple[Array, Array]:
 
 
 def _project_cpu(t: Array, n: Array, r: Array) -> tuple[Array, Array]:
-    if not native.usable(t.dtype):
-        return _project_plain(t, n, r)
-    out = jax.eval_shape(_project_plain, t, n, r)
-    return tuple(native.call_over("norm_project", out, (t, n, r), t.shape[:-4]))
+    lead = t.shape[:-4]
+    return native.call_or("norm_project", _project_plain, (t, n, r), lead)
 
 
 def _project_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
@@ -182,7 +186,7 @@ def _project_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
         if not moves(tangents):
             return out, [zero_tangent(x) for x in out]
         return out, _project_p.bind(along_t, n, r)
-    dt, dn, dr = (ad.instantiate_zeros(tangent) for tangent in tangents)
+    dt, dn, dr = filled(tangents)
     along_n = batch_mean(widened(n) * dt + widened(dn) * t)
     return out, [_project_tangent_p.bind(dt, dn, dr, t, n, r), along_n]
 
@@ -216,9 +220,8 @@ def _project_tangent_cpu(*arrays: Array) -> Array:
 
 def _project_tangent_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     # Of third order: from the definition.
-    filled = tuple(ad.instantiate_zeros(tangent) for tangent in tangents)
-    out = _project_tangent_p.bind(*primals)
-    return out, jax.jvp(_project_tangent_plain, primals, filled)[1]
+    out, moving = _project_tangent_p.bind(*primals), tuple(filled(tangents))
+    return out, jax.jvp(_project_tangent_plain, primals, moving)[1]
 
 
 def _project_tangent_transpose(cotangent: Any, *arrays: Any) -> list:
@@ -227,8 +230,8 @@ def _project_tangent_transpose(cotangent: Any, *arrays: Any) -> list:
         return [*(ad.Zero(m.aval) for m in moving), None, None, None]
     shapes = [jax.ShapeDtypeStruct(m.aval.shape, m.aval.dtype) for m in moving]
     linear = jax.linear_transpose(lambda *m: _project_tangent_plain(*m, *at), *shapes)
-    found = zip(moving, linear(cotangent), strict=True)  # what was zero stays so
-    return [g if ad.is_undefined_primal(m) else None for m, g in found] + [None] * 3
+    found = where_undefined(linear(cotangent), moving)  # what was zero stays so
+    return [*found, None, None, None]
 
 
 _standardise_p = new_primitive(

@@ -17,7 +17,14 @@ from jaxtyping import Array, Float
 
 from jdarts.ops import native
 from jdarts.ops.fence import fence
-from jdarts.ops.primitive import moves, new_primitive, zero_tangent
+from jdarts.ops.primitive import (
+    filled,
+    moves,
+    new_primitive,
+    where_undefined,
+    zero_tangent,
+    zeros_where_undefined,
+)
 from jdarts.types import PyTree
 
 __all__ = ["pack", "unpack"]
@@ -71,8 +78,13 @@ def _shapes(leaves: Sequence[Array], where: Sequence[int]) -> Shapes:
 # --- plain definitions, and their kernels ---------------------------------------------
 
 
+def _lead(arrays: Sequence[Array], shapes: Shapes) -> tuple[int, ...]:
+    """The axes before the arrays' own ones."""
+    return arrays[0].shape[: arrays[0].ndim - len(shapes[0])]
+
+
 def _pack_plain(*arrays: Array, shapes: Shapes) -> Array:
-    lead = arrays[0].shape[: arrays[0].ndim - len(shapes[0])]
+    lead = _lead(arrays, shapes)
     # Fenced: a vector of so many parts must not be put together in each reader.
     return fence(jnp.concatenate([a.reshape(*lead, -1) for a in arrays], axis=-1))
 
@@ -88,17 +100,13 @@ def _unpack_plain(vector: Array, *, shapes: Shapes) -> tuple[Array, ...]:
 
 
 def _pack_cpu(*arrays: Array, shapes: Shapes) -> Array:
-    if not native.usable(arrays[0].dtype):
-        return _pack_plain(*arrays, shapes=shapes)
-    out = jax.eval_shape(functools.partial(_pack_plain, shapes=shapes), *arrays)
-    return native.call_over("pack", out, arrays, out.shape[:-1])
+    plain = functools.partial(_pack_plain, shapes=shapes)
+    return native.call_or("pack", plain, arrays, _lead(arrays, shapes))
 
 
 def _unpack_cpu(vector: Array, *, shapes: Shapes) -> tuple[Array, ...]:
-    if not native.usable(vector.dtype):
-        return _unpack_plain(vector, shapes=shapes)
-    out = jax.eval_shape(functools.partial(_unpack_plain, shapes=shapes), vector)
-    return native.call_over("unpack", out, (vector,), vector.shape[:-1])
+    plain = functools.partial(_unpack_plain, shapes=shapes)
+    return native.call_or("unpack", plain, (vector,), vector.shape[:-1])
 
 
 # --- the primitives and their rules ---------------------------------------------------
@@ -112,17 +120,13 @@ def _pack_jvp(primals: tuple, tangents: tuple, **params: Any) -> tuple:
     vector = _pack_p.bind(*primals, **params)
     if not moves(tangents):
         return vector, zero_tangent(vector)
-    return vector, _pack_p.bind(*map(ad.instantiate_zeros, tangents), **params)
+    return vector, _pack_p.bind(*filled(tangents), **params)
 
 
 def _pack_transpose(cotangent: Any, *arrays: Any, **params: Any) -> list:
     if type(cotangent) is ad.Zero:
-        return [ad.Zero(a.aval) if ad.is_undefined_primal(a) else None for a in arrays]
-    parts = _unpack_p.bind(cotangent, **params)
-    return [
-        part if ad.is_undefined_primal(a) else None
-        for part, a in zip(parts, arrays, strict=True)
-    ]
+        return zeros_where_undefined(arrays)
+    return where_undefined(_unpack_p.bind(cotangent, **params), arrays)
 
 
 def _unpack_jvp(primals: tuple, tangents: tuple, **params: Any) -> tuple:
@@ -135,7 +139,7 @@ def _unpack_jvp(primals: tuple, tangents: tuple, **params: Any) -> tuple:
 def _unpack_transpose(cotangents: Any, vector: Any, **params: Any) -> list:
     if not moves(cotangents):
         return [ad.Zero(vector.aval)]
-    return [_pack_p.bind(*map(ad.instantiate_zeros, cotangents), **params)]
+    return [_pack_p.bind(*filled(cotangents), **params)]
 
 
 for _primitive, _jvp, _transpose in (

@@ -15,6 +15,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 __all__ = [
+    "filled",
     "jvp_along",
     "linear_pair",
     "moves",
@@ -22,8 +23,10 @@ __all__ = [
     "over_leading_axes",
     "plain_tangents",
     "stacked",
+    "where_undefined",
     "without_unused",
     "zero_tangent",
+    "zeros_where_undefined",
 ]
 
 Implementation = Callable[..., Any]
@@ -91,6 +94,11 @@ def stacked(
     ]
     out = primitive.bind(*front, **params)
     return out, [0] * len(out) if primitive.multiple_results else 0
+
+
+def filled(tangents: Sequence) -> list:
+    """The same with arrays of zeros for those that do not move."""
+    return [ad.instantiate_zeros(tangent) for tangent in tangents]
 
 
 def jvp_along(function: Callable[..., Any], primals: tuple, along: dict) -> Any:
@@ -172,6 +180,17 @@ def plain_tangents(
     return jvp_along(functools.partial(function, **params), primals, moved)
 
 
+def where_undefined(found: Sequence, operands: Sequence) -> list:
+    """What a transpose rule returns: gradients of those operands that it is asked for.
+
+    Args:
+      found: a gradient for each operand.
+      operands: as the rule gets them.
+    """
+    pairs = zip(found, operands, strict=True)
+    return [f if ad.is_undefined_primal(x) else None for f, x in pairs]
+
+
 def without_unused(used: Sequence[bool], equation: Any) -> tuple:
     """The rule for dead code of a primitive whose parameter `wanted` names its results:
     those that nobody reads are dropped."""
@@ -187,6 +206,11 @@ def without_unused(used: Sequence[bool], equation: Any) -> tuple:
 def zero_tangent(x: jax.Array) -> Any:
     """What a jvp rule returns for a result that does not move."""
     return ad.Zero(jax.typeof(x).to_tangent_aval())
+
+
+def zeros_where_undefined(operands: Sequence) -> list:
+    """What a transpose rule returns for cotangents that are all zero."""
+    return [ad.Zero(x.aval) if ad.is_undefined_primal(x) else None for x in operands]
 
 
 def _linear_jvp(

@@ -18,7 +18,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad
@@ -45,10 +44,6 @@ def _gate(x: Array, a: Array) -> Array:
     return jnp.where(x <= 0, jnp.zeros((), a.dtype), a)  # lets a NaN through
 
 
-def _transposed(m: Array) -> Array:
-    return jnp.swapaxes(m, -1, -2)
-
-
 def _product_plain(x: Array, a: Array, p: Array) -> Array:
     """The derivative of Q in t."""
     return jnp.matmul(_gate(x, a), p)
@@ -56,23 +51,21 @@ def _product_plain(x: Array, a: Array, p: Array) -> Array:
 
 def _pull_plain(x: Array, t: Array, p: Array) -> Array:
     """The derivative of Q in a."""
-    return _gate(x, jnp.matmul(t, _transposed(p)))
+    return _gate(x, jnp.matmul(t, p.mT))
 
 
 def _outer_plain(x: Array, a: Array, t: Array) -> Array:
     """The derivative of Q in P."""
-    return jnp.matmul(_transposed(_gate(x, a)), t)
+    return jnp.matmul(_gate(x, a).mT, t)
 
 
 def _compiled(name: str, plain: Implementation) -> Implementation:
     """The kernel of that name; `plain` where there is none."""
 
     def cpu(*arrays: Array) -> Array:
-        types = {a.dtype for a in arrays}
-        if len(types) > 1 or not native.usable(types.pop()):
+        if len({a.dtype for a in arrays}) > 1:
             return plain(*arrays)
-        out = jax.eval_shape(plain, *arrays)
-        return native.call_over(name, out, arrays, out.shape[:-2])
+        return native.call_or(name, plain, arrays, arrays[0].shape[:-2])
 
     return cpu
 

@@ -39,7 +39,12 @@ from jax.interpreters import ad, partial_eval
 from jaxtyping import Array, Float
 
 from jdarts.ops import native
-from jdarts.ops.primitive import new_primitive, plain_tangents, zero_tangent
+from jdarts.ops.primitive import (
+    new_primitive,
+    plain_tangents,
+    zero_tangent,
+    zeros_where_undefined,
+)
 from jdarts.ops.stage_forms import (
     OPTIONAL,
     Operands,
@@ -184,7 +189,7 @@ def _output_transpose(
 ) -> list:
     ops = Operands.unflatten(arrays, given, len(windows))
     if type(ct) is ad.Zero:
-        return [ad.Zero(a.aval) if ad.is_undefined_primal(a) else None for a in arrays]
+        return zeros_where_undefined(arrays)
     wanted = ("x",) * (ops.dx is not None)
     wanted += ("w",) * (ops.dp is not None or ops.dd is not None)
     here = Operands(*ops.primals(), dt=ct)
@@ -249,7 +254,7 @@ def _input_transpose(
         along_p, along_d = _known(queue[0]), _dense(queue[1:], ops.d)
     here = Operands(*ops.primals(), dx=along_x, dp=along_p, dd=along_d)
     if not here.along():
-        return [ad.Zero(a.aval) if ad.is_undefined_primal(a) else None for a in arrays]
+        return zeros_where_undefined(arrays)
     dt = None if ops.dt is None else _output(here, windows)
     to = ("x",) * (ops.dx is not None)
     to += ("w",) * (ops.dp is not None or ops.dd is not None)

@@ -186,7 +186,7 @@ def test_another_network_is_refused_and_kept(two_steps, tmp_path, change, messag
     folder = tmp_path / "c"
     shutil.copytree(two_steps, folder)
     with Checkpoints(folder) as checkpoints:
-        with pytest.raises(UserError, match=r"c/2: .*an earlier version: " + message):
+        with pytest.raises(UserError, match=r"c/2: .*another network: " + message):
             checkpoints.restore({**make_state(), **change})
         smaller = make_state()
         del smaller["w"]["b"]

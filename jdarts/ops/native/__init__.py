@@ -17,7 +17,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from jdarts.compile import cache_folder
 from jdarts.errors import UserError
 from jdarts.ops.windows import Window
 
-__all__ = ["available", "call", "call_over", "depthwise", "pool", "usable"]
+__all__ = ["available", "call", "call_or", "call_over", "depthwise", "pool", "usable"]
 
 _log = logging.getLogger("jdarts")
 _FOLDER = Path(__file__).parent
@@ -187,6 +187,28 @@ def call_over(
     )
     found = call(name, shapes, *map(flat, arrays), **attributes)
     return jax.tree.map(lambda f, o: f.reshape(o.shape), found, out)
+
+
+def call_or(
+    name: str,
+    plain: Callable[..., Any],
+    arrays: Sequence[jax.Array],
+    lead: tuple,
+    **attributes: Any,
+) -> Any:
+    """`call_over` where the kernels can serve for the first operand's type, or `plain`.
+
+    Args:
+      name: one of the handlers.
+      plain: ``plain(*arrays)``, the same in plain JAX.
+      arrays: the operands, with all leading axes.
+      lead: those axes.
+      **attributes: the handler's static parameters.
+    """
+    if not usable(arrays[0].dtype):
+        return plain(*arrays)
+    out = jax.eval_shape(plain, *arrays)
+    return call_over(name, out, arrays, lead, **attributes)
 
 
 def _wide(dtype: np.dtype) -> np.dtype:
