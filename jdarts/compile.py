@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import jaxlib
 
+from jdarts.trust import trusted_folder
+
 __all__ = [
     "Compiled",
     "cache_folder",
@@ -125,18 +127,24 @@ def cache_folder() -> Path:
     return Path(home) / "jdarts" / f"jaxlib-{jaxlib.__version__}-{machine}"
 
 
-def enable_cache() -> Path:
+def enable_cache() -> Path | None:
     """Keeps compiled programs on disk, so that the next start need not compile.
 
-    Does nothing where the user has chosen a folder (``JAX_COMPILATION_CACHE_DIR``).
+    Does nothing where the user has chosen a folder (``JAX_COMPILATION_CACHE_DIR``), or
+    where others can write `cache_folder` (see `jdarts.trust`), which it says.
 
     Returns:
-      The folder in use; by default `cache_folder`.
+      The folder in use; by default `cache_folder`. None if there is none.
     """
-    if not jax.config.values["jax_compilation_cache_dir"]:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    return Path(str(jax.config.values["jax_compilation_cache_dir"]))
+    chosen = jax.config.values["jax_compilation_cache_dir"]
+    if chosen:
+        return Path(str(chosen))
+    folder = cache_folder()
+    if not trusted_folder(folder):
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    return folder
 
 
 def programs_folder() -> Path | None:

@@ -8,7 +8,9 @@ all that it depends on, see `program_key`.
 import contextlib
 import functools
 import hashlib
+import importlib
 import importlib.metadata
+import io
 import logging
 import os
 import pickle
@@ -26,6 +28,7 @@ from jdarts.compile import Compiled
 from jdarts.fingerprint import fingerprint
 from jdarts.io import write_atomic
 from jdarts.ops import native
+from jdarts.trust import read_trusted, trusted_folder
 from jdarts.types import PyTree
 
 __all__ = ["compile_stored", "load_program", "program_key", "save_program"]
@@ -151,21 +154,86 @@ def _surroundings() -> list[Any]:
 
 
 def load_program(folder: Path, key: str) -> Any | None:
-    """The compiled program of that name; None if there is none, or it is not usable."""
+    """The compiled program of that name; None if there is none, or it is not usable.
+
+    It is machine code, and whoever can write it could have this process do anything: so
+    it is only taken from a `jdarts.trust.trusted` file.
+    """
     path = folder / (key + _SUFFIX)
     try:
-        with path.open("rb") as file:
-            program = serialize_executable.deserialize_and_load(*pickle.load(file))
+        data = read_trusted(path)
+        program = None if data is None else _from_bytes(data)
     except FileNotFoundError:
         return None
     except Exception as error:  # whatever a damaged file leads to
         _log.warning("%s: not usable (%s); compiling again", path, error)
-        with contextlib.suppress(OSError):  # a cache of somebody else's
+        with contextlib.suppress(OSError):  # a cache of the administrator's
             path.unlink(missing_ok=True)
         return None
     with contextlib.suppress(OSError):
-        os.utime(path)
+        if program is not None:
+            os.utime(path)
     return program
+
+
+def _from_bytes(data: bytes) -> Any:
+    """What jax's `deserialize_and_load` does, with nothing but what `_check_name`
+    allows: of a program with its arguments' places jax has no form but a pickle."""
+    payload, in_tree, out_tree = _Outer(io.BytesIO(data)).load()
+    client = jax.devices()[0].client
+    devices = client.devices()
+    unloaded, arguments, no_kwargs = _Inner(io.BytesIO(payload), client, devices).load()
+    return jax.stages.Compiled(
+        unloaded.load(),
+        [],
+        in_tree.unflatten(arguments),
+        out_tree,
+        no_kwargs=no_kwargs,
+    )
+
+
+# What a pickled program is made of, in jax 0.7 to 0.12.
+_NAMES = {
+    "jax": """P PartitionSpec unpickle_pspec _unpickle_pspec ShapedArray ManualAxisType
+        MemorySpace Space AllArgsInfo UnloadedMeshExecutable Layout AutoLayoutSingleton
+        Format DebugInfo AbstractDevice AbstractMesh AxisType Mesh _unpicke_mesh
+        _unpickle_mesh _unpickle_named_sharding _unpickle_single_device_sharding
+        _unpickle_gspmd_sharding KeyTy PRNGImpl threefry_fold_in threefry_random_bits
+        threefry_seed threefry_split ArgInfo default_registry tracing_registry""",
+    "jaxlib": "DeviceList PyTreeDef HloSharding GSPMDSharding",
+    "ml_dtypes": "bfloat16",
+    "numpy": "dtype ndarray _reconstruct",
+}
+_ALLOWED = {package: frozenset(names.split()) for package, names in _NAMES.items()}
+
+
+def _check_name(module: str, name: str) -> None:
+    """Raises `pickle.UnpicklingError` unless programs are made of what has that name:
+    one of `_NAMES`, or one of the named tuples that jdarts' and optax's states are."""
+    package = module.partition(".")[0]
+    if name in _ALLOWED.get(package, ()):
+        return
+    if package in ("jdarts", "optax"):
+        found = getattr(importlib.import_module(module), name, None)
+        if isinstance(found, type) and issubclass(found, tuple):
+            return
+    raise pickle.UnpicklingError(f"names {module}.{name}")
+
+
+class _Outer(pickle.Unpickler):
+    """Of the program's bytes and the trees of its arguments and results."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        _check_name(module_name, global_name)
+        return super().find_class(module_name, global_name)
+
+
+class _Inner(serialize_executable._JaxPjrtUnpickler):
+    """Of the program."""
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        _check_name(module_name, global_name)
+        return super().find_class(module_name, global_name)
 
 
 def save_program(folder: Path, key: str, compiled: Any) -> None:
@@ -180,8 +248,9 @@ def save_program(folder: Path, key: str, compiled: Any) -> None:
     """
     try:
         data = pickle.dumps(serialize_executable.serialize(compiled))
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / (key + _SUFFIX), data)
+        if not trusted_folder(folder):
+            return
+        write_atomic(folder / (key + _SUFFIX), data, private=True)
         newest = sorted(folder.glob(f"*{_SUFFIX}"), key=os.path.getmtime, reverse=True)
         for old in newest[_KEPT:]:
             old.unlink(missing_ok=True)

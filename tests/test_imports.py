@@ -30,7 +30,8 @@ ORDER = [
     {"relaxation", "derive", "perturbation", "accuracy_table"},
     {"data", "io", "sharding"},
     {"spaces"},
-    {"tree", "types", "errors", "compile", "statistics", "stopwatch"} | {"fingerprint"},
+    {"tree", "types", "errors", "compile", "statistics", "stopwatch"}
+    | {"fingerprint", "trust"},
 ]
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 FLAX = {"nets", "ops"}

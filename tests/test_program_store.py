@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -270,8 +271,8 @@ def test_a_damaged_file_is_replaced(tmp_path, caplog):
     assert make().trace_seconds == 0
 
 
-def test_a_cache_of_somebody_else_is_used(tmp_path, monkeypatch):
-    """Of a folder that cannot be written programs are taken, and none is dropped."""
+def test_a_cache_that_cannot_be_written_is_used(tmp_path, monkeypatch):
+    """An administrator's: programs are taken, and none is dropped."""
     make = functools.partial(compile_stored, tmp_path, jnp.cos, X)
     make()
 
@@ -284,6 +285,76 @@ def test_a_cache_of_somebody_else_is_used(tmp_path, monkeypatch):
     (path,) = programs(tmp_path)
     path.write_bytes(path.read_bytes()[:100])
     assert make().trace_seconds > 0
+
+
+class Spy:
+    """A pickle that calls a function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def planted(tmp_path):
+    """(a file of programs that would leave a trace, the trace)."""
+    make = functools.partial(compile_stored, tmp_path, jnp.cos, X)
+    make()
+    (path,) = programs(tmp_path)
+    trace = tmp_path / "trace"
+    path.write_bytes(pickle.dumps(Spy(os.mkdir, str(trace))))
+    return path, trace
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777])
+def test_a_folder_that_others_can_write_is_not_used(tmp_path, mode, caplog):
+    folder = tmp_path / "programs"
+    path, trace = planted(folder)
+    content = path.read_bytes()
+    folder.chmod(mode)
+    for _ in range(2):
+        assert compile_stored(folder, jnp.cos, X).trace_seconds > 0
+    assert not trace.exists() and path.read_bytes() == content
+    assert [str(folder) in line for line in caplog.messages] == [True]
+
+
+def test_a_file_that_others_can_write_is_replaced(tmp_path, caplog):
+    make = functools.partial(compile_stored, tmp_path, jnp.cos, X)
+    path, trace = planted(tmp_path)
+    path.chmod(0o666)
+    assert make().trace_seconds > 0 and not trace.exists()
+    assert path.stat().st_mode & 0o777 == 0o600 and make().trace_seconds == 0
+    assert str(path) in caplog.text
+
+
+def test_what_no_program_is_made_of_is_not_called(tmp_path, caplog):
+    """Even in a file of one's own."""
+    path, trace = planted(tmp_path)
+    assert compile_stored(tmp_path, jnp.cos, X).trace_seconds > 0
+    assert not trace.exists() and "names posix.mkdir" in caplog.text
+    payload, *trees = pickle.loads(path.read_bytes())
+    inner = pickle.dumps((Spy(os.mkdir, str(trace)), [], None))
+    path.write_bytes(pickle.dumps((inner, *trees)))
+    assert compile_stored(tmp_path, jnp.cos, X).trace_seconds > 0
+    assert not trace.exists() and path.read_bytes() != inner
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("jdarts.io.files", "write_atomic"),
+        ("jdarts.program_store", "os.system"),
+        ("jdarts.program_store", "Path"),
+        ("jax.numpy", "load"),
+        ("numpy", "load"),
+        ("builtins", "eval"),
+        ("optax", "adam"),
+    ],
+)
+def test_names_that_are_refused(module, name):
+    with pytest.raises(pickle.UnpicklingError):
+        program_store._check_name(module, name)
 
 
 def test_only_the_last_used_are_kept(tmp_path, monkeypatch):

@@ -12,12 +12,13 @@ from jdarts.errors import UserError
 __all__ = ["file_digest", "read_json", "write_atomic", "write_json"]
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
+def write_atomic(path: Path, content: str | bytes, private: bool = False) -> None:
     """Replaces a file by `content`; a crash leaves the old file or the new one.
 
     Args:
       path: the file; its folder must exist.
       content: text, written as UTF-8, or bytes.
+      private: nobody else may read or write it.
 
     Raises:
       UserError: if it cannot be written; the old file is then untouched.
@@ -27,6 +28,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     try:
         try:
             with temporary.open("wb") as file:
+                if private:
+                    os.fchmod(file.fileno(), 0o600)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

@@ -7,7 +7,9 @@ there is no compiler, or ``JDARTS_NATIVE=0`` is set, the lowering in plain JAX s
 the same results up to rounding, more slowly.
 """
 
+import atexit
 import concurrent.futures
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -29,6 +31,7 @@ import numpy as np
 from jdarts.compile import cache_folder
 from jdarts.errors import UserError
 from jdarts.ops.windows import Window
+from jdarts.trust import trusted, trusted_folder
 
 __all__ = ["available", "call", "call_or", "call_over", "depthwise", "pool", "usable"]
 
@@ -111,18 +114,30 @@ def _build() -> Path:
     texts = [(_FOLDER / name).read_bytes() for name in _SOURCES + _HEADERS]
     versions = " ".join((compiler, *_FLAGS, jaxlib.__version__)).encode()
     digest = hashlib.sha256(b"\0".join([*texts, versions])).hexdigest()[:16]
-    library = cache_folder() / f"kernels-{digest}.so"
-    if library.exists():
-        return library
-    library.parent.mkdir(parents=True, exist_ok=True)
+    library = _folder() / f"kernels-{digest}.so"
+    with contextlib.suppress(FileNotFoundError):
+        if trusted(library):
+            return library
     with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
         compile_one = functools.partial(_compile, compiler, Path(scratch))
         with concurrent.futures.ThreadPoolExecutor() as pool:
             objects = list(pool.map(compile_one, _SOURCES))
         made = Path(scratch) / "kernels.so"
         _run(compiler, "-shared", *objects, "-o", str(made))
+        made.chmod(0o600)
         os.replace(made, library)  # two processes may build at once: either's will do
     return library
+
+
+def _folder() -> Path:
+    """Where the library is kept: for this process alone if others can write the cache,
+    because it is run as it is."""
+    folder = cache_folder()
+    if trusted_folder(folder):
+        return folder
+    private = tempfile.mkdtemp(prefix="jdarts-")
+    atexit.register(shutil.rmtree, private, ignore_errors=True)
+    return Path(private)
 
 
 def _compile(compiler: str, scratch: Path, source: str) -> str:
