@@ -35,7 +35,9 @@ class CostOptions:
     """Which network, and what to measure."""
 
     genotype: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="WHICH")]
-    """The folder of a search, a genotype file, or the name of a published genotype."""
+    """The folder of a search (RUN@5: the genotype of epoch 5), a file of genotypes
+    (FILE@NAME: one of several), a genotype as programs print it, or the name of a
+    published one."""
     allow_unfinished: bool = False
     """Of a search that is not finished, take the genotype of its last epoch."""
     channels: int = 36

@@ -15,7 +15,8 @@ from jdarts.cli import (
 from jdarts.config_fields import parse_fields
 from jdarts.data import TEXTS, TextConfig
 from jdarts.errors import UserError
-from jdarts.io import load_genotype, read_json
+from jdarts.io import genotype_place, load_genotype, read_json, split_choice
+from jdarts.io.printed import is_printed
 from jdarts.spaces import ZOO, Genotype
 from jdarts.text_train_config import TextTrainConfig
 from jdarts.train_config import (
@@ -86,7 +87,7 @@ def parse_train(arguments: list[str]) -> TrainCommand:
     if not words and not asks_help:
         raise UserError(
             "command line: nothing to train; expected the folder of a search, a "
-            f"genotype.json, or a name of the zoo: {', '.join(sorted(ZOO))}"
+            f"genotype, or a name of the zoo: {', '.join(sorted(ZOO))}"
         )
     given = _given(words[0], named=len(words) > 1) if words else _Given(Path("runs"))
     recipe = load_recipe(words[1]) if len(words) > 1 else given.recipe
@@ -132,8 +133,10 @@ def _parse(arguments: list[str], recipe: Recipe) -> _Arguments:
 def _description() -> str:
     return (
         "Trains a derived network from scratch. RUN_OR_GENOTYPE: the folder of a "
-        "search, a genotype.json, the folder of a training to go on with, or a name "
-        f"of the zoo: {', '.join(ZOO)}. RECIPE: {', '.join(recipe_names())}, a .py "
+        "search (RUN@5: the genotype of epoch 5), a file with genotypes, as other "
+        "programs print them too (FILE@NAME: one of several), 'Genotype(normal=...)' "
+        "itself, the folder of a training to go on with, or a name of the zoo: "
+        f"{', '.join(ZOO)}. RECIPE: {', '.join(recipe_names())}, a .py "
         "file with get_config(), or the config.json of a training; not given: that of "
         f"the search's data set, else {' or '.join(_DEFAULTS.values())}. Every field "
         "below overrides it."
@@ -147,19 +150,19 @@ def _given(what: str, named: bool) -> _Given:
       what: the word.
       named: whether a recipe is named, too.
     """
-    path = Path(what)
-    if what in ZOO:
-        return _Given(Path("runs") / what)
+    place = genotype_place(what)
+    if what in ZOO or is_printed(what):
+        return _Given(place)
+    path, epoch = split_choice(what)
     config = path / "config.json"
     if not config.is_file():
-        beside = (path.parent / "config.json").is_file()
-        return _Given(path.parent if beside else Path("runs") / path.stem)
+        return _Given(place)
     data = read_json(config)
     if not isinstance(data, dict):
         raise UserError(f"{config}: not a configuration; expected a JSON object")
-    if "genotype" in data and not named:  # a training
+    if "genotype" in data and not named and epoch is None:  # a training
         return _Given(path, recipe_from_json(data, str(config)), path)
-    return _Given(path, None if named else _recipe_of_search(path, data))
+    return _Given(place, None if named else _recipe_of_search(path, data))
 
 
 def _recipes_for(task: str) -> list[str]:

@@ -110,3 +110,17 @@ def test_refused(arguments, parts, toy, capsys, tmp_path):
     assert out == "" and err.count("\n") == 1 and err.startswith("error: ")
     assert all(part in err for part in parts), err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_genotypes_from_elsewhere(toy, capsys):
+    """As text: the same figures as of the file."""
+    cells = ", ".join(
+        f"{kind}={[[tuple(edge) for edge in node] for node in cell.nodes]}, "
+        f"{kind}_concat={list(cell.concat)}"
+        for kind, cell in toy.cells.items()
+    )
+    found = []
+    for which in ("toy.json", f"Genotype({cells})"):
+        assert main([which, *SIZES, "--no-latency"]) == 0
+        found.append(capsys.readouterr().out)
+    assert found[0] == found[1]

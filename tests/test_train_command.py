@@ -212,3 +212,51 @@ def test_help_lists_the_zoo(capsys):
         main(["--help"])
     out = capsys.readouterr().out
     assert stop.value.code == 0 and "DARTS_V2" in out and "--average-decay" in out
+
+
+def test_genotypes_from_elsewhere(tmp_path, monkeypatch, refused):
+    """Text, a file of several, the log of a search: where each goes; and refused."""
+    cells = ZOO["DARTS_V2"].cells
+    fields = ", ".join(
+        f"{kind}={[tuple(edge) for edge in cell.connections]}, "
+        f"{kind}_concat=range(2, 6)"
+        for kind, cell in cells.items()
+    )
+    file = tmp_path / "found.py"
+    file.write_text(f"A = Genotype({fields})\nB = A\n")
+    for which, place in (
+        (f"Genotype({fields})", "runs/genotype_"),
+        (f"MINE = Genotype({fields})", "runs/MINE/"),
+        ("found.py@A", "runs/A/"),
+    ):
+        command = parse_train([which])
+        assert command.genotype == ZOO["DARTS_V2"]
+        assert str(command.run_dir).startswith(place)
+        assert command.run_dir.name == "train_digits"
+        assert parse_train([which]) == command
+    assert "expected which one, as found.py@B" in refused("found.py")
+    assert "unknown 'C'" in refused("found.py@C")
+    assert "primitive: unknown" in refused(
+        f"Genotype({fields})".replace("sep_", "seq_")
+    )
+    text = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"
+    assert "expected normal and reduce" in refused(text)
+
+
+def test_the_genotype_of_an_epoch(tmp_path, refused):
+    run = tmp_path / "runs" / "cifar"
+    run.mkdir(parents=True)
+    write_json(run / "config.json", {"data": {"name": "cifar10", "dir": "there"}})
+    log = GenotypeLog(run / "genotype.json")
+    log.record(1, ZOO["PDARTS"])
+    log.record(2, ZOO["DARTS_V2"])
+    command = parse_train(["runs/cifar@1"])
+    assert command.genotype == ZOO["PDARTS"]
+    assert str(command.run_dir) == "runs/cifar/epoch_1/train_cifar10"
+    assert str(command.config.data.dir) == "there"  # pyrefly: ignore
+    log.finish(ZOO["DARTS_V2"])
+    assert parse_train(["runs/cifar@2"]).genotype == ZOO["DARTS_V2"]
+    assert "runs/cifar@7: it holds genotypes of epochs 1 to 2" in refused(
+        "runs/cifar@7"
+    )
+    assert "runs/cifar@last: it holds" in refused("runs/cifar@last")

@@ -4,7 +4,12 @@ from jdarts.io.checkpoint import Checkpoints, Restored
 from jdarts.io.dot import cell_dot
 from jdarts.io.draw import cell_svg, cell_text
 from jdarts.io.files import read_json, write_atomic, write_json
-from jdarts.io.genotypes import GenotypeLog, load_genotype
+from jdarts.io.genotypes import (
+    GenotypeLog,
+    genotype_place,
+    load_genotype,
+    split_choice,
+)
 from jdarts.io.metrics import MetricsLog, read_metrics
 from jdarts.io.progress import Progress
 from jdarts.io.run_folder import RunFolder, hold
@@ -21,10 +26,12 @@ __all__ = [
     "cell_dot",
     "cell_svg",
     "cell_text",
+    "genotype_place",
     "hold",
     "load_genotype",
     "read_json",
     "read_metrics",
+    "split_choice",
     "write_atomic",
     "write_json",
 ]

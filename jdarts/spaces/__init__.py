@@ -4,7 +4,7 @@ from jdarts.errors import unknown_choice
 from jdarts.spaces.base import CellSpec, SearchSpace
 from jdarts.spaces.darts_cnn import DARTS_CNN, DARTS_CNN_7
 from jdarts.spaces.darts_rnn import DARTS_RNN
-from jdarts.spaces.genotype import CellGenotype, Connection, Genotype
+from jdarts.spaces.genotype import MAX_NODES, CellGenotype, Connection, Genotype
 from jdarts.spaces.nas_bench_201 import NAS_BENCH_201
 from jdarts.spaces.nasp_cnn import NASP_CNN
 from jdarts.spaces.robust import S1, S2, S3, S4
@@ -13,6 +13,7 @@ from jdarts.spaces.zoo import ZOO, zoo_genotype
 
 __all__ = [
     "DARTS_RNN",
+    "MAX_NODES",
     "SPACES",
     "ZOO",
     "CellGenotype",

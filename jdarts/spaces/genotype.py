@@ -7,10 +7,16 @@ from typing import Any, NamedTuple
 
 from jdarts.errors import UserError
 
-__all__ = ["OUTPUTS", "CellGenotype", "Connection", "Genotype"]
+__all__ = ["MAX_NODES", "OUTPUTS", "CellGenotype", "Connection", "Genotype"]
 
 OUTPUTS = ("concat", "mean")
 """How a cell's nodes become its output."""
+
+MAX_NODES = 100
+"""Intermediate nodes of a cell, and connections into one of them; published cells have
+up to 11 and 5. Networks of more would take hours to compile."""
+
+_MALFORMED = (TypeError, KeyError, ValueError, OverflowError, AttributeError)
 
 
 class Connection(NamedTuple):
@@ -59,12 +65,18 @@ class CellGenotype:
         return tuple(connection for node in self.nodes for connection in node)
 
     def check(self) -> None:
-        """Raises a ValueError for a connection that does not come from before, or an
-        output made of nodes that there are not."""
+        """Raises a ValueError for a connection that does not come from before, an
+        output made of nodes that there are not, or an absurd number of nodes."""
         if self.output not in OUTPUTS:
             raise ValueError(f"output is '{self.output}', expected concat or mean")
         if self.output == "mean" and self.inputs != 1:
             raise ValueError(f"{self.inputs} inputs, expected 1 with output mean")
+        most = max([len(self.nodes), *map(len, self.nodes)])
+        if most > MAX_NODES or not 1 <= self.inputs <= MAX_NODES:
+            raise ValueError(
+                f"{len(self.nodes)} nodes with up to {most} connections, and "
+                f"{self.inputs} inputs; expected at most {MAX_NODES} of each"
+            )
         last = self.inputs + len(self.nodes) - 1
         for node in self.concat:
             if not self.inputs <= node <= last:
@@ -143,7 +155,7 @@ class Genotype:
             for cell in cells.values():
                 cell.check()
             return cls(space=str(data["space"]), cells=cells)
-        except (TypeError, KeyError, ValueError, AttributeError) as error:
+        except _MALFORMED as error:
             raise UserError(
                 f"{source}: not a genotype ({type(error).__name__}: {error}); expected "
                 '{"space": NAME, "cells": {KIND: {"nodes": [[[PRIMITIVE, NODE], ...], '
