@@ -58,14 +58,15 @@ class RunFolder:
         config = json.loads(json.dumps(config))  # tuples become lists, as in the file
         created = _create(path)
         try:
-            lock = _acquire(path)
-            try:
-                stored = _settle_config(path, config, may_differ)
-            except BaseException:
-                os.close(lock)
-                raise
+            lock = _acquire(path, created)
         except BaseException:
-            _remove_created(path, created)
+            _remove_empty(created)
+            raise
+        try:
+            stored = _settle_config(path, config, may_differ)
+        except BaseException:
+            _remove_created(path, created)  # before another process has the lock
+            os.close(lock)
             raise
         folder = cls(path, stored is not None, lock)
         if stored is not None:
@@ -209,11 +210,21 @@ def _create(path: Path) -> list[Path]:
         if path.is_dir():
             _refuse_foreign(path)
             return []
-        new = [folder for folder in (path, *path.parents) if not folder.exists()]
-        path.mkdir(parents=True, exist_ok=True)
+        return _make(path)
     except OSError as error:
         raise cannot(path, "created", error) from None
-    return new
+
+
+def _make(path: Path) -> list[Path]:
+    """As `_create`; of folders that another process makes meanwhile none is returned,
+    for whoever has made one may remove it."""
+    made = []
+    for folder in reversed((path, *path.parents)):
+        with contextlib.suppress(FileExistsError):
+            if not folder.is_dir():
+                folder.mkdir()
+                made.insert(0, folder)
+    return made
 
 
 def _refuse_foreign(path: Path) -> None:
@@ -237,20 +248,50 @@ def _is_temporary(name: str) -> bool:
 
 
 def _remove_created(path: Path, created: list[Path]) -> None:
-    """Takes back the folders of a run that could not begin."""
+    """Takes back the folders of a run that could not begin; its lock is held."""
     with contextlib.suppress(OSError):
         if created:
             (path / _LOCK).unlink(missing_ok=True)
-        for folder in created:
+    _remove_empty(created)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Removes the folders, the inner ones first, as far as they are empty."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
             folder.rmdir()
 
 
-def _acquire(path: Path) -> int:
-    """Locks the folder; the system lets go of the lock when the process ends."""
-    try:
-        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise cannot(path, "written", error) from None
+def _acquire(path: Path, created: list[Path] | None = None) -> int:
+    """Locks the folder; the system lets go of the lock when the process ends.
+
+    Args:
+      path: the folder.
+      created: of a run that may be new, the folders that this process has made: if
+        another one, whose run could not begin, has removed them, they are made again.
+    """
+    while True:
+        try:
+            lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError as error:
+            if created is None:
+                raise cannot(path, "written", error) from None
+            created[:] = _create(path) or created
+            continue
+        except OSError as error:
+            raise cannot(path, "written", error) from None
+        if _locked(path, lock):
+            return lock
+        os.close(lock)
+
+
+def _locked(path: Path, lock: int) -> bool:
+    """Locks the open file; False if it is not the folder's any more: its owner has
+    removed it before the lock was had.
+
+    Raises:
+      UserError: if another process has it.
+    """
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -262,10 +303,16 @@ def _acquire(path: Path) -> int:
         ) from None
     except OSError as error:  # some network file systems have no locks
         _log.warning("%s: cannot be locked (%s)", path, error.strerror)
+    try:
+        there = os.stat(path / _LOCK)
+    except FileNotFoundError:
+        return False
+    if not os.path.samestat(there, os.fstat(lock)):
+        return False
     with contextlib.suppress(OSError):  # only for the other process's message
         os.ftruncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())
-    return lock
+    return True
 
 
 def _settle_config(

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from jdarts.errors import UserError
-from jdarts.io import RunFolder, read_json
+from jdarts.io import RunFolder, read_json, run_folder
 
 CONFIG = {"seed": 1, "weights": {"lr": 0.025, "size": (3, 4)}, "data": {"dir": "a"}}
 
@@ -140,3 +140,88 @@ def test_one_process_at_a_time(tmp_path):
             RunFolder.open(tmp_path, {"a": 1})
         folder.close()
         RunFolder.open(tmp_path, {"a": 1}).close()
+
+
+RACE = """
+import os, sys, time
+from pathlib import Path
+from jdarts.errors import UserError
+from jdarts.io import RunFolder
+
+ROOT, TRIALS, RACERS = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+
+def race(number, path, token, ready):
+    os.read(ready, 1)  # all at once, when the pipe is closed
+    try:
+        # Some want another configuration: they may own the folder, and give it up.
+        folder = RunFolder.open(path, {"seed": number % 2})
+    except UserError as error:
+        return 0 if "in use" in str(error) or "another conf" in str(error) else 3
+    with folder:
+        try:
+            os.close(os.open(token, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return 1  # two owners
+        time.sleep(0.0005)
+        os.unlink(token)
+    return 0 if (path / "config.json").exists() else 4
+
+for trial in range(TRIALS):
+    path, token = ROOT / f"{trial}" / "runs" / "x", ROOT / f"token-{trial}"
+    ready, go = os.pipe()
+    children = []
+    for number in range(RACERS):
+        child = os.fork()
+        if not child:
+            os.close(go)
+            try:
+                os._exit(race(number, path, token, ready))
+            except BaseException as error:
+                print(repr(error), file=sys.stderr, flush=True)
+                os._exit(5)
+        children.append(child)
+    os.close(go)
+    found = {os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children}
+    os.close(ready)
+    if found != {0}:
+        sys.exit(f"trial {trial}: {found}")
+    if not (path / "config.json").exists():
+        sys.exit(f"trial {trial}: nobody had the folder")
+"""
+
+
+def test_many_processes_one_owner(tmp_path):
+    """New folders, wanted by many at once, each have one owner at a time."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", RACE, str(tmp_path), "60", "6"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_lock_that_its_owner_has_removed(tmp_path, monkeypatch):
+    """Whoever opened it before has no lock: the file is not the folder's any more."""
+    path, taken = tmp_path / "run", []
+    flock = run_folder.fcntl.flock
+
+    def late(lock, how):
+        if not taken:  # the owner gives the folder up, another process takes it
+            taken.append(lock)
+            (path / ".lock").unlink()
+            (path / ".lock").write_text("")
+        flock(lock, how)
+
+    monkeypatch.setattr(run_folder.fcntl, "flock", late)
+    with RunFolder.open(path, CONFIG) as folder:
+        assert os.path.samestat(os.fstat(folder._lock), os.stat(path / ".lock"))
+
+
+def test_who_has_no_lock_removes_nothing(tmp_path):
+    path = tmp_path / "run"
+    path.mkdir()
+    with RunFolder.open(path, CONFIG):
+        created = [path]
+        with pytest.raises(UserError, match="in use by another run"):
+            run_folder._acquire(path, created)
+        assert (path / ".lock").exists()
