@@ -17,6 +17,7 @@ import pytest
 import retrain
 import rnn
 import scaling
+import start
 import step_time
 import torch_plan
 from cell import Cell, multiply_adds
@@ -372,3 +373,60 @@ def test_mask_noise(capsys):
     sizes = "--units 4 --batch 4 --length 3 --draws 2 --steps 1".split()
     assert mask_noise.main(sizes) == 0
     assert "quotient" in capsys.readouterr().out
+
+
+_OTHER = """#!{python}
+import pathlib, sys
+if "--help" in sys.argv:
+    sys.exit("no help" if "broken" in sys.argv[0] else 0)
+if "-c" in sys.argv:
+    sys.exit(print("0.25"))
+run = pathlib.Path(sys.argv[sys.argv.index("--run-dir") + 1])
+run.mkdir()
+(run / "timing.jsonl").write_text(
+    '{{"kind": "start"}}\\n'
+    '{{"kind": "compile", "trace_seconds": 2.0, "compile_seconds": 3.0}}\\n'
+)
+print("epoch 1/9  step 1/4  train 2.0", flush=True)
+print("epoch 1/9: train loss 2.0", flush=True)
+import time
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def another(tmp_path):
+    """A program that answers as a Python with another jdarts would."""
+
+    def make(name):
+        path = tmp_path / name
+        path.write_text(_OTHER.format(python=sys.executable))
+        path.chmod(0o755)
+        return str(path)
+
+    return make
+
+
+def test_start(results, another, monkeypatch):
+    monkeypatch.setattr(start.sys, "executable", another("ours"))
+    rows = results(start.main, "--against", another("theirs"))
+    parts = [f"{p}, {t}" for t in ("cold", "warm") for p in start._PARTS[2:]]
+    assert [*rows] == ["help", "kernels, cold", "kernels, warm", *parts]
+    assert rows["kernels, cold"]["seconds"] == 0.25  # what it tells, not the process
+    assert (rows["trace, cold"]["seconds"], rows["compile, warm"]["seconds"]) == (2, 3)
+    first = rows["first step, cold"]
+    assert first["cpu_seconds"] > 0 and first["seconds"] < 60  # it did not sleep
+    assert first["ratio"] == first["seconds"] / first["against_seconds"]
+
+
+def test_start_of_ours(results):
+    rows = results(start.main, "--only", "help")
+    assert rows["help"]["cpu_seconds"] > 0.1
+
+
+def test_start_tells_what_failed(another, monkeypatch):
+    monkeypatch.setattr(start.sys, "executable", another("broken"))
+    with pytest.raises(UserError, match="--help: ended with status 1 "):
+        start.main(["--only", "help"])
+    with pytest.raises(UserError, match="--against: /nowhere; expected a Python"):
+        start.main(["--against", "/nowhere"])
