@@ -32,12 +32,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.interpreters import ad, partial_eval
+from jax.interpreters import ad
 from jaxtyping import Array, Float
 
 from jdarts.ops import native
 from jdarts.ops.moments import batch_mean, centre, per_channel, widened
 from jdarts.ops.primitive import (
+    drop_unused,
     moves,
     new_primitive,
     plain_tangents,
@@ -270,4 +271,4 @@ ad.primitive_jvps[_output_p] = _output_jvp
 ad.primitive_jvps[_input_p] = _input_jvp
 ad.primitive_transposes[_output_p] = _output_transpose
 ad.primitive_transposes[_input_p] = _input_transpose
-partial_eval.dce_rules[_input_p] = without_unused
+drop_unused(_input_p, without_unused)

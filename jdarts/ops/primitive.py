@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
+from jax.interpreters import ad, batching, mlir, partial_eval
 
 __all__ = [
+    "drop_unused",
     "filled",
     "jvp_along",
     "linear_pair",
@@ -94,6 +95,25 @@ def stacked(
     ]
     out = primitive.bind(*front, **params)
     return out, [0] * len(out) if primitive.multiple_results else 0
+
+
+def drop_unused(
+    primitive: Primitive, rule: Callable[[Sequence[bool], Any], tuple]
+) -> None:
+    """Gives a primitive its rule for dead code.
+
+    Args:
+      primitive: the primitive.
+      rule: ``rule(used, equation)``, which of the results are read and the equation,
+        returns which of the operands are still read and the new equation, or None.
+    """
+
+    # JAX before 0.12 passes these two; later ones, between them, which operands are
+    # live. That is about mutable references, which no operand here is.
+    def called(used: Sequence[bool], *rest: Any) -> tuple:
+        return rule(used, rest[-1])
+
+    partial_eval.dce_rules[primitive] = called
 
 
 def filled(tangents: Sequence) -> list:

@@ -35,11 +35,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.interpreters import ad, partial_eval
+from jax.interpreters import ad
 from jaxtyping import Array, Float
 
 from jdarts.ops import native
 from jdarts.ops.primitive import (
+    drop_unused,
     new_primitive,
     plain_tangents,
     zero_tangent,
@@ -302,4 +303,4 @@ ad.primitive_jvps[_output_p] = _output_jvp
 ad.primitive_jvps[_input_p] = _input_jvp
 ad.primitive_transposes[_output_p] = _output_transpose
 ad.primitive_transposes[_input_p] = _input_transpose
-partial_eval.dce_rules[_input_p] = _input_without_unused
+drop_unused(_input_p, _input_without_unused)

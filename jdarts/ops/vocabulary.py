@@ -32,11 +32,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.interpreters import ad, partial_eval
+from jax.interpreters import ad
 from jaxtyping import Array, Float, Int
 
 from jdarts.ops import native
 from jdarts.ops.primitive import (
+    drop_unused,
     moves,
     new_primitive,
     plain_tangents,
@@ -292,4 +293,4 @@ ad.primitive_jvps[_push_p] = _push_jvp
 ad.primitive_jvps[_pull_p] = _pull_jvp
 ad.primitive_transposes[_push_p] = _push_transpose
 ad.primitive_transposes[_pull_p] = _pull_transpose
-partial_eval.dce_rules[_pull_p] = without_unused
+drop_unused(_pull_p, without_unused)
