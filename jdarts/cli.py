@@ -3,18 +3,16 @@
 import contextlib
 import dataclasses
 import io
-import logging
-import os
 import re
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import tyro
 
 from jdarts.config import AnySearchConfig, config_names, load_config
-from jdarts.errors import RunError, UserError, unknown_choice
+from jdarts.entry import run_command, use_huge_pages
+from jdarts.errors import UserError, unknown_choice
 from jdarts.methods import METHODS, get_method
 
 __all__ = [
@@ -176,68 +174,3 @@ def one_line_errors() -> Iterator[None]:
         text = re.split(r" (?:For full|Argument) helptext| Perhaps you meant", text)[0]
         text = re.sub(r"^(Parsing error|Unrecognized options) ", "", text)
         raise UserError(f"command line: {text}") from None
-
-
-def use_huge_pages() -> None:
-    """Starts this process once more with large memory pages for large arrays (Linux).
-
-    XLA:CPU asks for a step's memory anew at every call, and the system hands it out in
-    pages of 4 KiB: for a supernet that can take as long as the step. The C library
-    reads this setting only when a process starts. Does nothing where
-    ``GLIBC_TUNABLES`` is set already; other C libraries ignore it.
-    """
-    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
-
-
-def run_command(main: Callable[[list[str]], int], arguments: list[str]) -> int:
-    """Runs a command's `main`; prints its errors in one line.
-
-    Returns:
-      The exit status: 2 for what the user can mend, 1 for a run that cannot go on,
-      as a shell reports it for a signal.
-    """
-    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
-    try:
-        return main(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("error: interrupted; what was saved before stays", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # nobody reads the output any more: `... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except (OSError, MemoryError, RuntimeError) as error:
-        reason = _reason(error)
-        if reason is None:
-            raise
-        print(f"error: {reason}", file=sys.stderr)
-        return 2
-
-
-def _reason(error: OSError | MemoryError | RuntimeError) -> str | None:
-    """What the user can do about an error of the system or of jax; None: nothing."""
-    text = str(error)
-    if isinstance(error, OSError):
-        if error.filename is None:
-            return None
-        return f"{error.filename}: cannot be used ({error.strerror})"
-    if isinstance(error, MemoryError):
-        return (
-            f"this machine has too little memory ({text or 'MemoryError'}); fewer "
-            "images (--data.limit) need less"
-        )
-    if "RESOURCE_EXHAUSTED" in text:
-        return (
-            "the device has too little memory; a smaller --batch-size, --channels or "
-            "--layers, fewer --seeds, or --remat, needs less"
-        )
-    if "Unable to initialize backend" in text:
-        return f"JAX_PLATFORMS: {text.splitlines()[0]}; expected cpu, cuda or tpu"
-    return None

@@ -1,19 +1,29 @@
 """``python -m jdarts.compare``: whether searches beat chance."""
 
 import sys
-from typing import Any
 
-from jdarts.cli import run_command, use_huge_pages
+from jdarts.entry import start
+
+if __name__ == "__main__":  # before the imports that take seconds
+    sys.exit(start("compare", sys.argv[1:]))
+
+from typing import TYPE_CHECKING, Any
+
 from jdarts.comparisons.arguments import CompareCommand, parse_compare
 from jdarts.comparisons.outcome import outcome
 from jdarts.comparisons.plan import Plan, make_plan
 from jdarts.comparisons.trainings import MAY_DIFFER, train_all
 from jdarts.compile import enable_cache
 from jdarts.io import RunFolder, write_atomic, write_json
+from jdarts.lazy import LazyModule
 from jdarts.loops.train import train_setup
 from jdarts.nets.cost import NetworkShape
-from jdarts.reports import write_report
 from jdarts.train_config import recipe_to_json
+
+if TYPE_CHECKING:
+    from jdarts import reports
+else:
+    reports = LazyModule("jdarts.reports")
 
 __all__ = ["main"]
 
@@ -39,7 +49,7 @@ def main(arguments: list[str]) -> int:
         text = f"{_heading(command)}\n\n{found.text()}"
         write_json(folder.path / "compare.json", {**described, **found.to_json()})
         write_atomic(folder.summary, text)
-        write_report(folder.path)
+        reports.write_report(folder.path)
         print(f"\n{text}\nwritten to {folder.path}", flush=True)
     return 0
 
@@ -94,8 +104,3 @@ def _described(command: CompareCommand, plan: Plan) -> dict[str, Any]:
         "progress": sorted(set(options.progress)),
         "train": recipe_to_json(command.config),
     }
-
-
-if __name__ == "__main__":
-    use_huge_pages()
-    sys.exit(run_command(main, sys.argv[1:]))

@@ -1,8 +1,14 @@
 """``python -m jdarts.cost``: what a derived network costs, part by part."""
 
+import sys
+
+from jdarts.entry import start
+
+if __name__ == "__main__":  # before the imports that take seconds
+    sys.exit(start("cost", sys.argv[1:]))
+
 import dataclasses
 import functools
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +20,7 @@ import rich.console
 import rich.table
 import tyro
 
-from jdarts.cli import parse_options, run_command, use_huge_pages
+from jdarts.cli import parse_options
 from jdarts.compile import compile_timed, enable_cache
 from jdarts.errors import UserError
 from jdarts.io import Progress, load_genotype, write_json
@@ -253,8 +259,3 @@ def to_json(
         "auxiliary_head": None if extra is None else extra._asdict(),
         "genotype": genotype.to_json(),
     }
-
-
-if __name__ == "__main__":
-    use_huge_pages()
-    sys.exit(run_command(main, sys.argv[1:]))

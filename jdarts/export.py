@@ -1,13 +1,19 @@
 """``python -m jdarts.export RUN``: a trained network for other programs."""
 
-import dataclasses
 import sys
+
+from jdarts.entry import start
+
+if __name__ == "__main__":  # before the imports that take seconds
+    sys.exit(start("export", sys.argv[1:]))
+
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from jdarts.cli import parse_options, run_command, use_huge_pages
+from jdarts.cli import parse_options
 from jdarts.compile import enable_cache
 from jdarts.errors import UserError, unknown_choice
 from jdarts.exports import FORMATS, load_trained, write_exports
@@ -55,8 +61,3 @@ def main(arguments: list[str]) -> int:
     for file in write_exports(trained, options.formats, options.out or own):
         print(f"written: {file}")
     return 0
-
-
-if __name__ == "__main__":
-    use_huge_pages()
-    sys.exit(run_command(main, sys.argv[1:]))

@@ -1,14 +1,20 @@
 """``python -m jdarts.latency``: how long each primitive takes at each place."""
 
-import dataclasses
 import sys
+
+from jdarts.entry import start
+
+if __name__ == "__main__":  # before the imports that take seconds
+    sys.exit(start("latency", sys.argv[1:]))
+
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jdarts.cli import parse_options, run_command, use_huge_pages
+from jdarts.cli import parse_options
 from jdarts.compile import compile_timed, enable_cache
 from jdarts.errors import UserError
 from jdarts.io import Progress, write_json
@@ -113,8 +119,3 @@ def _milliseconds(part: Part, budget: float) -> float:
         return 0.0  # the identity: a program that only copies would be timed
     compiled = compile_timed(part.apply, variables, inputs)
     return 1e3 * median_seconds(compiled.call, variables, inputs, budget=budget)
-
-
-if __name__ == "__main__":
-    use_huge_pages()
-    sys.exit(run_command(main, sys.argv[1:]))

@@ -1,13 +1,19 @@
 """``python -m jdarts.pareto RUN...``: cost against quality over several searches."""
 
-import dataclasses
 import sys
+
+from jdarts.entry import start
+
+if __name__ == "__main__":  # before the imports that take seconds
+    sys.exit(start("pareto", sys.argv[1:]))
+
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from jdarts.cli import parse_options, run_command
+from jdarts.cli import parse_options
 from jdarts.errors import UserError, unknown_choice
 from jdarts.hardware import COSTS, model_of
 from jdarts.io import write_atomic
@@ -134,7 +140,3 @@ def _table(points: list[Point], kept, unit: str) -> list[str]:
             f"{point.label}, seed {point.seed} ({point.path})"
         )
     return lines
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main, sys.argv[1:]))

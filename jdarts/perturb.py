@@ -1,14 +1,20 @@
 """``python -m jdarts.perturb``: another genotype from a finished search, by what its
 supernet misses most."""
 
-import dataclasses
 import sys
+
+from jdarts.entry import start
+
+if __name__ == "__main__":  # before the imports that take seconds
+    sys.exit(start("perturb", sys.argv[1:]))
+
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from jdarts.cli import parse_options, run_command, use_huge_pages
+from jdarts.cli import parse_options
 from jdarts.compile import enable_cache
 from jdarts.config import SearchConfig, from_json, to_json
 from jdarts.curvature import CurvatureConfig
@@ -150,8 +156,3 @@ def _write(
     text = "\n".join(lines) + "\n"
     write_atomic(part.summary, text)
     print(f"\n{text}\nwritten to {part.path}", flush=True)
-
-
-if __name__ == "__main__":
-    use_huge_pages()
-    sys.exit(run_command(main, sys.argv[1:]))

@@ -5,19 +5,24 @@ A new kind of network comes with a function of its own, registered with `pose`.
 
 from collections.abc import Callable
 from functools import singledispatch
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 from jax.typing import ArrayLike
 
 from jdarts.data import Segment
+from jdarts.lazy import LazyModule
 from jdarts.nets.language import LanguageModel
 from jdarts.nets.network import Network
 from jdarts.nets.recurrent import Masks, Reading
 from jdarts.types import Arch, Batch, Now, PyTree
+
+if TYPE_CHECKING:
+    import optax
+else:
+    optax = LazyModule("optax")
 
 __all__ = [
     "BilevelProblem",

@@ -1,13 +1,19 @@
 """``python -m jdarts.regret RUN...``: true accuracies of searches, by method."""
 
-import dataclasses
 import sys
+
+from jdarts.entry import start
+
+if __name__ == "__main__":  # before the imports that take seconds
+    sys.exit(start("regret", sys.argv[1:]))
+
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from jdarts.cli import parse_options, run_command
+from jdarts.cli import parse_options
 from jdarts.errors import UserError
 from jdarts.io import write_atomic
 from jdarts.reports.labels import check_alike, check_distinct
@@ -63,7 +69,3 @@ def main(arguments: list[str]) -> int:
         print("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip())
     print(f"\n{sentence(groups)}\nwritten: {file}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main, sys.argv[1:]))

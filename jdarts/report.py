@@ -1,13 +1,19 @@
 """``python -m jdarts.report RUN``: everything about a run on one page."""
 
-import dataclasses
 import sys
+
+from jdarts.entry import start
+
+if __name__ == "__main__":  # before the imports that take seconds
+    sys.exit(start("report", sys.argv[1:]))
+
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from jdarts.cli import parse_options, run_command
+from jdarts.cli import parse_options
 from jdarts.errors import unknown_choice
 from jdarts.reports import DRAWINGS, write_drawings, write_report, write_tensorboard
 
@@ -48,7 +54,3 @@ def main(arguments: list[str]) -> int:
     for file in [*files, write_report(options.run)]:
         print(f"written: {file}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main, sys.argv[1:]))

@@ -2,15 +2,27 @@
 
 import sys
 
+from jdarts.entry import start
+
+if __name__ == "__main__":  # before the imports that take seconds
+    sys.exit(start("search", sys.argv[1:]))
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from jdarts.cli import parse_search, run_command, use_huge_pages
+from jdarts.cli import parse_search
 from jdarts.compile import enable_cache
 from jdarts.config import AnySearchConfig, to_json
 from jdarts.io import RunFolder, cell_svg, cell_text, write_atomic
+from jdarts.lazy import LazyModule
 from jdarts.loops.search import SearchResult, run_search, setup
-from jdarts.reports import write_report
 from jdarts.spaces.random import network_of
+
+if TYPE_CHECKING:
+    from jdarts import reports
+else:
+    reports = LazyModule("jdarts.reports")
 
 __all__ = ["main", "population_summary", "summary"]
 
@@ -38,7 +50,7 @@ def main(arguments: list[str]) -> int:
         if len(results) > 1:
             text = population_summary(command.config, results)
             write_atomic(folder.summary, text)
-        write_report(folder.path)
+        reports.write_report(folder.path)
         print(f"\n{text}\nwritten to {folder.path}", flush=True)
     return 0
 
@@ -99,8 +111,3 @@ def population_summary(config: AnySearchConfig, results: list[SearchResult]) -> 
                 f"genotype of epoch {epoch}"
             )
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    use_huge_pages()
-    sys.exit(run_command(main, sys.argv[1:]))

@@ -15,11 +15,18 @@ Accuracies may have any unit; results have the same one.
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float
-from scipy import stats
+
+from jdarts.lazy import LazyModule
+
+if TYPE_CHECKING:
+    from scipy import stats
+else:
+    stats = LazyModule("scipy.stats")
 
 __all__ = [
     "LEVEL",

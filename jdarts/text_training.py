@@ -1,8 +1,11 @@
 """The command that trains recurrent cells; `jdarts.train` hands over to it."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from jdarts.io import RunFolder, hold, write_atomic, write_json
+from jdarts.lazy import LazyModule
 from jdarts.loops.text_train import (
     TextResult,
     run_text_training,
@@ -11,10 +14,14 @@ from jdarts.loops.text_train import (
 )
 from jdarts.loops.text_train_setup import text_train_setup
 from jdarts.nets.recurrent import check_recurrent
-from jdarts.reports import write_report
 from jdarts.text_train_config import TextTrainConfig
 from jdarts.train_cli import TrainCommand
 from jdarts.train_config import recipe_to_json
+
+if TYPE_CHECKING:
+    from jdarts import reports
+else:
+    reports = LazyModule("jdarts.reports")
 
 __all__ = ["MAY_DIFFER", "say_stopped", "text_summary", "train_text"]
 
@@ -55,7 +62,7 @@ def train_text(command: TrainCommand) -> int:
             write_json(part / folder.result.name, result.to_json())
             write_atomic(part / folder.summary.name, text_summary([result]))
         write_atomic(folder.summary, text)
-        write_report(folder.path)
+        reports.write_report(folder.path)
         print(f"\n{text}\nwritten to {folder.path}", flush=True)
     return 0
 

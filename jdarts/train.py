@@ -2,18 +2,29 @@
 
 import sys
 
+from jdarts.entry import start
+
+if __name__ == "__main__":  # before the imports that take seconds
+    sys.exit(start("train", sys.argv[1:]))
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from jdarts.cli import run_command, use_huge_pages
 from jdarts.compile import enable_cache
 from jdarts.io import RunFolder, hold, write_atomic, write_json
+from jdarts.lazy import LazyModule
 from jdarts.loops.train import evaluate_checkpoint, run_training, train_setup
 from jdarts.loops.train_record import EpochScore, TrainResult, results_json
 from jdarts.nets.fixed import check_genotype
-from jdarts.reports import write_report
 from jdarts.text_training import MAY_DIFFER, say_stopped, train_text
 from jdarts.train_cli import TrainCommand, parse_train
 from jdarts.train_config import TrainConfig, for_images, recipe_to_json, task_of
+
+if TYPE_CHECKING:
+    from jdarts import reports
+else:
+    reports = LazyModule("jdarts.reports")
 
 __all__ = ["main", "population_summary", "summary"]
 
@@ -37,7 +48,7 @@ def _train_images(command: TrainCommand) -> int:
         if stopped:
             return say_stopped(folder, stopped)
         text = write_results(config, folder, results)
-        write_report(folder.path)
+        reports.write_report(folder.path)
         print(f"\n{text}\nwritten to {folder.path}", flush=True)
     return 0
 
@@ -122,8 +133,3 @@ def population_summary(results: list[TrainResult]) -> str:
         cells = [f"{x:{len(h)}.2f}" for x, h in zip(row, heads, strict=True)]
         lines.append("  ".join([name.rjust(width), *cells]))
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    use_huge_pages()
-    sys.exit(run_command(main, sys.argv[1:]))

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1] / "jdarts"
 
 # From the top down. Parts of one line do not import each other.
 ORDER = [
-    {"__init__"},
+    {"__init__", "__main__"},
     {"search", "train", "report", "cost", "compare", "export", "perturb"}
     | {"latency", "pareto", "regret"},
     {"text_training"},
@@ -31,7 +31,8 @@ ORDER = [
     {"data", "io", "sharding"},
     {"spaces"},
     {"tree", "types", "errors", "compile", "statistics", "stopwatch"}
-    | {"fingerprint", "trust"},
+    | {"fingerprint", "trust", "entry", "output", "commands", "lazy", "version"}
+    | {"phase"},
 ]
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 FLAX = {"nets", "ops"}

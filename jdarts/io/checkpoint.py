@@ -14,12 +14,16 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import orbax.checkpoint as ocp
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jdarts.errors import UserError
 from jdarts.io.leaves import Leaf, describe, difference, pack, pack_target, unpack
+from jdarts.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import orbax.checkpoint as ocp
+else:
+    ocp = LazyModule("orbax.checkpoint")
 
 __all__ = ["Checkpoints", "Restored"]
 
@@ -252,7 +256,7 @@ class Checkpoints:
                 f"({failure.reason}); older checkpoints are intact"
             )
 
-    def _open(self) -> ocp.CheckpointManager:
+    def _open(self) -> "ocp.CheckpointManager":
         """Orbax's manager of the folder, from which half-written steps are removed."""
         for folder in self._directory.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(folder, ignore_errors=True)

@@ -4,10 +4,16 @@ import collections
 import sys
 import time
 from collections.abc import Callable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-import rich.console
-import rich.progress
+from jdarts.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import rich.console as rich_console
+    import rich.progress as rich_progress
+else:
+    rich_console = LazyModule("rich.console")
+    rich_progress = LazyModule("rich.progress")
 
 __all__ = ["Progress"]
 
@@ -49,7 +55,7 @@ class Progress:
         )
         self._stream = sys.stdout if stream is None else stream
         self._bar = _bar(self._stream) if self._stream.isatty() else None
-        self._task = rich.progress.TaskID(0)
+        self._task: rich_progress.TaskID = 0  # pyrefly: ignore
 
     def __enter__(self) -> "Progress":
         if self._bar is not None:
@@ -122,13 +128,13 @@ class Progress:
             self.print(line)
 
 
-def _bar(stream: TextIO) -> rich.progress.Progress:
-    return rich.progress.Progress(
-        rich.progress.TextColumn("{task.description}", markup=False),
-        rich.progress.BarColumn(bar_width=12),
-        rich.progress.TextColumn("{task.completed}/{task.total}"),
-        rich.progress.TextColumn("{task.fields[facts]}", markup=False),
-        console=rich.console.Console(file=stream),
+def _bar(stream: TextIO) -> "rich_progress.Progress":
+    return rich_progress.Progress(
+        rich_progress.TextColumn("{task.description}", markup=False),
+        rich_progress.BarColumn(bar_width=12),
+        rich_progress.TextColumn("{task.completed}/{task.total}"),
+        rich_progress.TextColumn("{task.fields[facts]}", markup=False),
+        console=rich_console.Console(file=stream),
         expand=False,
     )
 

@@ -1,7 +1,6 @@
 """Where a run's time goes: rows in a file beside its metrics."""
 
 import contextlib
-import importlib.metadata
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import jax
 
 from jdarts.compile import Compiled
 from jdarts.io.metrics import MetricsLog
+from jdarts.version import version
 
 __all__ = ["Timing"]
 
@@ -54,7 +54,7 @@ class Timing:
             {
                 "kind": "start",
                 "step": self._step,
-                "jdarts": _version(),
+                "jdarts": version(),
                 "jax": jax.__version__,
                 "platform": device.platform,
                 "device": device.device_kind,
@@ -96,10 +96,3 @@ class Timing:
         row = {"kind": "part", "step": step, "epoch": epoch, "steps": step - self._step}
         self._log.append(row | parts)
         self._seconds, self._step = {}, step
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("jdarts")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

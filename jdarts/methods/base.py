@@ -1,21 +1,26 @@
 """What a search method is, and the alternating step that bilevel methods share."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 
 from jdarts import tree
 from jdarts.hypergradient import Hypergradient
+from jdarts.lazy import LazyModule
 from jdarts.methods.optimizers import descend, start_descent
 from jdarts.ops.pack import pack
 from jdarts.problem import BilevelProblem
 from jdarts.relaxation import Relaxation
 from jdarts.spaces import Genotype, SearchSpace
 from jdarts.types import Arch, Metrics, Now, PyTree
+
+if TYPE_CHECKING:
+    import optax
+else:
+    optax = LazyModule("optax")
 
 __all__ = [
     "SearchBatches",
@@ -104,10 +109,10 @@ class Training(NamedTuple):
       schedule: step to the weights' learning rate, for the record.
     """
 
-    weights: optax.GradientTransformation
-    virtual: optax.GradientTransformation
-    arch: optax.GradientTransformation
-    schedule: optax.Schedule
+    weights: "optax.GradientTransformation"
+    virtual: "optax.GradientTransformation"
+    arch: "optax.GradientTransformation"
+    schedule: "optax.Schedule"
 
 
 def init_state(

@@ -3,18 +3,23 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.typing import ArrayLike
 
 from jdarts import tree
 from jdarts.errors import UserError
+from jdarts.lazy import LazyModule
 from jdarts.ops.fence import fence
 from jdarts.ops.pack import pack, unpack
 from jdarts.types import PyTree
+
+if TYPE_CHECKING:
+    import optax
+else:
+    optax = LazyModule("optax")
 
 __all__ = [
     "ArchOptimizer",
@@ -124,7 +129,7 @@ def _check(where: str, name: str, value: float, valid: bool, expected: str) -> N
 
 def cosine_by_epoch(
     config: WeightOptimizer, epochs: int, steps_per_epoch: int
-) -> optax.Schedule:
+) -> "optax.Schedule":
     """``lowest + (lr - lowest) (1 + cos(pi e / epochs)) / 2``, constant in an epoch e.
 
     Args:
@@ -158,7 +163,7 @@ def learning_rate(
 
 def linear_by_epoch(
     first: float, last: float, epochs: int, steps_per_epoch: int
-) -> optax.Schedule:
+) -> "optax.Schedule":
     """From `first` in the first epoch to `last` in the last one, constant in each.
 
     Args:
@@ -175,7 +180,7 @@ def linear_by_epoch(
     return schedule
 
 
-def clip_by_norm(limit: float) -> optax.GradientTransformation:
+def clip_by_norm(limit: float) -> "optax.GradientTransformation":
     """Scales the gradient by ``min(1, limit / (norm + 1e-6))``.
 
     As PyTorch does it; optax's own has no 1e-6, which shows in the seventh digit.
@@ -196,7 +201,7 @@ def decay_by_epoch(
     epochs: int,
     steps_per_epoch: int,
     where: str = "--method.weights",
-) -> optax.Schedule | None:
+) -> "optax.Schedule | None":
     """The weight decay of a step; None if it is always the same.
 
     Args:
@@ -219,7 +224,7 @@ def decay_by_epoch(
     return linear_by_epoch(config.weight_decay, last, epochs, steps_per_epoch)
 
 
-def _add_scheduled_decay(schedule: optax.Schedule) -> optax.GradientTransformation:
+def _add_scheduled_decay(schedule: "optax.Schedule") -> "optax.GradientTransformation":
     """Adds ``schedule(step) * params`` to the gradient."""
 
     def update(updates: PyTree, state: Any, params: Any = None) -> tuple[PyTree, Any]:
@@ -238,11 +243,11 @@ def _add_scheduled_decay(schedule: optax.Schedule) -> optax.GradientTransformati
 
 def weight_transformation(
     config: WeightOptimizer,
-    schedule: optax.Schedule,
+    schedule: "optax.Schedule",
     *,
     clip: bool,
-    decay: optax.Schedule | None = None,
-) -> optax.GradientTransformation:
+    decay: "optax.Schedule | None" = None,
+) -> "optax.GradientTransformation":
     """Clipping, weight decay, momentum, learning rate, in this order.
 
     Args:
@@ -262,18 +267,18 @@ def weight_transformation(
     )
 
 
-def _fenced(schedule: optax.Schedule) -> optax.Schedule:
+def _fenced(schedule: "optax.Schedule") -> "optax.Schedule":
     """The same; XLA:CPU would compute it again for each weight."""
     return lambda step: fence(jnp.asarray(schedule(step)))
 
 
-def start_descent(tx: optax.GradientTransformation, w: PyTree) -> PyTree:
+def start_descent(tx: "optax.GradientTransformation", w: PyTree) -> PyTree:
     """The state of an optimiser for `descend`."""
     return tx.init(pack(w))
 
 
 def descend(
-    tx: optax.GradientTransformation, gradient: PyTree, opt: PyTree, w: PyTree
+    tx: "optax.GradientTransformation", gradient: PyTree, opt: PyTree, w: PyTree
 ) -> tuple[PyTree, PyTree]:
     """One step of an optimiser, on all weights as one vector.
 
@@ -292,7 +297,7 @@ def descend(
     return unpack(moved, w), opt
 
 
-def arch_transformation(config: ArchOptimizer) -> optax.GradientTransformation:
+def arch_transformation(config: ArchOptimizer) -> "optax.GradientTransformation":
     """Clipping, weight decay added to the gradient, then Adam."""
     clip = [] if config.clip is None else [clip_by_norm(config.clip)]
     return optax.chain(

@@ -2,17 +2,17 @@
 
 import dataclasses
 import functools
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.typing import ArrayLike
 
 from jdarts.derive import derive_genotype, derive_in_order
 from jdarts.errors import UserError
 from jdarts.hypergradient import HypergradientConfig
+from jdarts.lazy import LazyModule
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
 from jdarts.methods.optimizers import (
@@ -26,6 +26,11 @@ from jdarts.problem import Networks
 from jdarts.relaxation import offered_softmax
 from jdarts.spaces import Genotype, SearchSpace
 from jdarts.types import Arch
+
+if TYPE_CHECKING:
+    import optax
+else:
+    optax = LazyModule("optax")
 
 __all__ = ["PDartsConfig", "build", "skip_schedule", "stages"]
 
@@ -72,7 +77,7 @@ def stages(config: PDartsConfig) -> Stages:
 
     def skip_rate(
         stage: int, epochs: int, steps_per_epoch: int
-    ) -> optax.Schedule | None:
+    ) -> "optax.Schedule | None":
         rate = config.skip_dropout[stage]
         return skip_schedule(config, rate, epochs, steps_per_epoch) if rate else None
 
@@ -135,7 +140,7 @@ def _check_space(config: PDartsConfig, space: SearchSpace) -> None:
 
 def skip_schedule(
     config: PDartsConfig, rate: float, epochs: int, steps_per_epoch: int
-) -> optax.Schedule:
+) -> "optax.Schedule":
     """The dropout of a stage, constant in an epoch e.
 
     While the weights are trained alone (W epochs) ``rate (E - 1 - e) / E``, then

@@ -1,14 +1,14 @@
 """Random sampling with shared weights: the baseline of all searches."""
 
 import dataclasses
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from jdarts.derive import derive_genotype
 from jdarts.errors import UserError
+from jdarts.lazy import LazyModule
 from jdarts.methods.base import (
     SearchBatches,
     SearchMethod,
@@ -30,6 +30,11 @@ from jdarts.problem import Networks, pose
 from jdarts.relaxation import Relaxation, uniform
 from jdarts.spaces import SearchSpace
 from jdarts.types import Arch, Metrics, Now
+
+if TYPE_CHECKING:
+    import optax
+else:
+    optax = LazyModule("optax")
 
 __all__ = ["RandomSamplingConfig", "build"]
 

@@ -2,13 +2,18 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import optax
 from jax.typing import ArrayLike
 
+from jdarts.lazy import LazyModule
 from jdarts.spaces import SearchSpace
+
+if TYPE_CHECKING:
+    import optax
+else:
+    optax = LazyModule("optax")
 
 __all__ = ["Stages", "drop_weakest"]
 
@@ -31,7 +36,7 @@ class Stages(NamedTuple):
 
     added_layers: tuple[int, ...]
     narrow: Callable[[SearchSpace, Mapping[str, ArrayLike], int], SearchSpace]
-    skip_rate: Callable[[int, int, int], optax.Schedule | None]
+    skip_rate: Callable[[int, int, int], "optax.Schedule | None"]
     check: Callable[[SearchSpace], Any]
 
 

@@ -1,18 +1,23 @@
 """Cost and quality of what several searches found, and the front between the two."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from jdarts.errors import UserError
+from jdarts.lazy import LazyModule
 from jdarts.reports import html
 from jdarts.reports.labels import check_recipes, labels, settings
 from jdarts.reports.page import Section, page
 from jdarts.reports.run import SearchRun, Seed, TrainRun
 from jdarts.reports.svg import Line, line_chart
 from jdarts.spaces import Genotype
+
+if TYPE_CHECKING:
+    from scipy import stats
+else:
+    stats = LazyModule("scipy.stats")
 
 __all__ = ["QUALITIES", "Point", "front_page", "non_dominated", "points_of", "trend"]
 

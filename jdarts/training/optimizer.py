@@ -6,14 +6,20 @@ All schedules are constant inside an epoch, as in the published programs.
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.typing import ArrayLike
 
 from jdarts.errors import UserError, unknown_choice
+from jdarts.lazy import LazyModule
 from jdarts.methods.optimizers import WeightOptimizer
+
+if TYPE_CHECKING:
+    import optax
+else:
+    optax = LazyModule("optax")
 
 __all__ = ["SCHEDULES", "TrainOptimizer", "by_epoch"]
 
@@ -93,7 +99,7 @@ SCHEDULES: dict[str, Callable[[TrainOptimizer, int, jax.Array], jax.Array]] = {
 
 def by_epoch(
     config: TrainOptimizer, epochs: int, steps_per_epoch: int
-) -> optax.Schedule:
+) -> "optax.Schedule":
     """From the step to the learning rate.
 
     Args:

@@ -2,14 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int
 
 from jdarts import tree
+from jdarts.lazy import LazyModule
 from jdarts.methods.optimizers import (
     decay_by_epoch,
     descend,
@@ -20,6 +20,11 @@ from jdarts.nets.fixed import DropPath, FixedNetwork, Outputs
 from jdarts.ops.pack import pack
 from jdarts.training.optimizer import TrainOptimizer, by_epoch
 from jdarts.types import Batch, Metrics, PyTree
+
+if TYPE_CHECKING:
+    import optax
+else:
+    optax = LazyModule("optax")
 
 __all__ = [
     "Scores",

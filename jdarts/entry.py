@@ -1,0 +1,204 @@
+"""How the process of a command starts and ends: one line for whatever goes wrong.
+
+Imports only what comes with Python: an interrupt while the rest is imported, which
+takes seconds, ends in one line too.
+"""
+
+import errno
+import importlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from jdarts.commands import COMMANDS
+from jdarts.errors import RunError, UserError
+from jdarts.output import Output, open_streams
+
+__all__ = ["run_command", "start", "use_huge_pages"]
+
+_INTERRUPTED = "error: interrupted; what was saved before stays"
+# What a machine runs out of; the message does not always name a file.
+_SPENT = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.ENOMEM: "this machine has too little memory",
+    errno.EMFILE: "this process has too many open files (ulimit -n)",
+    errno.ENFILE: "this machine has too many open files",
+    errno.EAGAIN: "this machine gives no more processes or threads (ulimit -u)",
+    errno.EIO: "a device does not work",
+}
+# How libraries say that there is no memory left.
+_NO_MEMORY = (
+    "bad_alloc",
+    "cannot allocate memory",
+    "failed to map segment",
+    "unable to allocate",
+    "out of memory",
+)
+
+
+def start(name: str, arguments: list[str]) -> int:
+    """Runs a command as this process.
+
+    Args:
+      name: a row of COMMANDS.
+      arguments: of the command line, without the command.
+
+    Returns:
+      The exit status: of `run_command`; 1 where a result that is only printed was
+      lost.
+    """
+    row = COMMANDS[name]
+    output = open_streams()
+    _interrupts.install()
+    try:
+        if row.computes:
+            use_huge_pages()
+        status = run_command(
+            lambda given: importlib.import_module(row.module).main(given), arguments
+        )
+    except SystemExit as stop:  # of --help
+        status = stop.code if isinstance(stop.code, int) else 0
+        return max(status, _finish(output, lost=1))
+    except KeyboardInterrupt:  # while an error was being printed
+        status = _say_interrupted()
+    return max(status, _finish(output, lost=1 if row.prints else 0))
+
+
+def _finish(output: Output, lost: int) -> int:
+    """Writes what is left to write; from here on an interrupt changes nothing.
+
+    Args:
+      output: the standard output.
+      lost: the exit status if not all of it could be written.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    output.flush()
+    return lost if output.lost else 0
+
+
+def use_huge_pages() -> None:
+    """Starts this process once more with large memory pages for large arrays (Linux).
+
+    XLA:CPU asks for a step's memory anew at every call, and the system hands it out in
+    pages of 4 KiB: for a supernet that can take as long as the step. The C library
+    reads this setting only when a process starts. Does nothing where
+    ``GLIBC_TUNABLES`` is set already; other C libraries ignore it.
+    """
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def run_command(main: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """Runs a command's `main`; prints its errors in one line.
+
+    Returns:
+      The exit status: 2 for what the user can mend, 1 for a run that cannot go on,
+      as a shell reports it for a signal.
+    """
+    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
+    try:
+        return main(arguments)
+    except BrokenPipeError:  # nobody reads the output any more: `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return _say_interrupted()
+    except Exception as error:
+        if _interrupts.came:  # a library has made another error of the interrupt
+            return _say_interrupted()
+        reason = _reason(error)
+        if reason is None:
+            raise
+        print(f"error: {reason}", file=sys.stderr)
+        return 1 if isinstance(error, RunError) else 2
+
+
+def _say_interrupted() -> int:
+    print(_INTERRUPTED, file=sys.stderr, flush=True)
+    return 128 + signal.SIGINT
+
+
+def _reason(error: Exception) -> str | None:
+    """An error in one line; None for a mistake in the code.
+
+    What the system or jax refuses is put into what the user can do about it.
+    """
+    text = " ".join(str(error).split())
+    if isinstance(error, (UserError, RunError)):
+        return text
+    if isinstance(error, MemoryError) or (
+        isinstance(error, (ImportError, OSError, RuntimeError))
+        and any(words in text.lower() for words in _NO_MEMORY)
+        and "RESOURCE_EXHAUSTED" not in text
+    ):
+        return (
+            f"this machine has too little memory ({text or 'MemoryError'}); fewer "
+            "images (--data.limit) need less; a limit (ulimit -v) may be set too low"
+        )
+    if isinstance(error, OSError):
+        if error.filename is not None:
+            return f"{error.filename}: cannot be used ({error.strerror})"
+        spent = _SPENT.get(error.errno or 0)
+        return spent and f"{spent} ({error.strerror})"
+    if not isinstance(error, RuntimeError):
+        return None
+    if "RESOURCE_EXHAUSTED" in text:
+        return (
+            "the device has too little memory; a smaller --batch-size, --channels or "
+            "--layers, fewer --seeds, or --remat, needs less"
+        )
+    if "can't start new thread" in text:
+        return f"{_SPENT[errno.EAGAIN]} ({text})"
+    if "Unable to initialize backend" in text:
+        first = str(error).splitlines()[0]
+        return f"JAX_PLATFORMS: {first}; expected cpu, cuda or tpu"
+    return None
+
+
+class _Interrupts:
+    """Makes every Ctrl-C count, wherever in the process it comes.
+
+    Python raises KeyboardInterrupt in whatever the main thread is at. Where that is a
+    callback that cannot raise (of the garbage collector, a ``__del__``), it is printed
+    and forgotten; a library may also turn it into another error. A second one is meant
+    seriously: it ends the process at once, as SIGKILL may at any time.
+
+    Attributes:
+      came: whether there was one.
+    """
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def install(self) -> None:
+        """From here on; not where the caller has interrupts ignored (``nohup``)."""
+        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            return
+        signal.signal(signal.SIGINT, self._raise)
+        usual = sys.unraisablehook
+
+        def hook(complaint: Any) -> None:
+            if issubclass(complaint.exc_type, KeyboardInterrupt):
+                self.came = False  # it has had no effect: once more, outside of here
+                threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
+            else:
+                usual(complaint)
+
+        sys.unraisablehook = hook
+
+    def _raise(self, number: int, frame: FrameType | None) -> None:
+        if self.came:
+            os.write(2, f"{_INTERRUPTED}\n".encode())
+            os._exit(128 + signal.SIGINT)
+        self.came = True
+        raise KeyboardInterrupt
+
+
+_interrupts = _Interrupts()
