@@ -15,9 +15,10 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from jdarts.commands import COMMANDS
+from jdarts.commands import COMMANDS, Command
 from jdarts.errors import RunError, UserError
 from jdarts.output import Output, open_streams
+from jdarts.phase import phase, show
 
 __all__ = ["run_command", "start", "use_huge_pages"]
 
@@ -59,15 +60,22 @@ def start(name: str, arguments: list[str]) -> int:
     try:
         if row.computes:
             use_huge_pages()
-        status = run_command(
-            lambda given: importlib.import_module(row.module).main(given), arguments
-        )
+        status = run_command(lambda given: _main(row)(given), arguments)
     except SystemExit as stop:  # of --help
         status = stop.code if isinstance(stop.code, int) else 0
         return max(status, _finish(output, lost=1))
     except KeyboardInterrupt:  # while an error was being printed
         status = _say_interrupted()
     return max(status, _finish(output, lost=1 if row.prints else 0))
+
+
+def _main(row: Command) -> Callable[[list[str]], int]:
+    """Imports a command; what it does is shown where its results are not."""
+    show(sys.stderr)
+    with phase("starting (importing jax)", first=2.5):
+        module = importlib.import_module(row.module)
+    show(sys.stderr if row.prints else sys.stdout)
+    return module.main
 
 
 def _finish(output: Output, lost: int) -> int:

@@ -1,12 +1,14 @@
 """How far a run is: a bar on a terminal, plain lines elsewhere."""
 
 import collections
+import contextlib
 import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 from jdarts.lazy import LazyModule
+from jdarts.phase import hidden
 
 if TYPE_CHECKING:
     import rich.console as rich_console
@@ -34,7 +36,7 @@ class Progress:
         start: int = 0,
         *,
         stream: TextIO | None = None,
-        every: float = 10.0,
+        every: float = 2.5,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepares it; nothing is shown before ``with`` is entered.
@@ -55,10 +57,12 @@ class Progress:
         )
         self._stream = sys.stdout if stream is None else stream
         self._bar = _bar(self._stream) if self._stream.isatty() else None
+        self._alone = contextlib.ExitStack()  # the bar: no phases beside it
         self._task: rich_progress.TaskID = 0  # pyrefly: ignore
 
     def __enter__(self) -> "Progress":
         if self._bar is not None:
+            self._alone.enter_context(hidden())
             self._bar.start()
             self._task = self._bar.add_task(
                 self._description, total=self._total, completed=self._step, facts=""
@@ -68,6 +72,7 @@ class Progress:
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+            self._alone.close()
         elif self._marks:
             self._write_line()
 
@@ -133,6 +138,7 @@ def _bar(stream: TextIO) -> "rich_progress.Progress":
         rich_progress.TextColumn("{task.description}", markup=False),
         rich_progress.BarColumn(bar_width=12),
         rich_progress.TextColumn("{task.completed}/{task.total}"),
+        rich_progress.TimeElapsedColumn(),
         rich_progress.TextColumn("{task.fields[facts]}", markup=False),
         console=rich_console.Console(file=stream),
         expand=False,

@@ -1,0 +1,136 @@
+"""What goes on while nothing else is shown: compiling, reading, writing.
+
+Silent until `show` is called, as a command does at its start: a library prints nothing.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+__all__ = ["Phases", "hidden", "phase", "show"]
+
+_FIRST = 1.0  # seconds after which a phase is said
+_EVERY = 2.0  # seconds between two lines of a phase that goes on
+_REDRAWN = 0.25  # the same on a terminal, where one line is written again and again
+_CLEAR = "\r\x1b[2K"
+
+
+class Phases:
+    """Shows phases, of which one may be inside another; the innermost is shown.
+
+    A phase that lasts is said when it has lasted a second, then every few seconds, and
+    at its end with its time: a line each; on a terminal one line that is written again
+    until its end.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic):
+        """Shows nothing yet.
+
+        Args:
+          stream: where to write.
+          clock: seconds; for tests.
+        """
+        self._stream, self._clock = stream, clock
+        self._live = stream.isatty()
+        self._running: list[_Running] = []
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    @contextlib.contextmanager
+    def phase(self, what: str, first: float = _FIRST) -> Iterator[None]:
+        """What goes on inside; see `phase`."""
+        mine = _Running(what, self._clock(), first)
+        with self._changed:
+            self._running.append(mine)
+            self._watch()
+            self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running.remove(mine)
+                if mine.said is not None:
+                    self._write(f"{what}: {self._clock() - mine.start:.1f} s\n")
+
+    def tick(self) -> None:
+        """Says what has to be said now."""
+        with self._changed:
+            if not self._running:
+                return
+            now, inner = self._clock(), self._running[-1]
+            spent = now - inner.start
+            every = _REDRAWN if self._live else _EVERY
+            due = (
+                inner.first if inner.said is None else inner.said - inner.start + every
+            )
+            if spent < due:
+                return
+            text = inner.what if inner.said is None else f"{inner.what}: {spent:.0f} s"
+            inner.said = now
+            self._write(f"{text} ..." + ("" if self._live else "\n"))
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(ValueError):  # the stream is closed: the process ends
+            self._stream.write((_CLEAR if self._live else "") + text)
+            self._stream.flush()
+
+    def _watch(self) -> None:
+        """Sees to it that a thread calls `tick`, which goes on while XLA compiles."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._beat, daemon=True)
+            self._thread.start()
+
+    def _beat(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._running)
+            time.sleep(_REDRAWN)
+            with contextlib.suppress(OSError):
+                self.tick()
+
+
+class _Running:
+    """A phase that goes on.
+
+    Attributes:
+      what: it is.
+      start: when it began.
+      first: seconds after which it is said.
+      said: when it was last said; None: not yet.
+    """
+
+    def __init__(self, what: str, start: float, first: float) -> None:
+        self.what, self.start, self.first = what, start, first
+        self.said: float | None = None
+
+
+_shown: Phases | None = None
+
+
+def show(stream: TextIO | None) -> None:
+    """From here on phases are shown on this stream; None: no longer."""
+    global _shown
+    _shown = None if stream is None else Phases(stream)
+
+
+def phase(what: str, first: float = _FIRST) -> contextlib.AbstractContextManager[None]:
+    """Says what goes on inside, if it takes long; use it in a ``with``.
+
+    Args:
+      what: a few words ("compiling the search step").
+      first: seconds after which it is said at all.
+    """
+    return contextlib.nullcontext() if _shown is None else _shown.phase(what, first)
+
+
+@contextlib.contextmanager
+def hidden() -> Iterator[None]:
+    """In here no phase is shown: something else moves on the terminal."""
+    global _shown
+    before, _shown = _shown, None
+    try:
+        yield
+    finally:
+        _shown = before

@@ -1,0 +1,124 @@
+"""What goes on is said: with a clock that is set by hand, and by the thread."""
+
+import io
+import threading
+
+import pytest
+
+from jdarts import phase
+from jdarts.phase import Phases
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Set by hand; nothing is said but when the test lets `tick` be called."""
+    monkeypatch.setattr(Phases, "_watch", lambda self: None)
+    return Clock()
+
+
+def beats(phases, clock, seconds):
+    """Lets time pass as the thread sees it."""
+    for _ in range(4 * seconds):
+        clock.now += 0.25
+        phases.tick()
+
+
+def test_what_is_short_is_not_said(clock):
+    stream = io.StringIO()
+    phases = Phases(stream, clock)
+    for _ in range(20):
+        with phases.phase("reading"):
+            clock.now += 0.9
+            phases.tick()
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("seconds", [1, 2, 3, 7, 60])
+def test_what_lasts_is_said_every_few_seconds_and_at_its_end(clock, seconds):
+    stream = io.StringIO()
+    phases = Phases(stream, clock)
+    with phases.phase("compiling"):
+        beats(phases, clock, seconds)
+    first, *beaten, last = stream.getvalue().splitlines()
+    assert first == "compiling ..."
+    said = [int(line.split()[1]) for line in beaten]
+    assert beaten == [f"compiling: {n} s ..." for n in said]
+    times = [1, *said, seconds]
+    assert all(b - a <= 3 for a, b in zip(times, times[1:], strict=False))
+    assert last == f"compiling: {seconds:.1f} s"
+
+
+def test_the_innermost_is_shown(clock):
+    stream = io.StringIO()
+    phases = Phases(stream, clock)
+    with phases.phase("outer"):
+        beats(phases, clock, 1)
+        with phases.phase("inner"):
+            beats(phases, clock, 1)
+        beats(phases, clock, 2)
+    assert stream.getvalue().splitlines() == [
+        *("outer ...", "inner ...", "inner: 1.0 s"),
+        *("outer: 3 s ...", "outer: 4.0 s"),
+    ]
+
+
+def test_an_error_ends_it(clock):
+    phases = Phases(io.StringIO(), clock)
+    with pytest.raises(ZeroDivisionError), phases.phase("dividing"):
+        _ = 1 / 0
+    beats(phases, clock, 5)
+    assert phases._stream.getvalue() == ""
+
+
+def test_on_a_terminal_it_is_one_line(clock):
+    stream = Terminal()
+    phases = Phases(stream, clock)
+    with phases.phase("compiling"):
+        beats(phases, clock, 5)
+    text = stream.getvalue()
+    assert text.count("\n") == 1
+    shown = [line.strip() for line in text.split("\r\x1b[2K")[1:]]
+    assert shown[0] == "compiling ..." and "compiling: 3 s ..." in shown
+    assert shown[-1] == "compiling: 5.0 s"
+
+
+def test_the_thread_says_it_while_the_main_thread_does_not_return():
+    said = threading.Event()
+
+    class Stream(io.StringIO):
+        def write(self, text):
+            said.set()
+            return super().write(text)
+
+    with Phases(Stream()).phase("waiting", first=0.0):
+        assert said.wait(timeout=60)
+
+
+def test_a_library_prints_nothing(capsys):
+    with phase.phase("compiling", first=0.0):
+        pass
+    assert capsys.readouterr() == ("", "")
+
+
+def test_shown_and_hidden(capsys):
+    stream = io.StringIO()
+    phase.show(stream)
+    try:
+        with phase.hidden(), phase.phase("beside a bar", first=0.0):
+            assert phase._shown is None
+        assert phase._shown is not None
+    finally:
+        phase.show(None)
+    assert stream.getvalue() == ""
