@@ -62,10 +62,8 @@ class Phases:
             now, inner = self._clock(), self._running[-1]
             spent = now - inner.start
             every = _REDRAWN if self._live else _EVERY
-            due = (
-                inner.first if inner.said is None else inner.said - inner.start + every
-            )
-            if spent < due:
+            beaten = inner.said is not None and now < inner.said + every
+            if spent < inner.first or beaten:
                 return
             text = inner.what if inner.said is None else f"{inner.what}: {spent:.0f} s"
             inner.said = now

@@ -36,7 +36,7 @@ class Progress:
         start: int = 0,
         *,
         stream: TextIO | None = None,
-        every: float = 2.5,
+        every: float = 1.5,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepares it; nothing is shown before ``with`` is entered.
