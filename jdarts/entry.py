@@ -18,7 +18,7 @@ from typing import Any
 from jdarts.commands import COMMANDS, Command
 from jdarts.errors import RunError, UserError
 from jdarts.output import Output, open_streams
-from jdarts.phase import phase, show
+from jdarts.phase import show
 
 __all__ = ["run_command", "start", "use_huge_pages"]
 
@@ -71,11 +71,8 @@ def start(name: str, arguments: list[str]) -> int:
 
 def _main(row: Command) -> Callable[[list[str]], int]:
     """Imports a command; what it does is shown where its results are not."""
-    show(sys.stderr)
-    with phase("starting (importing jax)", first=2.5):
-        module = importlib.import_module(row.module)
     show(sys.stderr if row.prints else sys.stdout)
-    return module.main
+    return importlib.import_module(row.module).main
 
 
 def _finish(output: Output, lost: int) -> int:
