@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jdarts.errors import UserError
+from jdarts.ops.windows import every
 
 __all__ = ["ALL_CHANNELS", "PartialChannels", "halve", "shuffle"]
 
@@ -94,5 +95,5 @@ def halve(
 ) -> Float[Array, "... half_height half_width channel"]:
     """The largest value of each 2 x 2 block; of equal ones the first in row-major order
     gets the gradient."""
-    taps = [x[..., i::2, j::2, :] for i in (0, 1) for j in (0, 1)]
+    taps = [every(x, 2, (i, j)) for i in (0, 1) for j in (0, 1)]
     return functools.reduce(lambda best, tap: jnp.where(tap > best, tap, best), taps)

@@ -11,7 +11,7 @@ from jdarts.ops.init import uniform_fan_in
 from jdarts.ops.norm import BatchNorm, MixedNorm
 from jdarts.ops.relu_product import relu_product
 from jdarts.ops.stage import separable_stage
-from jdarts.ops.windows import Window
+from jdarts.ops.windows import Window, every
 
 __all__ = [
     "FactorizedReduce",
@@ -144,7 +144,7 @@ class FactorizedReduce(nn.Module):
         width, half = x.shape[-1], self.channels // 2
         x = nn.relu(x)
         parts = []
-        for name, part in (("even", x[:, ::2, ::2]), ("odd", x[:, 1::2, 1::2])):
+        for name, part in (("even", every(x, 2)), ("odd", every(x, 2, (1, 1)))):
             shape = (self.edges, width, half)
             w = self.param(f"pointwise_{name}", uniform_fan_in(width), shape, x.dtype)
             parts.append(pointwise(part[None], w))

@@ -8,6 +8,7 @@ from jdarts.ops.features import edges_to_features, features_to_edges
 from jdarts.ops.fence import fence
 from jdarts.ops.init import uniform_fan_in
 from jdarts.ops.norm import BatchNorm
+from jdarts.ops.windows import every
 
 __all__ = ["DenseConvs"]
 
@@ -37,7 +38,7 @@ class DenseConvs(nn.Module):
         w = self.param("dense", uniform_fan_in(k * k * channels), shape, x.dtype)
         x = nn.relu(x)
         if k == 1:
-            y = pointwise(x[None, :, ::step, ::step], w[:, 0, 0])
+            y = pointwise(every(x, step)[None], w[:, 0, 0])
         else:
             y = self._convolve(fence(x), w)
         if self.bias:

@@ -14,7 +14,7 @@ from jax import lax
 
 from jdarts.ops.fence import fence
 
-__all__ = ["Window", "gather_taps", "scatter_taps"]
+__all__ = ["Window", "every", "gather_taps", "scatter_taps"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +55,37 @@ def _pad(x: jax.Array, before: int, after: tuple[int, int], value: float) -> jax
     return lax.pad(x, jnp.asarray(value, x.dtype), config)
 
 
+def every(
+    x: jax.Array,
+    stride: int,
+    start: tuple[int, int] = (0, 0),
+    count: tuple[int, int] | None = None,
+) -> jax.Array:
+    """Every `stride`-th row and column of images.
+
+    As ``x[..., ::stride, ::stride, :]``, which in JAX before 0.8 is a gather, and its
+    gradient a scatter: XLA:CPU takes long to compile them and runs them slowly.
+
+    Args:
+      x: ``[..., height, width, channels]``.
+      stride: 1 or more.
+      start: the first row and column.
+      count: how many rows and columns; by default all there are.
+    """
+    sizes = x.shape[-3:-1]
+    count = count or tuple(
+        len(range(*p, stride)) for p in zip(start, sizes, strict=True)
+    )
+    ends = [at + stride * (n - 1) + 1 for at, n in zip(start, count, strict=True)]
+    lead = x.shape[:-3]
+    return lax.slice(
+        x,
+        (*[0] * len(lead), *start, 0),
+        (*lead, *ends, x.shape[-1]),
+        (*[1] * len(lead), stride, stride, 1),
+    )
+
+
 def gather_taps(
     x: jax.Array, window: Window, pad_value: float = 0.0
 ) -> Iterator[tuple[int, int, jax.Array]]:
@@ -71,16 +102,7 @@ def gather_taps(
     padded = fence(_pad(x, padding, (padding, padding), pad_value))
     for i, j in window.taps:
         top, left = window.dilation * i, window.dilation * j
-        yield (
-            i,
-            j,
-            padded[
-                ...,
-                top : top + stride * (rows - 1) + 1 : stride,
-                left : left + stride * (columns - 1) + 1 : stride,
-                :,
-            ],
-        )
+        yield i, j, every(padded, stride, (top, left), (rows, columns))
 
 
 def scatter_taps(
