@@ -2,7 +2,7 @@
 
 from jdarts.io.checkpoint import Checkpoints, Restored
 from jdarts.io.dot import cell_dot
-from jdarts.io.draw import cell_svg, cell_text
+from jdarts.io.draw import CELL_STYLE, cell_svg, cell_text, legible
 from jdarts.io.files import read_json, write_atomic, write_json
 from jdarts.io.genotypes import (
     GenotypeLog,
@@ -16,6 +16,7 @@ from jdarts.io.run_folder import RunFolder, hold
 from jdarts.io.timing import Timing
 
 __all__ = [
+    "CELL_STYLE",
     "Checkpoints",
     "GenotypeLog",
     "MetricsLog",
@@ -28,6 +29,7 @@ __all__ = [
     "cell_text",
     "genotype_place",
     "hold",
+    "legible",
     "load_genotype",
     "read_json",
     "read_metrics",

@@ -1,17 +1,22 @@
 """A derived cell as a picture and as text."""
 
-from xml.sax.saxutils import escape
+import re
+
+from markupsafe import Markup
 
 from jdarts.io.layout import CHARACTER, Edge, Layout, Slot, lay_out
 from jdarts.spaces import CellGenotype
 
-__all__ = ["cell_svg", "cell_text"]
+__all__ = ["CELL_STYLE", "cell_svg", "cell_text", "legible"]
 
 _MARGIN, _TITLE = 16.0, 30.0
+_ILLEGIBLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]"
+)
 _LARGE, _SMALL = CHARACTER, 6.4  # width of a character in a node, and of an index
 # Text takes the page's own colour. `svg:root` matches a file of its own only, so inside
 # a page the page decides.
-_STYLE = """
+CELL_STYLE = Markup("""
 svg:root{color:#1f2328;background:#fff}
 @media (prefers-color-scheme:dark){svg:root{color:#e6edf3;background:#0d1117}}
 .jdarts-cell text{font:13px ui-monospace,Menlo,Consolas,"DejaVu Sans Mono",monospace;\
@@ -21,7 +26,8 @@ fill:currentColor}
 .jdarts-cell .node{fill:currentColor;fill-opacity:.07;stroke:currentColor;\
 stroke-width:1.5}
 .jdarts-cell path{fill:none;stroke-width:2}
-"""
+""")
+"""Style sheet of the drawings."""
 # Middle tones: a contrast of 3:1, as graphics need, on white and on black alike.
 _COLORS = {
     "conv": "#3d7edb",
@@ -36,7 +42,7 @@ _COLORS = {
 }
 
 
-def cell_svg(cell: CellGenotype, title: str) -> str:
+def cell_svg(cell: CellGenotype, title: str) -> Markup:
     """Draws a derived cell from left to right, as a self-contained SVG.
 
     Args:
@@ -53,24 +59,36 @@ def cell_svg(cell: CellGenotype, title: str) -> str:
     top = _MARGIN + (_TITLE if title else 0)
     height = layout.height + top + _MARGIN
     left = (width - layout.width) / 2
-    name = escape(title, {'"': "&quot;"})
-    head = f'<text class="title" x="{_MARGIN:g}" y="28">{escape(title)}</text>'
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="jdarts-cell" role="img" '
-            f'aria-label="{name}" width="{width:.0f}" height="{height:.0f}" '
-            f'viewBox="0 0 {width:.0f} {height:.0f}">',
-            f"<title>{escape(title)}</title>",
-            f"<desc>{escape(cell_text(cell))}</desc>",
-            f"<style>{_STYLE}</style>",
-            head if title else "",
-            f'<g transform="translate({left:.1f} {top:.1f})">',
-            *_parts(layout),
-            "</g>",
-            "</svg>",
-            "",
-        ]
+    head = Markup('<text class="title" x="{:g}" y="28">{}</text>')
+    svg = Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" class="jdarts-cell" role="img" '
+        'aria-label="{title}" width="{width:.0f}" height="{height:.0f}" '
+        'viewBox="0 0 {width:.0f} {height:.0f}">\n'
+        "<title>{title}</title>\n<desc>{text}</desc>\n<style>{style}</style>\n"
+        '{head}\n<g transform="translate({left:.1f} {top:.1f})">\n{parts}\n</g>\n'
+        "</svg>\n"
+    ).format(
+        title=title,
+        text=cell_text(cell),
+        style=CELL_STYLE,
+        head=head.format(_MARGIN, title) if title else "",
+        width=width,
+        height=height,
+        left=left,
+        top=top,
+        parts=Markup("\n").join(_parts(layout)),
     )
+    return legible(svg)
+
+
+def legible(markup: str) -> Markup:
+    """HTML or SVG, where U+FFFD stands for what neither format can hold: control
+    characters, and halves of surrogate pairs.
+
+    Args:
+      markup: a whole file, or a part of one, escaped already.
+    """
+    return Markup(_ILLEGIBLE.sub("\ufffd", markup))  # noqa: S704  escaped already
 
 
 def cell_text(cell: CellGenotype) -> str:
@@ -96,44 +114,51 @@ def cell_text(cell: CellGenotype) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _parts(layout: Layout) -> list[str]:
+def _parts(layout: Layout) -> list[Markup]:
     lines = [part for edge in layout.edges for part in _edge(edge)]
     return lines + [_node(slot) for slot in layout.nodes]
 
 
-def _node(slot: Slot) -> str:
+def _node(slot: Slot) -> Markup:
     name, _, below = slot.text.partition("_")
     below = below.strip("{}")
     x, y = slot.x + (slot.width - _LARGE * len(name) - _SMALL * len(below)) / 2, slot.y
-    small = f'<text class="sub" x="{x + _LARGE:.1f}" y="{y + 8:.1f}">{below}</text>'
-    return (
-        f'<rect class="node" x="{slot.x:.1f}" y="{y - slot.up:.1f}" '
-        f'width="{slot.width:.1f}" height="{slot.up + slot.down:.1f}" rx="9"/>'
-        f'<text x="{x:.1f}" y="{y + 4.5:.1f}">{name}</text>{small if below else ""}'
+    small = Markup('<text class="sub" x="{:.1f}" y="{:.1f}">{}</text>')
+    return Markup(
+        '<rect class="node" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" '
+        'rx="9"/><text x="{:.1f}" y="{:.1f}">{}</text>{}'
+    ).format(
+        slot.x,
+        y - slot.up,
+        slot.width,
+        slot.up + slot.down,
+        x,
+        y + 4.5,
+        name,
+        small.format(x + _LARGE, y + 8, below) if below else "",
     )
 
 
-def _edge(edge: Edge) -> list[str]:
+def _edge(edge: Edge) -> list[Markup]:
     color = _COLORS[_family(edge.primitive)]
     dashed = _family(edge.primitive) in ("skip", "identity")
-    dash = ' stroke-dasharray="6 4"' if dashed else ""
-    end = edge.slots[-1].x
+    dash = Markup(' stroke-dasharray="6 4"') if dashed else ""
+    x, y = edge.slots[-1].x, edge.end
+    tip = f"{x - 9:.1f},{y - 4.5:.1f} {x - 1:.1f},{y:.1f} {x - 9:.1f},{y + 4.5:.1f}"
     parts = [
-        f'<path d="{_curve(edge)}" stroke="{color}"{dash}/>',
-        f'<polygon points="{end - 9:.1f},{edge.end - 4.5:.1f} {end - 1:.1f},'
-        f'{edge.end:.1f} {end - 9:.1f},{edge.end + 4.5:.1f}" fill="{color}"/>',
+        Markup('<path d="{}" stroke="{}"{}/>').format(_curve(edge), color, dash),
+        Markup('<polygon points="{}" fill="{}"/>').format(tip, color),
     ]
     if edge.primitive:
         parts.append(_label(edge))
     return parts
 
 
-def _label(edge: Edge) -> str:
+def _label(edge: Edge) -> Markup:
     slot = edge.slots[-2]
-    return (
-        f'<text class="label" x="{slot.x + slot.width / 2:.1f}" y="{slot.y - 6:.1f}" '
-        f'text-anchor="middle">{escape(slot.text)}</text>'
-    )
+    return Markup(
+        '<text class="label" x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>'
+    ).format(slot.x + slot.width / 2, slot.y - 6, slot.text)
 
 
 def _curve(edge: Edge) -> str:

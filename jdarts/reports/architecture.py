@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from markupsafe import Markup
 
 from jdarts.io import cell_svg
 from jdarts.reports import html
@@ -16,12 +17,12 @@ _MOST_COLUMNS = 120  # epochs in a heat map; of more some are left out
 _HUES = ("none", "skip", "pool", "sep", "dil", "conv")
 
 
-def drawings(genotype: Genotype) -> str:
+def drawings(genotype: Genotype) -> Markup:
     """The cells as drawings, each with a table of its connections."""
-    return "".join(_drawing(kind, cell) for kind, cell in genotype.cells.items())
+    return html.join(_drawing(kind, cell) for kind, cell in genotype.cells.items())
 
 
-def _drawing(kind: str, cell: CellGenotype) -> str:
+def _drawing(kind: str, cell: CellGenotype) -> Markup:
     title = f"{kind} cell"
     picture = html.scroll(f"{title}, drawing", cell_svg(cell, title), "drawing")
     joined = {"concat": "concatenation", "mean": "mean"}[cell.output]
@@ -44,22 +45,22 @@ def _drawing(kind: str, cell: CellGenotype) -> str:
     )
 
 
-def parameters(seed: Seed, space: SearchSpace) -> str:
+def parameters(seed: Seed, space: SearchSpace) -> Markup:
     """Heat maps of the mixing weights and lines of the parameters, by cell type.
 
     Args:
       seed: it has rows of `arch`.
       space: what was searched.
     """
-    return "".join(_cell_type(seed, kind, spec) for kind, spec in space.cells.items())
+    return html.join(_cell_type(seed, kind, spec) for kind, spec in space.cells.items())
 
 
-def _cell_type(seed: Seed, kind: str, spec: CellSpec) -> str:
+def _cell_type(seed: Seed, kind: str, spec: CellSpec) -> Markup:
     """The parameters of one cell type."""
     rows, genotype = seed.arch, seed.genotype
     kept = {} if genotype is None else _kept(genotype.cells[kind], spec)
     return (
-        f"<h3>{kind.capitalize()} cell</h3>"
+        html.heading(f"{kind.capitalize()} cell")
         + _heat_maps(rows, kind, spec, kept)
         + _lines(rows, kind, spec, kept)
         + _beta(rows, kind, spec)
@@ -83,7 +84,9 @@ def stroke_styles(primitives: Sequence[str]) -> dict[str, str]:
     return styles
 
 
-def _heat_maps(rows: list[Row], kind: str, spec: CellSpec, kept: dict[int, str]) -> str:
+def _heat_maps(
+    rows: list[Row], kind: str, spec: CellSpec, kept: dict[int, str]
+) -> Markup:
     shown = _thin(rows)
     mix = np.array([row["mix"][kind] for row in shown])  # [epoch, edge, primitive]
     span = (float(mix.min()), float(mix.max()))
@@ -109,12 +112,7 @@ def _heat_maps(rows: list[Row], kind: str, spec: CellSpec, kept: dict[int, str])
                 style="small",
             )
         )
-    scale = (
-        f'<p class="scale"><span>{short(span[0])}</span><i aria-hidden="true"></i>'
-        f"<span>{short(span[1])}</span>"
-        '<span><i class="mark" aria-hidden="true"></i>kept in the derived cell'
-        "</span></p>"
-    )
+    scale = html.scale(short(span[0]), short(span[1]), "kept in the derived cell")
     return html.figure(
         "Mixing weights over the epochs.",
         "One panel a primitive, one row an edge "
@@ -127,7 +125,7 @@ def _heat_maps(rows: list[Row], kind: str, spec: CellSpec, kept: dict[int, str])
     )
 
 
-def _lines(rows: list[Row], kind: str, spec: CellSpec, kept: dict[int, str]) -> str:
+def _lines(rows: list[Row], kind: str, spec: CellSpec, kept: dict[int, str]) -> Markup:
     alpha = np.array([row["alpha"][kind] for row in rows])  # [epoch, edge, primitive]
     epochs = [row["epoch"] for row in rows]
     styles, names = stroke_styles(spec.primitives), edge_names(spec)
@@ -171,10 +169,10 @@ def _lines(rows: list[Row], kind: str, spec: CellSpec, kept: dict[int, str]) -> 
     )
 
 
-def _beta(rows: list[Row], kind: str, spec: CellSpec) -> str:
+def _beta(rows: list[Row], kind: str, spec: CellSpec) -> Markup:
     """The edge logits, for the methods that have them."""
     if kind not in rows[-1]["beta"]:
-        return ""
+        return Markup("")
     beta = np.array([row["beta"][kind] for row in rows])  # [epoch, edge]
     epochs, names = [row["epoch"] for row in rows], edge_names(spec)
     panels = []
@@ -207,7 +205,7 @@ def _beta(rows: list[Row], kind: str, spec: CellSpec) -> str:
     return html.figure("Beta over the epochs.", "The edges' logits.", html.grid(panels))
 
 
-def _weights_table(row: Row, kind: str, spec: CellSpec) -> str:
+def _weights_table(row: Row, kind: str, spec: CellSpec) -> Markup:
     weights = row["mix"][kind]
     return html.table(
         f"Mixing weights, epoch {row['epoch']}",

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from jdarts.reports import html
 from jdarts.reports.page import Section, page
 from jdarts.reports.run import ComparisonRun
@@ -36,7 +38,7 @@ def _sections(run: ComparisonRun) -> Iterator[Section]:
     yield Section("configuration", "Configuration", configuration(config))
 
 
-def _facts(found: dict[str, Any]) -> str:
+def _facts(found: dict[str, Any]) -> Markup:
     compared = found["comparison"]
     effect = (
         "not defined" if compared["effect"] is None else f"{compared['effect']:+.2f}"
@@ -59,7 +61,7 @@ def _facts(found: dict[str, Any]) -> str:
     )
 
 
-def comparison(found: dict[str, Any]) -> str:
+def comparison(found: dict[str, Any]) -> Markup:
     """Every accuracy, the means, and the verdict.
 
     Args:
@@ -78,7 +80,7 @@ def comparison(found: dict[str, Any]) -> str:
     return html.grid(parts) + _tables(found)
 
 
-def _strips(searches: list[dict[str, Any]]) -> str:
+def _strips(searches: list[dict[str, Any]]) -> Markup:
     lanes = []
     for search in searches:
         own = [100 * value for value in search["accuracies"]]
@@ -97,7 +99,7 @@ def _strips(searches: list[dict[str, Any]]) -> str:
     )
 
 
-def _progress(rows: list[dict[str, Any]]) -> str:
+def _progress(rows: list[dict[str, Any]]) -> Markup:
     points = [(row["epoch"], 100 * row["mean"]) for row in rows]
     searches = zip(*(row["searches"] for row in rows), strict=False)
     single = [
@@ -125,7 +127,7 @@ def _progress(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def _tables(found: dict[str, Any]) -> str:
+def _tables(found: dict[str, Any]) -> Markup:
     networks = []
     for search in found["searches"]:
         name = f"{search['path']}, seed {search['seed']}"

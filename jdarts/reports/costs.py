@@ -3,6 +3,8 @@
 import functools
 from typing import Any
 
+from markupsafe import Markup
+
 from jdarts.errors import UserError
 from jdarts.nets.cost import Cost, NetworkShape, network_cost
 from jdarts.nets.fixed import check_genotype
@@ -26,7 +28,7 @@ def total_cost(genotype: Genotype) -> Cost | None:
         return None
 
 
-def counted(genotype: Genotype) -> str:
+def counted(genotype: Genotype) -> Markup:
     """Parameters and multiply-adds by part, counted without running anything.
 
     Args:
@@ -54,7 +56,7 @@ def counted(genotype: Genotype) -> str:
     )
 
 
-def _table(caption: str, rows: list[tuple[str, Cost]]) -> str:
+def _table(caption: str, rows: list[tuple[str, Cost]]) -> Markup:
     return html.table(
         caption,
         ["Part", "Parameters", "Multiply-adds, M"],
@@ -65,7 +67,7 @@ def _table(caption: str, rows: list[tuple[str, Cost]]) -> str:
     )
 
 
-def measured(cost: dict[str, Any]) -> str:
+def measured(cost: dict[str, Any]) -> Markup:
     """The table of ``cost.json``: with activation memory and times.
 
     Args:

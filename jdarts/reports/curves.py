@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
 from jdarts.reports import html
 from jdarts.reports.run import Seed
 from jdarts.reports.svg import Line, line_chart, short
@@ -17,7 +19,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-def search_curves(seeds: Sequence[Seed]) -> str:
+def search_curves(seeds: Sequence[Seed]) -> Markup:
     """The charts of a search.
 
     Args:
@@ -92,10 +94,10 @@ def search_curves(seeds: Sequence[Seed]) -> str:
     return html.grid(chart for chart in charts if chart)
 
 
-def _regret(seeds: Sequence[Seed]) -> str:
+def _regret(seeds: Sequence[Seed]) -> Markup:
     """Nothing of a search without a table of accuracies."""
     if "regret" not in seeds[0].epochs[-1]:
-        return ""
+        return Markup("")
     return _chart(
         seeds,
         "Regret",
@@ -111,7 +113,7 @@ def _regret(seeds: Sequence[Seed]) -> str:
     )
 
 
-def _costs(seeds: Sequence[Seed]) -> str:
+def _costs(seeds: Sequence[Seed]) -> Markup:
     """Nothing of a search that does not reckon costs."""
     return _chart(
         seeds,
@@ -127,7 +129,7 @@ def _costs(seeds: Sequence[Seed]) -> str:
     )
 
 
-def train_curves(seeds: Sequence[Seed], part: str) -> str:
+def train_curves(seeds: Sequence[Seed], part: str) -> Markup:
     """The charts of a training.
 
     Args:
@@ -166,7 +168,7 @@ def train_curves(seeds: Sequence[Seed], part: str) -> str:
     return html.grid(chart for chart in charts if chart)
 
 
-def text_train_curves(seeds: Sequence[Seed]) -> str:
+def text_train_curves(seeds: Sequence[Seed]) -> Markup:
     """The charts of the training of a recurrent cell; seeds as for `search_curves`."""
     charts = [
         _chart(
@@ -198,7 +200,7 @@ def _chart(
     factor: float = 1.0,
     y_range: tuple[float, float] | None = None,
     whole: bool = False,
-) -> str:
+) -> Markup:
     """One chart; a series is ``(name, column, style)``."""
     thin, thick = [], []
     for name, column, style in series:
@@ -210,7 +212,7 @@ def _chart(
             thin += [Line(name, points, f"{style} thin") for points in found]
         thick.append(Line(name, _mean(found), style))
     if not thick:
-        return ""
+        return Markup("")
     last = ", ".join(f"{line.name} {short(line.points[-1][1])}" for line in thick)
     mean = "mean of the seeds at the end: " if len(seeds) > 1 else "at the end: "
     return html.figure(
@@ -242,7 +244,7 @@ def _mean(lines: list[list[tuple[float, float]]]) -> list[tuple[float, float]]:
     ]
 
 
-def _gradients(seeds: Sequence[Seed]) -> str:
+def _gradients(seeds: Sequence[Seed]) -> Markup:
     """Norms of the gradients at the steps that were written down."""
     words = {"gradient_norm": "weights", "arch_gradient_norm": "architecture"}
     of = f", of seed {seeds[0].seed}" if len(seeds) > 1 else ""
@@ -258,16 +260,16 @@ def _gradients(seeds: Sequence[Seed]) -> str:
     )
 
 
-def _rates(seeds: Sequence[Seed]) -> str:
+def _rates(seeds: Sequence[Seed]) -> Markup:
     """The learning rate: the same for all seeds."""
     points = _steps(seeds[0], "lr")
     lines = [Line("learning rate", points, "s0")] if points else []
     return _step_chart("Learning rate", "Of the weights.", "learning rate", lines)
 
 
-def _step_chart(title: str, text: str, y_label: str, lines: list[Line]) -> str:
+def _step_chart(title: str, text: str, y_label: str, lines: list[Line]) -> Markup:
     if not lines or len(lines[0].points) < 2:
-        return ""
+        return Markup("")
     first, last = (lines[0].points[i][0] for i in (0, -1))
     return html.figure(
         f"{title}.",

@@ -1,136 +1,144 @@
-"""The few kinds of block that a report is made of."""
+"""The few kinds of block that a report is made of, from ``blocks.html``.
+
+A block is `Markup`; a ``str`` that enters one is escaped.
+"""
 
 from collections.abc import Iterable, Sequence
-from html import escape
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
 
 __all__ = [
+    "TEMPLATES",
+    "code",
     "details",
     "facts",
     "figure",
     "grid",
+    "heading",
+    "join",
+    "key",
     "legend",
+    "link",
     "paragraph",
+    "scale",
     "scroll",
     "table",
 ]
 
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+"""Templates of this folder; they escape what enters them."""
+_BLOCKS: Any = TEMPLATES.get_template("blocks.html").module
 
-def paragraph(text: str, style: str = "") -> str:
-    """A paragraph of plain text."""
-    return f"<p{_class(style)}>{escape(text)}</p>"
+
+def join(parts: Iterable[str]) -> Markup:
+    """Blocks below each other."""
+    return Markup("").join(parts)
 
 
-def figure(title: str, text: str, *content: str, style: str = "") -> str:
+def heading(text: str) -> Markup:
+    """The heading of a part of a section."""
+    return _BLOCKS.heading(text)
+
+
+def paragraph(text: str, style: str = "") -> Markup:
+    """A paragraph.
+
+    Args:
+      text: what it says.
+      style: classes.
+    """
+    return _BLOCKS.paragraph(text, style)
+
+
+def figure(title: str, text: str, *content: str, style: str = "") -> Markup:
     """A figure under its caption.
 
     Args:
       title: the caption's first words, set off.
       text: the rest of the caption; may be empty.
-      *content: HTML.
+      *content: blocks.
       style: classes.
     """
-    caption = f"<strong>{escape(title)}</strong> {escape(text)}".strip()
-    return (
-        f"<figure{_class(style)}><figcaption>{caption}</figcaption>"
-        f"{''.join(content)}</figure>"
-    )
+    return _BLOCKS.figure(title, text, join(content), style)
 
 
-def grid(parts: Iterable[str], style: str = "") -> str:
+def grid(parts: Iterable[str], style: str = "") -> Markup:
     """Blocks side by side, as many as fit."""
-    return f'<div class="grid {style}">{"".join(parts)}</div>'
+    return _BLOCKS.grid(list(parts), style)
 
 
-def legend(entries: Iterable[tuple[str, str, str]]) -> str:
+def legend(entries: Iterable[tuple[str, str, str]]) -> Markup:
     """What the lines are.
 
     Args:
       entries: ``(name, value, style)`` of each line; the value may be empty.
     """
-    items = [
-        '<li><svg class="swatch" aria-hidden="true" width="22" height="10" '
-        f'viewBox="0 0 22 10"><path class="line {style}" d="M1 5H21"/></svg>'
-        f"{escape(name)}{f' <b>{escape(value)}</b>' if value else ''}</li>"
-        for name, value, style in entries
-    ]
-    return f'<ul class="legend">{"".join(items)}</ul>'
+    return _BLOCKS.legend(list(entries))
 
 
-def facts(entries: Iterable[tuple[str, str, str]]) -> str:
+def facts(entries: Iterable[tuple[str, str, str]]) -> Markup:
     """Large figures with their names.
 
     Args:
       entries: ``(name, value, note)``; the note may be empty.
     """
-    entries = list(entries)
-    if not entries:
-        return ""
-    items = [
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}"
-        f"{f'<small>{escape(note)}</small>' if note else ''}</dd></div>"
-        for name, value, note in entries
-    ]
-    return f'<dl class="facts">{"".join(items)}</dl>'
+    return _BLOCKS.facts(list(entries))
 
 
 def table(
-    caption: str,
-    head: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    words: int = 1,
-    raw_first: bool = False,
-) -> str:
+    caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1
+) -> Markup:
     """A table with headers for its columns and rows; it scrolls if it is too wide.
 
     Args:
-      caption: what it shows, plain text.
+      caption: what it shows.
       head: names of the columns.
-      rows: plain text; the first entry is the row's header.
+      rows: an entry a column; the first one is the row's header.
       words: that many columns from the left hold words, the others numbers.
-      raw_first: the first entries are HTML.
     """
-    kinds = ["" if i < words else ' class="n"' for i in range(len(head))]
-    top = "".join(
-        f'<th scope="col"{kind}>{escape(name)}</th>'
-        for name, kind in zip(head, kinds, strict=True)
-    )
-    lines = []
-    for first, *others in rows:
-        cells = "".join(
-            f"<td{kind}>{escape(cell)}</td>"
-            for cell, kind in zip(others, kinds[1:], strict=True)
-        )
-        name = first if raw_first else escape(first)
-        lines.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
-    return scroll(
-        caption,
-        f"<table><caption><span>{escape(caption)}</span></caption><thead><tr>{top}</tr></thead>"
-        f"<tbody>{''.join(lines)}</tbody></table>",
-    )
+    return _BLOCKS.table(caption, head, list(rows), words)
 
 
-def scroll(name: str, content: str, style: str = "") -> str:
+def scroll(name: str, content: str, style: str = "") -> Markup:
     """A block that scrolls by itself where it is wider than the page.
 
     Args:
       name: what it is, read out.
-      content: HTML.
+      content: a block.
       style: classes.
     """
-    return (
-        f'<div class="scroll {style}" tabindex="0" role="region" '
-        f'aria-label="{escape(name)}">{content}</div>'
-    )
+    return _BLOCKS.scroll(name, content, style)
 
 
-def details(summary: str, *content: str, opened: bool = False) -> str:
+def details(summary: str, *content: str, opened: bool = False) -> Markup:
     """A block that opens on demand, and is open on paper."""
-    return (
-        f"<details{' open' if opened else ''}><summary>{escape(summary)}</summary>"
-        f"{''.join(content)}</details>"
-    )
+    return _BLOCKS.details(summary, join(content), opened)
 
 
-def _class(style: str) -> str:
-    return f' class="{style}"' if style else ""
+def code(text: str) -> Markup:
+    """A command, as it is typed."""
+    return _BLOCKS.code(text)
+
+
+def link(anchor: str, text: str) -> Markup:
+    """Leads to the section of that name."""
+    return _BLOCKS.link(anchor, text)
+
+
+def key(style: str, text: str) -> Markup:
+    """A name with the colour that it has in a bar."""
+    return _BLOCKS.key(style, text)
+
+
+def scale(low: str, high: str, mark: str) -> Markup:
+    """What the shades of heat maps, and their marks, mean."""
+    return _BLOCKS.scale(low, high, mark)

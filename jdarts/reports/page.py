@@ -1,9 +1,15 @@
 """One self-contained HTML page: no script, nothing that is fetched."""
 
-import importlib.resources
+import base64
+import hashlib
 from collections.abc import Sequence
-from html import escape
+from pathlib import Path
 from typing import NamedTuple
+
+from markupsafe import Markup
+
+from jdarts.io import CELL_STYLE, legible
+from jdarts.reports.html import TEMPLATES
 
 __all__ = ["Section", "page"]
 
@@ -14,12 +20,12 @@ class Section(NamedTuple):
     Attributes:
       name: its anchor: a word.
       title: its heading.
-      body: HTML.
+      body: blocks.
     """
 
     name: str
     title: str
-    body: str
+    body: Markup
 
 
 def page(
@@ -36,47 +42,31 @@ def page(
     Args:
       kind: what is reported: "search".
       title: the run's name.
-      lead: the result in a sentence, plain text.
-      top: HTML below it.
+      lead: the result in a sentence.
+      top: blocks below it; may be empty.
       sections: what there is.
       missing: a sentence for everything that is not there (yet).
     """
-    style = importlib.resources.files("jdarts.reports") / "report.css"
-    links = "".join(
-        f'<li><a href="#{section.name}">{escape(section.title)}</a></li>'
-        for section in sections
+    style = (Path(__file__).parent / "report.css").read_text()
+    text = TEMPLATES.get_template("page.html").render(
+        policy=_policy([style, CELL_STYLE]),
+        style=Markup(style),  # noqa: S704  a file of this folder
+        kind=kind,
+        title=title,
+        lead=lead,
+        top=top,
+        sections=sections,
+        missing=missing,
     )
-    gaps = "".join(f"<li>{escape(sentence)}</li>" for sentence in missing)
-    if gaps:
-        gaps = f"<aside><h2>Not in this report</h2><ul>{gaps}</ul></aside>"
-    body = "".join(
-        f'<section id="{section.name}" aria-labelledby="{section.name}-title">'
-        f'<h2 id="{section.name}-title">{escape(section.title)}</h2>'
-        f"{section.body}</section>\n"
-        for section in sections
+    return legible(text) + "\n"
+
+
+def _policy(styles: Sequence[str]) -> str:
+    """Of the content: a browser runs no script, fetches nothing, and takes no other
+    style sheet than these."""
+    digests = (hashlib.sha256(style.encode()).digest() for style in styles)
+    known = (f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    return (
+        f"default-src 'none'; style-src {' '.join(known)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
     )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{escape(title)}: jdarts {escape(kind)} report</title>
-<link rel="icon" href="data:,">
-<style>
-{style.read_text()}</style>
-</head>
-<body>
-<header>
-<p class="kind">jdarts {escape(kind)} report</p>
-<h1>{escape(title)}</h1>
-<p class="lead">{escape(lead)}</p>
-{top}
-{gaps}
-<nav aria-label="Sections"><ul>{links}</ul></nav>
-</header>
-<main>
-{body}</main>
-</body>
-</html>
-"""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 
 from jdarts.errors import UserError
 from jdarts.reports import html
@@ -156,7 +157,7 @@ def regret_page(groups: Sequence[Group]) -> str:
     )
 
 
-def _curves(groups: Sequence[Group]) -> str:
+def _curves(groups: Sequence[Group]) -> Markup:
     longest = max((group.epochs for group in groups), key=len)
     chance = 100 * (groups[0].best - groups[0].chance)
     lines = [Line("mean random cell", [(e, chance) for e in longest], "base d1")]

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
+from markupsafe import Markup
 
 from jdarts.config import to_json
 from jdarts.reports import html
@@ -51,7 +52,7 @@ def _lead(run: SearchRun) -> str:
     return f"Search up to epoch {run.epochs} of {config.epochs}: {what}."
 
 
-def _facts(run: SearchRun) -> str:
+def _facts(run: SearchRun) -> Markup:
     entries = []
     ended = [seed.epochs[-1] for seed in run.begun]
     if ended and "supernet_perplexity" in ended[0]:
@@ -137,10 +138,10 @@ def _sections(run: SearchRun) -> Iterator[Section]:
     yield Section("reproduce", "How to reproduce", reproduce(command, run.timing))
 
 
-def _cells(run: SearchRun, seed: Seed) -> str:
+def _cells(run: SearchRun, seed: Seed) -> Markup:
     if seed.genotype is None:
-        return ""
-    note = ""
+        return Markup("")
+    note = Markup("")
     if seed.final is None:
         epoch = max(seed.genotypes)
         note = html.paragraph(
@@ -150,9 +151,9 @@ def _cells(run: SearchRun, seed: Seed) -> str:
     return note + drawings(seed.genotype)
 
 
-def _cost(run: SearchRun) -> str:
+def _cost(run: SearchRun) -> Markup:
     """Nothing of a genotype that makes no network of the usual form."""
-    genotype, text = run.seeds[0].genotype, ""
+    genotype, text = run.seeds[0].genotype, Markup("")
     if genotype is not None and total_cost(genotype) is not None:
         text = counted(genotype)
     if run.cost is not None:
@@ -161,7 +162,7 @@ def _cost(run: SearchRun) -> str:
     return text and text + html.paragraph(f"{hint}the next report shows them.", "note")
 
 
-def _seed(run: SearchRun, seed: Seed) -> str:
+def _seed(run: SearchRun, seed: Seed) -> Markup:
     """One of several seeds."""
     body = _cells(run, seed)
     if seed.arch:
@@ -172,7 +173,7 @@ def _seed(run: SearchRun, seed: Seed) -> str:
     return body
 
 
-def _seed_table(seeds: list[Seed]) -> str:
+def _seed_table(seeds: list[Seed]) -> Markup:
     kinds = [n.removeprefix("skips_") for n in seeds[0].epochs[-1] if "skips_" in n]
     rows, text = [], "supernet_perplexity" in seeds[0].epochs[-1]
     for seed in seeds:
@@ -184,7 +185,7 @@ def _seed_table(seeds: list[Seed]) -> str:
             cost = (f"{millions[0]:.2f}", f"{millions[1]:.0f}")
         rows.append(
             (
-                f'<a href="#seed-{seed.seed}">{seed.seed}</a>',
+                html.link(f"seed-{seed.seed}", str(seed.seed)),
                 *([f"{last['supernet_perplexity']:.2f}"] if text else []),
                 f"{100 * last['supernet_accuracy']:.2f}",
                 f"{last['supernet_loss']:.4f}",
@@ -208,7 +209,6 @@ def _seed_table(seeds: list[Seed]) -> str:
             "Multiply-adds, M",
         ],
         rows,
-        raw_first=True,
     )
 
 

@@ -1,8 +1,9 @@
 """The configuration, and how to run it again."""
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from typing import Any
+
+from markupsafe import Markup
 
 from jdarts.reports import html
 
@@ -11,7 +12,7 @@ __all__ = ["configuration", "reproduce"]
 
 def configuration(
     config: dict[str, Any], defaults: dict[str, Any] | None = None
-) -> str:
+) -> Markup:
     """A table of every field; those that differ from the default stand in front.
 
     Args:
@@ -38,7 +39,7 @@ def configuration(
     )
 
 
-def reproduce(command: str, timing: Sequence[dict[str, Any]]) -> str:
+def reproduce(command: str, timing: Sequence[dict[str, Any]]) -> Markup:
     """The command and what it was run with.
 
     Args:
@@ -46,7 +47,7 @@ def reproduce(command: str, timing: Sequence[dict[str, Any]]) -> str:
       timing: rows of ``timing.jsonl``.
     """
     parts = [
-        f'<pre tabindex="0"><code>{escape(command)}</code></pre>',
+        html.code(command),
         html.paragraph(
             "In a folder of its own: add --run-dir DIR. On the same machine, with the "
             "same versions and devices, it repeats itself bit for bit."
@@ -72,7 +73,7 @@ def reproduce(command: str, timing: Sequence[dict[str, Any]]) -> str:
                 words=5,
             )
         )
-    return "".join(parts)
+    return html.join(parts)
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,5 +1,7 @@
 """The stages of a search: what each edge had in each of them."""
 
+from markupsafe import Markup
+
 from jdarts.config import SearchConfig
 from jdarts.reports import html
 from jdarts.reports.architecture import edge_names
@@ -8,7 +10,7 @@ from jdarts.reports.run import SearchRun
 __all__ = ["stages"]
 
 
-def stages(run: SearchRun) -> str:
+def stages(run: SearchRun) -> Markup:
     """A table of the stages, and one a cell type of what the edges had.
 
     Args:
@@ -28,7 +30,7 @@ def stages(run: SearchRun) -> str:
             for i, row in enumerate(rows, 1)
         ],
     )
-    return table + "".join(
+    return table + html.join(
         html.details(
             f"Primitives of each edge of the {kind} cell",
             html.table(

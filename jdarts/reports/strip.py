@@ -1,10 +1,11 @@
 """Single values along a line, a lane for each kind: a mean would hide too much."""
 
 from collections.abc import Sequence
-from html import escape
 from typing import NamedTuple
 
-from jdarts.reports.svg import Scale, short, svg, ticks
+from markupsafe import Markup
+
+from jdarts.reports.svg import Scale, short, svg, text, ticks
 
 __all__ = ["Lane", "strip_chart"]
 
@@ -29,7 +30,7 @@ class Lane(NamedTuple):
 
 def strip_chart(
     lanes: Sequence[Lane], *, title: str, description: str, x_label: str
-) -> str:
+) -> Markup:
     """Lanes above each other, over a common horizontal axis.
 
     Args:
@@ -43,26 +44,25 @@ def strip_chart(
     air = (high - low) / 20 or 1.0
     x = Scale(low - air, high + air, 8, _WIDTH - 8)
     bottom = _LANE * len(lanes)
+    line = Markup('<path class="grid" d="M{:.1f} 0V{}"/>')
     parts = [
-        f'<path class="grid" d="M{x(mark):.1f} 0V{bottom + 4}"/><text class="tick" '
-        f'x="{x(mark):.1f}" y="{bottom + 17}" text-anchor="middle">{short(mark)}</text>'
+        line.format(x(mark), bottom + 4)
+        + text("tick", x(mark), bottom + 17, short(mark), "middle")
         for mark in ticks(x.low, x.high, 5)
     ]
     parts += [_lane(lane, x, _LANE * i) for i, lane in enumerate(lanes)]
-    parts.append(
-        f'<text class="axis" x="{_WIDTH - 8}" y="{bottom + 31}" text-anchor="end">'
-        f"{escape(x_label)}</text>"
-    )
+    parts.append(text("axis", _WIDTH - 8, bottom + 31, x_label, "end"))
     return svg(_WIDTH, bottom + 35, title, description, parts)
 
 
-def _lane(lane: Lane, x: Scale, top: float) -> str:
+def _lane(lane: Lane, x: Scale, top: float) -> Markup:
     y = top + 24
-    dots = "".join(
-        f'<circle class="dot {lane.style}" cx="{x(value):.1f}" cy="{y}" r="4"/>'
-        for value in lane.values
-    )
-    return (
-        f'<text class="name" x="0" y="{top + 11}">{escape(lane.name)}</text>{dots}'
-        f'<path class="line mean {lane.style}" d="M{x(lane.mean):.1f} {y - 8}v16"/>'
+    dot = Markup('<circle class="dot {}" cx="{:.1f}" cy="{}" r="4"/>')
+    mean = Markup('<path class="line mean {}" d="M{:.1f} {}v16"/>')
+    return Markup("").join(
+        [
+            text("name", 0, top + 11, lane.name),
+            *(dot.format(lane.style, x(value), y) for value in lane.values),
+            mean.format(lane.style, x(lane.mean), y - 8),
+        ]
     )

@@ -7,8 +7,9 @@ chart is scaled up elsewhere, never down to where it cannot be read.
 
 import math
 from collections.abc import Sequence
-from html import escape
 from typing import NamedTuple
+
+from markupsafe import Markup
 
 __all__ = [
     "Bar",
@@ -19,6 +20,7 @@ __all__ = [
     "line_chart",
     "short",
     "svg",
+    "text",
     "ticks",
 ]
 
@@ -97,7 +99,7 @@ def line_chart(
     y_range: tuple[float, float] | None = None,
     size: tuple[int, int] = (360, 210),
     whole: bool = False,
-) -> str:
+) -> Markup:
     """Lines over a common horizontal axis.
 
     Args:
@@ -125,19 +127,15 @@ def line_chart(
     x = Scale(x_low, x_high, left + 4, width - 8)
     y = Scale(low, high, height - (17 if small else 32), 18 if y_label else 6)
     parts = [
-        f'<path class="grid" d="M{left:g} {y(mark):.1f}H{width}"/>'
-        f'<text class="tick" x="{left - 5:g}" y="{y(mark) + 3.5:.1f}" '
-        f'text-anchor="end">{label}</text>'
+        Markup('<path class="grid" d="M{:g} {:.1f}H{}"/>').format(left, y(mark), width)
+        + text("tick", left - 5, y(mark) + 3.5, label, "end")
         for mark, label in zip(marks, labels, strict=True)
     ]
     parts += _x_axis(x, height - (4 if small else 16), 2 if small else 6)
     if y_label:
-        parts.append(f'<text class="axis" x="0" y="10">{escape(y_label)}</text>')
+        parts.append(text("axis", 0, 10, y_label))
     if not small:
-        parts.append(
-            f'<text class="axis" x="{width - 8}" y="{height - 2}" text-anchor="end">'
-            f"{escape(x_label)}</text>"
-        )
+        parts.append(text("axis", width - 8, height - 2, x_label, "end"))
     parts += [_line(line, x, y) for line in lines]
     return svg(width, height, title, description, parts)
 
@@ -152,7 +150,7 @@ def heat_map(
     span: tuple[float, float],
     groups: Sequence[int],
     marked: Sequence[int] = (),
-) -> str:
+) -> Markup:
     """Values as shades: one row of rectangles each.
 
     Args:
@@ -175,25 +173,20 @@ def heat_map(
         for start, end, level in _runs([round(shade(v)) for v in values]):
             from_x, to_x = left + start * cell, left + end * cell
             levels.setdefault(level, []).append(f"M{from_x:.1f} {y:g}H{to_x:.1f}")
-        parts.append(
-            f'<text class="tick" x="{left - 4}" y="{y + 3:g}" text-anchor="end">'
-            f"{escape(row_names[i])}</text>"
-        )
+        parts.append(text("tick", left - 4, y + 3, row_names[i], "end"))
         if i in marked:
-            parts.append(f'<path class="mark" d="M{right + 2} {y:g}l6 -3.5v7z"/>')
+            mark = Markup('<path class="mark" d="M{} {:g}l6 -3.5v7z"/>')
+            parts.append(mark.format(right + 2, y))
         y += row
+    stroke = Markup('<path class="heat" stroke-opacity="{:.2f}" d="{}"/>')
     shades = [
-        f'<path class="heat" stroke-opacity="{0.05 + 0.95 * level / _HEAT_LEVELS:.2f}" '
-        f'd="{"".join(runs)}"/>'
+        stroke.format(0.05 + 0.95 * level / _HEAT_LEVELS, "".join(runs))
         for level, runs in sorted(levels.items())
     ]
     first, last = columns
-    parts.append(f'<text class="tick" x="{left}" y="{y + 5:g}">{first}</text>')
+    parts.append(text("tick", left, y + 5, str(first)))
     if last != first:
-        parts.append(
-            f'<text class="tick" x="{right}" y="{y + 5:g}" text-anchor="end">'
-            f"{last}</text>"
-        )
+        parts.append(text("tick", right, y + 5, str(last), "end"))
     return svg(width, round(y + 8), title, description, shades + parts)
 
 
@@ -211,16 +204,17 @@ class Bar(NamedTuple):
     style: str
 
 
-def bars(parts: Sequence[Bar], *, title: str, description: str) -> str:
+def bars(parts: Sequence[Bar], *, title: str, description: str) -> Markup:
     """One bar, divided into its parts, over the whole width."""
     width, height, total = 720, 26, sum(part.value for part in parts)
     x, drawn = 0.0, []
     for part in parts:
         length = width * part.value / total if total else 0.0
         drawn.append(
-            f'<rect class="{part.style}" x="{x:.1f}" y="0" height="{height}" '
-            f'width="{max(length - 1, 0.4):.1f}"><title>{escape(part.name)}</title>'
-            "</rect>"
+            Markup(
+                '<rect class="{}" x="{:.1f}" y="0" height="{}" width="{:.1f}">'
+                "<title>{}</title></rect>"
+            ).format(part.style, x, height, max(length - 1, 0.4), part.name)
         )
         x += length
     return svg(width, height, title, description, drawn, stretch=True)
@@ -231,9 +225,9 @@ def svg(
     height: int,
     title: str,
     description: str,
-    parts: Sequence[str],
+    parts: Sequence[Markup],
     stretch: bool = False,
-) -> str:
+) -> Markup:
     """A drawing that is read out by its title and description.
 
     Args:
@@ -244,13 +238,26 @@ def svg(
       parts: its elements.
       stretch: fill the page's width at any ratio.
     """
-    ratio = ' preserveAspectRatio="none"' if stretch else ""
-    return (
-        f'<svg class="chart{" stretch" if stretch else ""}" role="img" '
-        f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"{ratio}>'
-        f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
-        f"{''.join(parts)}</svg>"
+    ratio = Markup(' preserveAspectRatio="none"') if stretch else ""
+    return Markup(
+        '<svg class="chart{}" role="img" viewBox="0 0 {width} {height}" '
+        'width="{width}" height="{height}"{}><title>{}</title><desc>{}</desc>{}</svg>'
+    ).format(
+        " stretch" if stretch else "",
+        ratio,
+        title,
+        description,
+        Markup("").join(parts),
+        width=width,
+        height=height,
     )
+
+
+def text(style: str, x: float, y: float, words: str, anchor: str = "start") -> Markup:
+    """Words; their start, middle or end (`anchor`) is at the place."""
+    return Markup(
+        '<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>'
+    ).format(style, x, y, anchor, words)
 
 
 def _finite(point: tuple[float, float]) -> bool:
@@ -270,21 +277,19 @@ def _range(
     return low, high
 
 
-def _x_axis(x: Scale, y: float, count: int) -> list[str]:
+def _x_axis(x: Scale, y: float, count: int) -> list[Markup]:
     if count == 2:
         marks = sorted({x.low, x.high})
     else:
         marks = [m for m in ticks(x.low, x.high, count) if m == round(m)]
         marks = sorted({x.low, *(m for m in marks if x(m) - x.start > 22)})
     return [
-        f'<text class="tick" x="{x(mark):.1f}" y="{y:g}" '
-        f'text-anchor="{"end" if mark == x.high != x.low else "middle"}">'
-        f"{short(mark)}</text>"
-        for mark in marks
+        text("tick", x(mark), y, short(mark), "end" if at_end else "middle")
+        for mark, at_end in ((mark, mark == x.high != x.low) for mark in marks)
     ]
 
 
-def _line(line: Line, x: Scale, y: Scale) -> str:
+def _line(line: Line, x: Scale, y: Scale) -> Markup:
     path, pen, drawn = [], "M", 0
     for point in line.points:
         if not _finite(point):
@@ -292,10 +297,12 @@ def _line(line: Line, x: Scale, y: Scale) -> str:
             continue
         path.append(f"{pen}{x(point[0]):.1f} {y(point[1]):.1f}")
         pen, drawn = "L", drawn + 1
+    dot = ""
     if drawn == 1:  # a path of one point cannot be seen
         path.append("h.01")
-        return f'<path class="line dot {line.style}" d="{"".join(path)}"/>'
-    return f'<path class="line {line.style}" d="{"".join(path)}"/>'
+        dot = "dot "
+    element = Markup('<path class="line {}{}" d="{}"/>')
+    return element.format(dot, line.style, "".join(path))
 
 
 def _runs(levels: Sequence[int]) -> list[tuple[int, int, int]]:

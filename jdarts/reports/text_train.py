@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from markupsafe import Markup
 
 from jdarts.loops.text_train import TextResult
 from jdarts.reports import html
@@ -46,7 +47,7 @@ def _lead(run: TrainRun) -> str:
     return f"Training up to epoch {run.epochs} of {config.epochs}: {what}."
 
 
-def _facts(run: TrainRun) -> str:
+def _facts(run: TrainRun) -> Markup:
     entries = []
     if run.results:
         found = np.array([result.test["perplexity"] for result in run.results])
@@ -100,7 +101,7 @@ def _missing(run: TrainRun) -> Iterator[str]:
         yield "Time: the run has no timing.jsonl."
 
 
-def text_results(runs: Sequence[TrainRun]) -> str:
+def text_results(runs: Sequence[TrainRun]) -> Markup:
     """A table of what finished trainings have come to."""
     rows = [(run.path.name, *_row(result)) for run in runs for result in run.results]
     return html.table(

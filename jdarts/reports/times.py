@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from markupsafe import Markup
+
 from jdarts.reports import html
 from jdarts.reports.svg import Bar, Line, bars, line_chart, short
 
@@ -85,7 +87,7 @@ def timing_facts(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
     return entries
 
 
-def timing(rows: Sequence[dict[str, Any]]) -> str:
+def timing(rows: Sequence[dict[str, Any]]) -> Markup:
     """A bar of all parts, a table, and the time a step over the run.
 
     Args:
@@ -95,7 +97,7 @@ def timing(rows: Sequence[dict[str, Any]]) -> str:
     styles = {name: f"f{i % 12}" for i, (name, _) in enumerate(found.parts)}
     shares = [
         (
-            f'<i class="key {styles[name]}" aria-hidden="true"></i>{name}',
+            html.key(styles[name], name),
             f"{seconds:.2f}",
             f"{100 * seconds / found.total:.1f}",
         )
@@ -116,21 +118,20 @@ def timing(rows: Sequence[dict[str, Any]]) -> str:
             "Where the time went",
             ["Part", "Seconds", "Share in %"],
             [*shares, ("All", f"{found.total:.2f}", "100.0")],
-            raw_first=True,
         ),
         style="wide",
     )
     return bar + html.grid([_step_chart(rows), _programs(rows)])
 
 
-def _step_chart(rows: Sequence[dict[str, Any]]) -> str:
+def _step_chart(rows: Sequence[dict[str, Any]]) -> Markup:
     points = [
         (row["epoch"], 1e3 * row["steps_seconds"] / row["steps"])
         for row in rows
         if row["kind"] == "part" and row["steps"]
     ]
     if not points:
-        return ""
+        return Markup("")
     return html.figure(
         "Time a step.",
         "Mean between two checkpoints.",
@@ -145,11 +146,11 @@ def _step_chart(rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _programs(rows: Sequence[dict[str, Any]]) -> str:
+def _programs(rows: Sequence[dict[str, Any]]) -> Markup:
     """Each program's compilation; again for each process that went on with the run."""
     made = [row for row in rows if row["kind"] == "compile"]
     if not made:
-        return ""
+        return Markup("")
     return html.figure(
         "Compiling.",
         "Once a process that began or continued the run; compiled programs "

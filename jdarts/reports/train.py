@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from markupsafe import Markup
 
 from jdarts.reports import html
 from jdarts.reports.architecture import drawings
@@ -46,7 +47,7 @@ def _lead(run: TrainRun) -> str:
     return f"Training up to epoch {run.epochs} of {config.epochs}: {what}."
 
 
-def _facts(run: TrainRun) -> str:
+def _facts(run: TrainRun) -> Markup:
     entries = []
     part = {"test": "Test", "valid": "Validation"}[run.config.evaluate_on]
     if run.results:
@@ -105,7 +106,7 @@ def _missing(run: TrainRun) -> Iterator[str]:
         yield "Time: the run has no timing.jsonl."
 
 
-def retrainings(runs: Sequence[TrainRun]) -> str:
+def retrainings(runs: Sequence[TrainRun]) -> Markup:
     """What the trainings in the folder of a search have come to.
 
     Args:
@@ -113,10 +114,10 @@ def retrainings(runs: Sequence[TrainRun]) -> str:
     """
     finished = [run for run in runs if run.results]
     tables = {"images": _results, "text": text_results}
-    text = ""
+    text = Markup("")
     for task, table in tables.items():
         own = [run for run in finished if task_of(run.config) == task]
-        text += table(own) if own else ""
+        text += table(own) if own else Markup("")
     if len(finished) < len(runs):
         text += html.paragraph(
             f"{len(runs) - len(finished)} of {len(runs)} trainings have not come to "
@@ -126,7 +127,7 @@ def retrainings(runs: Sequence[TrainRun]) -> str:
     return text
 
 
-def _results(runs: Sequence[TrainRun]) -> str:
+def _results(runs: Sequence[TrainRun]) -> Markup:
     rows = [
         (
             run.path.name,

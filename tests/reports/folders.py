@@ -7,8 +7,9 @@ import numpy as np
 from jdarts.config import SearchConfig, load_config, to_json
 from jdarts.derive import derive_genotype
 from jdarts.io import GenotypeLog, MetricsLog, write_json
+from jdarts.loops.text_train import TextResult, text_results_json
 from jdarts.loops.train_record import EpochScore, TrainResult, results_json
-from jdarts.spaces import get_space
+from jdarts.spaces import ZOO, get_space
 from jdarts.train_config import TrainConfig, load_recipe, recipe_to_json
 
 STEPS = 4  # an epoch
@@ -141,6 +142,32 @@ def make_training(folder, epochs=2, finished=True, settings=None):
         results.append(result)
     if finished:
         write_json(folder / "result.json", results_json("again", results))
+
+
+def make_text_training(folder, epochs=2):
+    """A finished training of a published recurrent cell, on a text."""
+    settings = dataclasses.replace(load_recipe("train_topics"), name="words", epochs=2)
+    cell = ZOO["RNN_DARTS_V2"]
+    folder.mkdir(parents=True)
+    write_json(folder / "config.json", recipe_to_json(settings, cell))
+    make_timing(folder, epochs)
+    metrics = MetricsLog(folder / "metrics.jsonl")
+    GenotypeLog(folder / "genotype.json").finish(cell)
+    counted = {"unigram_perplexity": 20.0, "bigram_perplexity": 10.0}
+    for epoch in range(1, epochs + 1):
+        step = epoch * STEPS
+        values = {"train_loss": 2 / epoch, "gradient_norm": 1.0, "lr": 0.1 / epoch}
+        metrics.append({"kind": "step", "step": step, **values})
+        row = {"train_perplexity": 9.0 / epoch, "valid_perplexity": 8.0 / epoch}
+        row = {"kind": "epoch", "step": step, "epoch": epoch, **row, **counted}
+        metrics.append(row)
+    score = {"epoch": epochs, "perplexity": 4.0}
+    result = TextResult(
+        *("words", 1267, cell, 4321, "topics", step, score, score, 1),
+        {"perplexity": 5.0, "tokens": 99},
+        {"valid": counted, "test": counted},
+    )
+    write_json(folder / "result.json", text_results_json("words", [result]))
 
 
 def make_comparison(folder, finished=True):
