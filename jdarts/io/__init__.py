@@ -2,7 +2,14 @@
 
 from jdarts.io.checkpoint import Checkpoints, Restored
 from jdarts.io.dot import cell_dot
-from jdarts.io.draw import CELL_STYLE, cell_svg, cell_text, legible
+from jdarts.io.draw import (
+    CELL_STYLE,
+    cell_key,
+    cell_svg,
+    cell_text,
+    cell_width,
+    legible,
+)
 from jdarts.io.files import read_json, write_atomic, write_json
 from jdarts.io.genotypes import (
     GenotypeLog,
@@ -25,8 +32,10 @@ __all__ = [
     "RunFolder",
     "Timing",
     "cell_dot",
+    "cell_key",
     "cell_svg",
     "cell_text",
+    "cell_width",
     "genotype_place",
     "hold",
     "legible",

@@ -1,13 +1,21 @@
 """A derived cell as a picture and as text."""
 
 import re
+from collections.abc import Iterable
 
 from markupsafe import Markup
 
 from jdarts.io.layout import CHARACTER, Edge, Layout, Slot, lay_out
 from jdarts.spaces import CellGenotype
 
-__all__ = ["CELL_STYLE", "cell_svg", "cell_text", "legible"]
+__all__ = [
+    "CELL_STYLE",
+    "cell_key",
+    "cell_svg",
+    "cell_text",
+    "cell_width",
+    "legible",
+]
 
 _MARGIN, _TITLE = 16.0, 30.0
 _ILLEGIBLE = re.compile(
@@ -42,23 +50,29 @@ _COLORS = {
 }
 
 
-def cell_svg(cell: CellGenotype, title: str) -> Markup:
+def cell_width(cell: CellGenotype, title: str) -> float:
+    """The width of `cell_svg`, in pixels."""
+    return max(lay_out(cell).width, _title_width(title)) + 2 * _MARGIN
+
+
+def cell_svg(cell: CellGenotype, title: str, width: float = 0.0) -> Markup:
     """Draws a derived cell from left to right, as a self-contained SVG.
 
     Args:
       cell: the cell.
       title: shown above it.
+      width: at least so wide, by an empty margin at the right: drawings of one width
+        have one scale, wherever they are shown.
 
     Returns:
       The text of the file; it may also stand inside an HTML page, whose text colour it
       then takes.
     """
     layout = lay_out(cell)
-    title_width = 9.5 * len(title)
-    width = max(layout.width, title_width) + 2 * _MARGIN
+    own = max(layout.width, _title_width(title)) + 2 * _MARGIN
     top = _MARGIN + (_TITLE if title else 0)
     height = layout.height + top + _MARGIN
-    left = (width - layout.width) / 2
+    left = (own - layout.width) / 2
     head = Markup('<text class="title" x="{:g}" y="28">{}</text>')
     svg = Markup(
         '<svg xmlns="http://www.w3.org/2000/svg" class="jdarts-cell" role="img" '
@@ -72,13 +86,28 @@ def cell_svg(cell: CellGenotype, title: str) -> Markup:
         text=cell_text(cell),
         style=CELL_STYLE,
         head=head.format(_MARGIN, title) if title else "",
-        width=width,
+        width=max(own, width),
         height=height,
         left=left,
         top=top,
         parts=Markup("\n").join(_parts(layout)),
     )
     return legible(svg)
+
+
+def cell_key(cells: Iterable[CellGenotype]) -> list[tuple[str, Markup]]:
+    """What the lines of these cells mean.
+
+    Returns:
+      The names of the primitives that share a line's colour and dash, and a path of it
+      in a box of 22 x 10.
+    """
+    found: dict[str, list[str]] = {}
+    names = dict.fromkeys(c.primitive for cell in cells for c in cell.connections)
+    for name in (*names, ""):
+        found.setdefault(_family(name), []).append(name or "to the output")
+    path = Markup('<path d="M1 5H21" {}/>')
+    return [(", ".join(own), path.format(_stroke(f))) for f, own in found.items()]
 
 
 def legible(markup: str) -> Markup:
@@ -140,14 +169,12 @@ def _node(slot: Slot) -> Markup:
 
 
 def _edge(edge: Edge) -> list[Markup]:
-    color = _COLORS[_family(edge.primitive)]
-    dashed = _family(edge.primitive) in ("skip", "identity")
-    dash = Markup(' stroke-dasharray="6 4"') if dashed else ""
+    family = _family(edge.primitive)
     x, y = edge.slots[-1].x, edge.end
     tip = f"{x - 9:.1f},{y - 4.5:.1f} {x - 1:.1f},{y:.1f} {x - 9:.1f},{y + 4.5:.1f}"
     parts = [
-        Markup('<path d="{}" stroke="{}"{}/>').format(_curve(edge), color, dash),
-        Markup('<polygon points="{}" fill="{}"/>').format(tip, color),
+        Markup('<path d="{}" {}/>').format(_curve(edge), _stroke(family)),
+        Markup('<polygon points="{}" fill="{}"/>').format(tip, _COLORS[family]),
     ]
     if edge.primitive:
         parts.append(_label(edge))
@@ -176,6 +203,17 @@ def _curve(edge: Edge) -> str:
 def _bend(x: float, y: float, to_x: float, to_y: float) -> str:
     half = (x + to_x) / 2
     return f"C{half:.1f} {y:.1f} {half:.1f} {to_y:.1f} {to_x:.1f} {to_y:.1f}"
+
+
+def _stroke(family: str) -> Markup:
+    """The attributes of its lines."""
+    stroke = Markup('stroke="{}"').format(_COLORS[family])
+    dashed = family in ("skip", "identity")
+    return stroke + Markup(' stroke-dasharray="6 4"') if dashed else stroke
+
+
+def _title_width(title: str) -> float:
+    return 9.5 * len(title)
 
 
 def _family(primitive: str) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
-from jdarts.io import cell_svg
+from jdarts.io import cell_key, cell_svg, cell_width
 from jdarts.reports import html
 from jdarts.reports.run import Row, Seed
 from jdarts.reports.svg import Line, heat_map, line_chart, short
@@ -14,17 +14,31 @@ from jdarts.spaces import CellGenotype, CellSpec, Genotype, SearchSpace
 __all__ = ["drawings", "edge_names", "parameters", "stroke_styles"]
 
 _MOST_COLUMNS = 120  # epochs in a heat map; of more some are left out
+_PHONE = 480  # pixels; wider drawings scroll on a telephone, others are fitted in
 _HUES = ("none", "skip", "pool", "sep", "dil", "conv")
 
 
 def drawings(genotype: Genotype) -> Markup:
-    """The cells as drawings, each with a table of its connections."""
-    return html.join(_drawing(kind, cell) for kind, cell in genotype.cells.items())
+    """The cells as drawings of one scale, each with a table of its connections."""
+    cells = genotype.cells
+    width = max(cell_width(cell, f"{kind} cell") for kind, cell in cells.items())
+    parts = [_drawing(kind, cell, width) for kind, cell in cells.items()]
+    hint = html.paragraph(
+        "The drawings are wider than the screen: scroll them sideways.", "hint"
+    )
+    return html.join(
+        [
+            html.key_of_lines(cell_key(cells.values())),
+            hint if width > _PHONE else "",
+            *parts,
+        ]
+    )
 
 
-def _drawing(kind: str, cell: CellGenotype) -> Markup:
+def _drawing(kind: str, cell: CellGenotype, width: float) -> Markup:
     title = f"{kind} cell"
-    picture = html.scroll(f"{title}, drawing", cell_svg(cell, title), "drawing")
+    style = "drawing large" if width > _PHONE else "drawing"
+    picture = html.scroll(f"{title}, drawing", cell_svg(cell, title, width), style)
     joined = {"concat": "concatenation", "mean": "mean"}[cell.output]
     names = [*cell.input_names]
     names += [f"node {i}" for i in range(len(cell.nodes))]
@@ -162,8 +176,13 @@ def _lines(rows: list[Row], kind: str, spec: CellSpec, kept: dict[int, str]) -> 
     return html.figure(
         "Alpha over the epochs.",
         "One panel an edge (source → node); where the derived cell keeps the edge, its "
-        "primitive is named and its line is thick.",
-        html.legend((name, "", styles[name]) for name in spec.primitives),
+        "primitive is named and its line is thick; panels of other edges are pale.",
+        html.legend(
+            [
+                *((name, "", styles[name]) for name in spec.primitives),
+                ("kept in the derived cell", "", "base kept"),
+            ]
+        ),
         html.grid(panels, "narrow"),
         style="wide",
     )

@@ -70,9 +70,15 @@ def comparison(found: dict[str, Any]) -> Markup:
     parts = [
         html.figure(
             "Accuracies.",
-            "Found: a dot for each retraining. Random: a dot for the mean of each "
-            "random genotype of the same size. Strokes: means.",
+            "Of each found genotype, and of the random ones of its size.",
             _strips(found["searches"]),
+            html.legend(
+                [
+                    ("found: each retraining", "", "dot s0"),
+                    ("random: each genotype", "", "dot s5"),
+                    ("stroke: the mean", "", "base"),
+                ]
+            ),
         )
     ]
     if found["progress"]:
@@ -124,6 +130,7 @@ def _progress(rows: list[dict[str, Any]]) -> Markup:
             x_label="epoch of the search",
             y_label="accuracy in %",
         ),
+        html.legend([("each search", "", "s0 thin"), ("their mean", "", "s0")]),
     )
 
 

@@ -11,6 +11,7 @@ from jdarts.reports.svg import Line, line_chart, short
 
 __all__ = ["percent", "search_curves", "text_train_curves", "train_curves"]
 
+_SEVERAL = [("each seed", "", "base thin"), ("mean of the seeds", "", "base")]
 _MOST_STEPS = 400  # in a chart; of more some are left out
 
 
@@ -227,7 +228,12 @@ def _chart(
             y_range=y_range,
             whole=whole,
         ),
-        html.legend((ln.name, short(ln.points[-1][1]), ln.style) for ln in thick),
+        html.legend(
+            [
+                *((ln.name, short(ln.points[-1][1]), ln.style) for ln in thick),
+                *(_SEVERAL if thin else []),
+            ]
+        ),
     )
 
 

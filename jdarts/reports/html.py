@@ -20,6 +20,7 @@ __all__ = [
     "heading",
     "join",
     "key",
+    "key_of_lines",
     "legend",
     "link",
     "paragraph",
@@ -83,6 +84,15 @@ def legend(entries: Iterable[tuple[str, str, str]]) -> Markup:
       entries: ``(name, value, style)`` of each line; the value may be empty.
     """
     return _BLOCKS.legend(list(entries))
+
+
+def key_of_lines(entries: Iterable[tuple[str, Markup]]) -> Markup:
+    """What the lines of a drawing are.
+
+    Args:
+      entries: ``(name, path)``, the path in a box of 22 x 10.
+    """
+    return _BLOCKS.key_of_lines(list(entries))
 
 
 def facts(entries: Iterable[tuple[str, str, str]]) -> Markup:

@@ -165,12 +165,13 @@ def _curves(groups: Sequence[Group]) -> Markup:
     for i, group in enumerate(groups):
         mean, style = 100 * group.regret.mean(axis=0), f"s{i % _STYLES}"
         if len(group.regret) > 1:
-            spread = 100 * group.regret.std(axis=0, ddof=1)
-            for edge in (mean - spread, mean + spread):
+            deviation = 100 * group.regret.std(axis=0, ddof=1)
+            for edge in (mean - deviation, mean + deviation):
                 points = list(zip(group.epochs, edge, strict=True))
                 lines.append(Line(group.label, points, f"{style} thin"))
         points = list(zip(group.epochs, mean, strict=True))
         thick.append(Line(group.label, points, style))
+    spread = any(len(group.regret) > 1 for group in groups)
     chart = line_chart(
         lines + thick,
         title="Regret over the epochs",
@@ -182,13 +183,14 @@ def _curves(groups: Sequence[Group]) -> Markup:
     return html.figure(
         "Regret.",
         "By how much the best cell's true test accuracy is higher than that of the "
-        "cell derived after each epoch: mean over the seeds, thin lines one deviation "
-        "from it; 0 is the best cell of the table.",
+        "cell derived after each epoch: mean over the seeds; 0 is the best "
+        "cell of the table.",
         chart,
         html.legend(
             [
                 *((ln.name, f"{ln.points[-1][1]:.2f}", ln.style) for ln in thick),
                 ("mean random cell", f"{chance:.2f}", "base d1"),
+                *([("one deviation from it", "", "base thin")] if spread else []),
             ]
         ),
     )

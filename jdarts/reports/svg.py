@@ -125,7 +125,7 @@ def line_chart(
     left = 8 + (5.4 if small else 6.2) * max(map(len, labels), default=1)
     x_low, x_high = min(x for x, _ in points), max(x for x, _ in points)
     x = Scale(x_low, x_high, left + 4, width - 8)
-    y = Scale(low, high, height - (17 if small else 32), 18 if y_label else 6)
+    y = Scale(low, high, height - (17 if small else 32), 24 if y_label else 6)
     parts = [
         Markup('<path class="grid" d="M{:g} {:.1f}H{}"/>').format(left, y(mark), width)
         + text("tick", left - 5, y(mark) + 3.5, label, "end")
