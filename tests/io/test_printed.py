@@ -266,7 +266,8 @@ def test_a_file_with_several(tmp_path):
         "from collections import namedtuple\n"
         "Genotype = namedtuple('Genotype', 'normal normal_concat reduce reduce_concat')"
         f"\nPRIMITIVES = ['none', 'skip_connect']\nV1 = Genotype({CELL})\n"
-        f"V2 = {DARTS}\n# OLD = Genotype({CELL})\nDARTS = V2\nBAD = Genotype(normal=PRIMITIVES)\n"
+        f"V2 = {DARTS}\n# OLD = Genotype({CELL})\nDARTS = V2\n"
+        "BAD = Genotype(normal=PRIMITIVES)\n"
     )
     assert printed_names(file.read_text()) == ["V1", "V2", "DARTS", "BAD"]
     with pytest.raises(UserError, match="4 genotypes, V1, V2, DARTS, BAD; .*py@BAD"):
