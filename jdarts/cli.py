@@ -16,6 +16,7 @@ from jdarts.errors import UserError, unknown_choice
 from jdarts.methods import METHODS, get_method
 
 __all__ = [
+    "EXTEND",
     "SearchCommand",
     "config_flags",
     "one_line_errors",
@@ -27,6 +28,9 @@ __all__ = [
     "use_huge_pages",
 ]
 
+EXTEND = ("--extend", "--no-extend")
+"""The flags of `SearchCommand.extend`, and of a training's."""
+
 _DEFAULT = "digits"
 _Options = TypeVar("_Options")
 
@@ -37,10 +41,12 @@ class SearchCommand(NamedTuple):
     Attributes:
       config: the resolved configuration.
       run_dir: the run folder.
+      extend: whether the run is there and may go on for more epochs.
     """
 
     config: AnySearchConfig
     run_dir: Path
+    extend: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +54,9 @@ class _Arguments:
     config: Annotated[Any, tyro.conf.arg(name="")]
     run_dir: Path | None = None
     """Folder of the run; the same command on the same folder goes on where it ended."""
+    extend: bool = False
+    """Go on with a run for more --epochs than it was planned for. What is done stays as
+    it was, under the schedules of fewer epochs; the run's record says so."""
 
 
 def parse_search(arguments: list[str]) -> SearchCommand:
@@ -74,7 +83,7 @@ def parse_search(arguments: list[str]) -> SearchCommand:
             description=_description(),
         )
     run_dir = parsed.run_dir or Path("runs") / parsed.config.name
-    return SearchCommand(parsed.config, run_dir)
+    return SearchCommand(parsed.config, run_dir, parsed.extend)
 
 
 def parse_options(
@@ -145,7 +154,7 @@ def config_flags(config: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _refuse_unknown(arguments: list[str], config: AnySearchConfig) -> None:
-    refuse_other(arguments, {*config_flags(config), "--run-dir", "--method"})
+    refuse_other(arguments, {*config_flags(config), "--run-dir", "--method", *EXTEND})
 
 
 def refuse_other(arguments: list[str], known: set[str]) -> None:

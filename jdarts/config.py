@@ -20,6 +20,7 @@ from jdarts.curvature import CurvatureConfig
 from jdarts.data import DataConfig
 from jdarts.errors import UserError, unknown_choice
 from jdarts.hardware import HardwareConfig
+from jdarts.io.run_folder import EXTENDED
 from jdarts.methods import get_method, learns_architecture, name_of
 from jdarts.methods.darts import DartsConfig
 from jdarts.methods.drop_path import DropPathConfig
@@ -196,7 +197,7 @@ def from_json(data: Any, source: str = "configuration") -> AnySearchConfig:
     """Reads what `to_json` wrote; fields that are missing have their defaults.
 
     Args:
-      data: the parsed JSON.
+      data: the parsed JSON; how the run was extended is left alone.
       source: the file's name, for errors.
 
     Raises:
@@ -204,7 +205,7 @@ def from_json(data: Any, source: str = "configuration") -> AnySearchConfig:
     """
     if not isinstance(data, dict):
         raise UserError(f"{source}: not a configuration; expected a JSON object")
-    rest = dict(data)
+    rest = {name: value for name, value in data.items() if name != EXTENDED}
     kind = CONFIGS[get_space(str(rest.get("space", SearchConfig.space))).task]
     method = rest.pop("method", {})
     if not isinstance(method, dict):

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     enable_cache()
     start = setup(command.config)
     with RunFolder.open(
-        command.run_dir, to_json(command.config), _MAY_DIFFER
+        command.run_dir, to_json(command.config), _MAY_DIFFER, command.extend
     ) as folder:
         results = run_search(command.config, start, folder)
         if results[0].stopped:
@@ -45,19 +45,21 @@ def main(arguments: list[str]) -> int:
                 f"the same command goes on from there ({folder.path})"
             )
             return results[0].stopped
-        texts = [_write_results(command.config, result) for result in results]
+        said = folder.extensions_text(start.steps_per_epoch)
+        texts = [_write_results(command.config, result, said) for result in results]
         text = texts[0]
         if len(results) > 1:
-            text = population_summary(command.config, results)
+            text = population_summary(command.config, results) + said
             write_atomic(folder.summary, text)
         reports.write_report(folder.path)
         print(f"\n{text}\nwritten to {folder.path}", flush=True)
     return 0
 
 
-def _write_results(config: AnySearchConfig, result: SearchResult) -> str:
-    """Writes a seed's summary and drawings; returns the summary."""
-    text = summary(config.with_seed(result.seed), result)
+def _write_results(config: AnySearchConfig, result: SearchResult, said: str) -> str:
+    """Writes a seed's summary, with what is said of extensions, and drawings; returns
+    the summary."""
+    text = summary(config.with_seed(result.seed), result) + said
     write_atomic(result.folder.summary, text)
     for kind, cell in result.genotype.cells.items():
         title = f"{config.name}: {kind} cell"

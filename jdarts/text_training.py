@@ -51,16 +51,19 @@ def train_text(command: TrainCommand) -> int:
             print(f"seed {seed}: test perplexity {score['perplexity']:.2f}")
         return 0
     described = recipe_to_json(config, genotype)
-    with RunFolder.open(command.run_dir, described, MAY_DIFFER) as folder:
+    with RunFolder.open(
+        command.run_dir, described, MAY_DIFFER, command.extend
+    ) as folder:
         results, stopped = run_text_training(config, start, folder)
         if stopped:
             return say_stopped(folder, stopped)
         write_json(folder.result, text_results_json(config.name, results))
-        text = text_summary(results)
+        said = folder.extensions_text(start.steps_per_epoch)
+        text = text_summary(results) + said
         for result in results if len(results) > 1 else []:
             part = folder.path / f"seed_{result.seed}"
             write_json(part / folder.result.name, result.to_json())
-            write_atomic(part / folder.summary.name, text_summary([result]))
+            write_atomic(part / folder.summary.name, text_summary([result]) + said)
         write_atomic(folder.summary, text)
         reports.write_report(folder.path)
         print(f"\n{text}\nwritten to {folder.path}", flush=True)

@@ -43,11 +43,14 @@ def _train_images(command: TrainCommand) -> int:
     config, genotype = for_images(command.config, "the recipe"), command.genotype
     start = train_setup(config, genotype)
     described = recipe_to_json(config, genotype)
-    with RunFolder.open(command.run_dir, described, MAY_DIFFER) as folder:
+    with RunFolder.open(
+        command.run_dir, described, MAY_DIFFER, command.extend
+    ) as folder:
         results, stopped = run_training(config, start, folder)
         if stopped:
             return say_stopped(folder, stopped)
-        text = write_results(config, folder, results)
+        said = folder.extensions_text(start.steps_per_epoch)
+        text = write_results(config, folder, results, said)
         reports.write_report(folder.path)
         print(f"\n{text}\nwritten to {folder.path}", flush=True)
     return 0
@@ -68,7 +71,7 @@ def _evaluate(command: TrainCommand) -> int:
 
 
 def write_results(
-    config: TrainConfig, folder: RunFolder, results: list[TrainResult]
+    config: TrainConfig, folder: RunFolder, results: list[TrainResult], said: str = ""
 ) -> str:
     """Writes ``result.json`` and ``summary.txt``; returns the summary.
 
@@ -76,15 +79,16 @@ def write_results(
       config: the configuration.
       folder: of the run; with several seeds each has a part of it.
       results: one a seed.
+      said: what the summaries say besides.
     """
     write_json(folder.result, results_json(config.name, results))
-    text = summary(results[0])
+    text = summary(results[0]) + said
     if len(results) > 1:
         for result in results:
             part = folder.path / f"seed_{result.seed}"
             write_json(part / folder.result.name, result.to_json())
-            write_atomic(part / folder.summary.name, summary(result))
-        text = population_summary(results)
+            write_atomic(part / folder.summary.name, summary(result) + said)
+        text = population_summary(results) + said
     write_atomic(folder.summary, text)
     return text
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 
 from jdarts.cli import (
+    EXTEND,
     config_flags,
     one_line_errors,
     refuse_other,
@@ -42,6 +43,7 @@ class TrainCommand(NamedTuple):
       run_dir: the run folder.
       eval_only: whether to evaluate a checkpoint instead.
       checkpoints: the folder of the checkpoints to evaluate.
+      extend: whether the run is there and may go on for more epochs.
     """
 
     config: Recipe
@@ -49,6 +51,7 @@ class TrainCommand(NamedTuple):
     run_dir: Path
     eval_only: bool
     checkpoints: Path
+    extend: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +65,9 @@ class _Arguments:
     """Train nothing: evaluate the run's newest checkpoint, or that of --checkpoint."""
     checkpoint: Path | None = None
     """Another run's folder, or its folder of checkpoints, to evaluate."""
+    extend: bool = False
+    """Go on with a run for more --epochs than it was planned for. What is done stays as
+    it was, under the schedules of fewer epochs; the run's record says so."""
 
 
 class _Given(NamedTuple):
@@ -105,6 +111,8 @@ def parse_train(arguments: list[str]) -> TrainCommand:
     assert genotype is not None  # --help does not come here
     if parsed.checkpoint is not None and not parsed.eval_only:
         raise UserError("--checkpoint: has no effect without --data.eval-only")
+    if parsed.extend and parsed.eval_only:
+        raise UserError("--extend: has no effect with --data.eval-only")
     run_dir = parsed.run_dir or given.run_dir or given.place / parsed.config.name
     return TrainCommand(
         config=parsed.config,
@@ -112,12 +120,13 @@ def parse_train(arguments: list[str]) -> TrainCommand:
         run_dir=run_dir,
         eval_only=parsed.eval_only,
         checkpoints=_checkpoints(parsed.checkpoint or run_dir),
+        extend=parsed.extend,
     )
 
 
 def _parse(arguments: list[str], recipe: Recipe) -> _Arguments:
     own = {"--run-dir", "--allow-unfinished", "--no-allow-unfinished", "--checkpoint"}
-    own |= {"--data.eval-only", "--data.no-eval-only"}
+    own |= {"--data.eval-only", "--data.no-eval-only", *EXTEND}
     refuse_other(arguments, {*config_flags(recipe), *own})
     recipe = without_overridden_seeds(arguments, recipe)
     with one_line_errors():

@@ -17,6 +17,7 @@ from jdarts.config_fields import (
 )
 from jdarts.data import DataConfig
 from jdarts.errors import UserError, unknown_choice
+from jdarts.io.run_folder import EXTENDED
 from jdarts.nets.stems import STEMS
 from jdarts.spaces import Genotype
 from jdarts.text_train_config import TextTrainConfig
@@ -222,7 +223,8 @@ def recipe_from_json(data: Any, source: str = "configuration") -> Recipe:
     """
     if not isinstance(data, dict):
         raise UserError(f"{source}: not a configuration; expected a JSON object")
-    rest = {n: value for n, value in data.items() if n not in ("genotype", "task")}
+    other = ("genotype", "task", EXTENDED)
+    rest = {n: value for n, value in data.items() if n not in other}
     task = data.get("task", "images")
     if task not in RECIPES:
         raise unknown_choice(f"{source}: task", str(task), RECIPES)

@@ -9,7 +9,7 @@ from typing import Any
 
 from jdarts.errors import UserError
 
-__all__ = ["file_digest", "read_json", "write_atomic", "write_json"]
+__all__ = ["file_digest", "is_temporary", "read_json", "write_atomic", "write_json"]
 
 
 def write_atomic(path: Path, content: str | bytes, private: bool = False) -> None:
@@ -41,6 +41,11 @@ def write_atomic(path: Path, content: str | bytes, private: bool = False) -> Non
     except OSError as error:
         raise cannot(path, "written", error) from None
     _sync_folder(path.parent)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether it is what a kill leaves of `write_atomic`."""
+    return name.startswith(".") and name.endswith(".tmp")
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from jdarts.errors import UserError
-from jdarts.io.files import cannot, read_json, write_atomic, write_json
+from jdarts.io.files import (
+    cannot,
+    is_temporary,
+    read_json,
+    write_atomic,
+    write_json,
+)
+from jdarts.io.run_config import EXTENDED, Extension, settle_config
 
 __all__ = ["PART_FILE", "RunFolder", "hold"]
 
@@ -19,7 +26,6 @@ _log = logging.getLogger("jdarts")
 _LOCK = ".lock"
 PART_FILE = "part.txt"
 """Marks the folder of a part of a run: of one seed of several, say."""
-_SHOWN = 6  # differing fields named in full
 
 
 @dataclasses.dataclass
@@ -29,6 +35,7 @@ class RunFolder:
     Attributes:
       path: the folder.
       resumed: whether the run had begun before.
+      extensions: how often its epochs were raised; empty: never.
     """
 
     path: Path
@@ -36,10 +43,15 @@ class RunFolder:
     _lock: int = dataclasses.field(repr=False)
     # What configurations said before: of this folder and of its parts.
     _before: dict[Path, Any] = dataclasses.field(default_factory=dict, repr=False)
+    extensions: list[Extension] = dataclasses.field(default_factory=list)
 
     @classmethod
     def open(
-        cls, path: Path, config: dict[str, Any], may_differ: Collection[str] = ()
+        cls,
+        path: Path,
+        config: dict[str, Any],
+        may_differ: Collection[str] = (),
+        extend: bool = False,
     ) -> "RunFolder":
         """Creates the folder of a run, or re-opens the run that is in it.
 
@@ -49,6 +61,8 @@ class RunFolder:
           may_differ: dotted names of fields, or of whole parts, whose values may
             change from one invocation to the next; ``config.json`` then holds the
             latest ones.
+          extend: the run is there, and its ``epochs`` may be raised; ``config.json``
+            then says so for ever.
 
         Raises:
           UserError: if the folder cannot be made or written, holds something that is
@@ -63,12 +77,13 @@ class RunFolder:
             _remove_empty(created)
             raise
         try:
-            stored = _settle_config(path, config, may_differ)
+            stored = settle_config(path, config, may_differ, extend)
         except BaseException:
             _remove_created(path, created)  # before another process has the lock
             os.close(lock)
             raise
         folder = cls(path, stored is not None, lock)
+        folder.extensions = [Extension(*row) for row in config.get(EXTENDED, [])]
         if stored is not None:
             folder._before[folder.config] = stored
         return folder
@@ -106,8 +121,14 @@ class RunFolder:
         write_atomic(part.path / PART_FILE, "A part of the run in the folder above.\n")
         if part.config.exists():
             self._before[part.config] = read_json(part.config)
-        write_json(part.config, config)
+        rows = {EXTENDED: self.extensions} if self.extensions else {}
+        write_json(part.config, config | rows)
         return part
+
+    def extensions_text(self, per_epoch: int) -> str:
+        """A line for each extension, for a summary."""
+        rows = (extension.described(per_epoch) for extension in self.extensions)
+        return "".join(f"\n{row}\n" for row in rows)
 
     def close(self) -> None:
         """Lets other processes write the folder; closing twice does no harm."""
@@ -234,17 +255,12 @@ def _refuse_foreign(path: Path) -> None:
             f"expected the folder of that run, {path.resolve().parent}"
         )
     names = sorted(entry.name for entry in path.iterdir())
-    foreign = [name for name in names if name != _LOCK and not _is_temporary(name)]
+    foreign = [name for name in names if name != _LOCK and not is_temporary(name)]
     if foreign and "config.json" not in foreign:
         raise UserError(
             f"{path}: holds other files ({foreign[0]}, ...) but no config.json; "
             "expected a new or empty folder, or the folder of a run"
         )
-
-
-def _is_temporary(name: str) -> bool:
-    """Whether it is what a kill leaves of `write_atomic`."""
-    return name.startswith(".") and name.endswith(".tmp")
 
 
 def _remove_created(path: Path, created: list[Path]) -> None:
@@ -313,67 +329,3 @@ def _locked(path: Path, lock: int) -> bool:
         os.ftruncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())
     return True
-
-
-def _settle_config(
-    path: Path, config: dict[str, Any], may_differ: Collection[str]
-) -> dict[str, Any] | None:
-    """Writes ``config.json``, or makes sure that it says the same; what it said if it
-    was there."""
-    file = path / "config.json"
-    for name in os.listdir(path):
-        if _is_temporary(name):
-            (path / name).unlink(missing_ok=True)
-    stored = read_json(file) if file.exists() else None
-    if stored is not None and not isinstance(stored, dict):
-        raise UserError(f"{file}: not a configuration; expected a JSON object")
-    if stored is not None:
-        _refuse_other(path, _differences(config, stored, may_differ))
-    if stored != config:
-        write_json(file, config)
-    return stored
-
-
-def _refuse_other(path: Path, differences: list[str]) -> None:
-    if not differences:
-        return
-    more = len(differences) - _SHOWN
-    tail = f"; +{more} more" if more > 0 else ""
-    raise UserError(
-        f"{path}: made with another configuration: "
-        + "; ".join(differences[:_SHOWN])
-        + f"{tail}. Choose another folder, or repeat the folder's settings"
-    )
-
-
-def _differences(
-    config: dict[str, Any], stored: dict[str, Any], may_differ: Collection[str]
-) -> list[str]:
-    """Each differing field in words, in the order of the configuration."""
-    here, there = _flatten(config), _flatten(stored)
-    free = tuple(f"{name}." for name in may_differ)
-    return [
-        f"{name}: {_shown(here, name)} here, {_shown(there, name)} in the folder"
-        for name in {**here, **there}
-        if _shown(here, name) != _shown(there, name) and not f"{name}.".startswith(free)
-    ]
-
-
-def _flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted names to values; an empty part counts as a value."""
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, dict) and value:
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
-def _shown(flat: dict[str, Any], name: str) -> str:
-    if name not in flat:
-        return "not set"
-    value = flat[name]
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # 1.0 and 1 are the same setting
-    return json.dumps(value)

@@ -15,6 +15,7 @@ from jdarts import tree
 from jdarts.compile import Compiled, programs_folder
 from jdarts.errors import RunError, UserError
 from jdarts.io import Checkpoints, Progress, RunFolder, Timing
+from jdarts.io.run_folder import Extension
 from jdarts.loops.chunk import MAX_STEPS
 from jdarts.loops.pinned import check_pinned
 from jdarts.loops.record import Record
@@ -92,6 +93,10 @@ class Run(Generic[R]):
         """Subclass: what else a checkpoint tells its readers, plain data; nothing."""
         return {}
 
+    def rate(self, epochs: int, step: int) -> float | None:
+        """Subclass: the weights' learning rate in a step, if the run is of so many
+        epochs; None: unknown."""
+
     def end_epoch(self, epoch: int, whole: bool) -> str:
         """Subclass: evaluates and writes down; also where the run ends inside an epoch.
 
@@ -152,12 +157,20 @@ class Run(Generic[R]):
             self.state, self.step = restored.state, restored.step
             self._take(restored.meta)
             self.say(f"resuming {self.folder.path} at step {self.step}")
+        for extension in self.folder.extensions:
+            self.say(self.extended(extension))
         if self.step > self.last_step:
             raise UserError(
                 f"--steps: {self.last_step}; {self.folder.path} is already at step "
                 f"{self.step}; expected at least that"
             )
         self._end_early()
+        last = self.folder.extensions[-1:]
+        if last and self.finished and last[0].step == self.step:
+            raise UserError(
+                f"--extend: has no effect; {self.folder.path} has stopped early by its "
+                "own criterion; expected a new run"
+            )
         self.timing.rewind(self.step)
         for record in self.records:
             record.rewind(self.step)
@@ -198,6 +211,17 @@ class Run(Generic[R]):
             record.restore(own)
 
     # --- stepping ---
+
+    def extended(self, extension: Extension) -> str:
+        """What an extension means, in words."""
+        text, step = extension.described(self.start.steps_per_epoch), extension.step
+        rates = (
+            self.rate(extension.epochs, max(step - 1, 0)),
+            self.rate(extension.more, step),
+        )
+        if None not in rates:
+            text += f"; learning rate there: {rates[0]:.3g}, then {rates[1]:.3g}"
+        return text
 
     def _end_early(self) -> None:
         """Makes this step the last one if all seeds have come to their end."""

@@ -22,6 +22,8 @@ from jdarts.loops.setup import Setup, setup_stage
 from jdarts.loops.setup import setup as image_setup
 from jdarts.loops.stages import Stage, next_stage, read_stage, write_stage
 from jdarts.loops.text_setup import TextSetup, text_setup
+from jdarts.methods import check_extension
+from jdarts.methods.optimizers import cosine_by_epoch
 from jdarts.spaces import Genotype, get_space
 from jdarts.types import Arch, PyTree
 
@@ -111,6 +113,11 @@ class _Search(Run[SeedRecord]):
     def weights(self) -> PyTree:
         return self.state.w, self.state.arch
 
+    def rate(self, epochs: int, step: int) -> float | None:
+        weights: Any = self.config.method.weights
+        schedule = cosine_by_epoch(weights, epochs, self.start.steps_per_epoch)
+        return np.asarray(schedule(step)).item()
+
     def pinned(self) -> dict[str, str]:
         return self.start.pinned
 
@@ -198,6 +205,12 @@ def run_search(
       UserError: if what the folder holds is not usable, or it cannot be written.
       RunError: if a loss is not finite.
     """
+    try:
+        for extension in folder.extensions[-1:]:
+            check_extension(config.method, extension.epochs, extension.more)
+    except UserError:
+        folder.restore_config()
+        raise
     records = _records(config, start, folder)
     start = _resumed(config, start, folder, say)
     search = _Search(config, start, folder, records, say)

@@ -39,6 +39,7 @@ from jdarts.loops.pinned import pinned_data
 from jdarts.loops.record import Record
 from jdarts.loops.run import Run, abstract
 from jdarts.loops.text_train_setup import TextTrainSetup
+from jdarts.methods.optimizers import cosine_by_epoch
 from jdarts.problem import Evaluation
 from jdarts.spaces import Genotype
 from jdarts.text_train_config import TextTrainConfig
@@ -199,6 +200,11 @@ class _TextTraining(Run[_Record]):
 
     def weights(self) -> PyTree:
         return self.state.w
+
+    def rate(self, epochs: int, step: int) -> float | None:
+        weights: Any = self.config.optimizer
+        schedule = cosine_by_epoch(weights, epochs, self.start.steps_per_epoch)
+        return np.asarray(schedule(step)).item()
 
     def pinned(self) -> dict[str, str]:
         return pinned_data(self.config.data.dir, self.start.text)

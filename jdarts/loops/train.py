@@ -15,6 +15,7 @@ from jdarts.loops.run import Run, abstract
 from jdarts.loops.train_record import EpochScore, TrainRecord, TrainResult
 from jdarts.loops.train_setup import TrainSetup, train_programs, train_setup
 from jdarts.train_config import TrainConfig, recipe_to_json
+from jdarts.training import by_epoch
 from jdarts.types import PyTree
 
 __all__ = ["TrainSetup", "evaluate_checkpoint", "run_training", "train_setup"]
@@ -33,6 +34,11 @@ class _Training(Run[TrainRecord]):
 
     def weights(self) -> PyTree:
         return self.state.w
+
+    def rate(self, epochs: int, step: int) -> float | None:
+        optimizer = self.config.optimizer
+        schedule = by_epoch(optimizer, epochs, self.start.steps_per_epoch)
+        return np.asarray(schedule(step)).item()
 
     def pinned(self) -> dict[str, str]:
         return pinned_data(self.config.data.dir, self.start.images)

@@ -32,6 +32,7 @@ __all__ = [
     "SearchMethod",
     "SearchState",
     "build_method",
+    "check_extension",
     "get_method",
     "learns_architecture",
     "make_supernet",
@@ -58,6 +59,8 @@ class MethodRow(NamedTuple):
       stages: ``stages(config)``: of a search in stages; None: it has one network.
       own_primitives: whether it can search in a space in which edges have primitives of
         their own (`CellSpec.edge_primitives`).
+      phases: whether it does different things in parts of the epochs, so that a search
+        that has come to its end cannot go on for more.
     """
 
     config: type
@@ -70,6 +73,7 @@ class MethodRow(NamedTuple):
     every_edge: bool = False
     stages: Callable[[Any], Stages | None] = lambda config: None
     own_primitives: bool = False
+    phases: bool = False
 
 
 METHODS: dict[str, MethodRow] = {
@@ -140,6 +144,7 @@ METHODS: dict[str, MethodRow] = {
         mixer="all ops",
         projection="-",
         reference="Li et al., CVPR 2020",
+        phases=True,
     ),
     "asap": MethodRow(
         config=asap.AsapConfig,
@@ -148,6 +153,7 @@ METHODS: dict[str, MethodRow] = {
         mixer="all ops",
         projection="-",
         reference="Noy et al., AISTATS 2020",
+        phases=True,
     ),
     "p_darts": MethodRow(
         config=p_darts.PDartsConfig,
@@ -158,6 +164,7 @@ METHODS: dict[str, MethodRow] = {
         reference="Chen, Xie, Wu, Tian, ICCV 2019",
         stages=p_darts.stages,
         own_primitives=True,
+        phases=True,
     ),
     "random": MethodRow(
         config=random_sampling.RandomSamplingConfig,
@@ -166,6 +173,7 @@ METHODS: dict[str, MethodRow] = {
         mixer="single op",
         projection="-",
         reference="Li, Talwalkar, UAI 2019",
+        phases=True,
     ),
 }
 
@@ -207,6 +215,25 @@ def learns_architecture(config: Any) -> bool:
     """Whether the method of that configuration learns by the architecture's gradient:
     it then minimises `Network.price` as well."""
     return isinstance(config, BilevelConfig)
+
+
+def check_extension(config: Any, done: int, epochs: int) -> None:
+    """Raises a UserError unless a search of `done` epochs can go on up to `epochs`, by
+    the method of that configuration."""
+    name = name_of(config)
+    if METHODS[name].phases:
+        able = ", ".join(n for n, row in METHODS.items() if not row.phases)
+        raise UserError(
+            f"--extend: --method {name} does different things in parts of its epochs; "
+            f"expected a new search of {epochs} epochs, or a method without ({able})"
+        )
+    warmup = config.warmup_epochs(epochs)
+    if warmup > done:
+        raise UserError(
+            f"--extend: of {epochs} epochs the first {warmup} train the weights alone, "
+            f"and the run's {done} are over; expected at most "
+            f"{int(epochs * done / warmup)} epochs, or a new search"
+        )
 
 
 def build_method(
