@@ -43,7 +43,7 @@ def train_text(command: TrainCommand) -> int:
     config, genotype = command.config, command.genotype
     assert isinstance(config, TextTrainConfig)  # by the table that leads here
     check_recurrent(genotype)
-    start = text_train_setup(config, genotype)
+    start = text_train_setup(config, genotype, evaluates=command.eval_only)
     if command.eval_only:
         with hold(command.checkpoints.parent):
             found = test_checkpoint(config, start, command.checkpoints)

@@ -62,7 +62,7 @@ _TASKS = {"images": _train_images, "text": train_text}
 
 def _evaluate(command: TrainCommand) -> int:
     config = for_images(command.config, "the recipe")
-    start = train_setup(config, command.genotype)
+    start = train_setup(config, command.genotype, evaluates=True)
     with hold(command.checkpoints.parent):
         scores = evaluate_checkpoint(config, start, command.checkpoints)
     for seed, score in zip(config.all_seeds, scores, strict=True):

@@ -108,8 +108,13 @@ def get_dataset(name: str) -> Dataset:
     return DATASETS[key]
 
 
-def load(config: DataConfig) -> Images:
+def load(config: DataConfig, trains: bool = True) -> Images:
     """Reads the configured data set and checks it.
+
+    Args:
+      config: the configuration.
+      trains: whether the training part is needed; without, it may be smaller than
+        ``config.limit``, and missing where there is a test part.
 
     Returns:
       The images and labels, the training part cut to ``config.limit``.
@@ -127,13 +132,14 @@ def load(config: DataConfig) -> Images:
         raise UserError(
             f"{where}: cannot be read ({error.strerror or error})"
         ) from None
-    _check(raw, str(config.dir or config.name))
-    _check_fits(raw, config)
+    _check(raw, str(config.dir or config.name), trains)
+    _check_fits(raw, config, trains)
     images, labels = raw.train_images, raw.train_labels
     if config.limit is not None and config.limit < len(images):
         # Copies, so that the images that are not used can be freed.
         images, labels = images[: config.limit].copy(), labels[: config.limit].copy()
-    computed = channel_statistics(images) if not dataset.mean else ((), ())
+    counted = images if len(images) else raw.test_images
+    computed = channel_statistics(counted) if not dataset.mean else ((), ())
     return Images(
         name=config.name,
         train_images=images,
@@ -163,9 +169,9 @@ def _check_dir(config: DataConfig, dataset: Dataset) -> None:
         )
 
 
-def _check(raw: RawImages, where: str) -> None:
+def _check(raw: RawImages, where: str, trains: bool) -> None:
     """Raises unless the arrays are what RawImages says, with at least one image."""
-    if len(raw.train_images) == 0:
+    if len(raw.train_images) == 0 and (trains or len(raw.test_images) == 0):
         raise UserError(f"{where}: has no training images; expected at least one")
     for part, images, labels in (
         ("training", raw.train_images, raw.train_labels),
@@ -195,7 +201,7 @@ def _check(raw: RawImages, where: str) -> None:
             )
 
 
-def _check_fits(raw: RawImages, config: DataConfig) -> None:
+def _check_fits(raw: RawImages, config: DataConfig, trains: bool) -> None:
     """Raises unless the data have what the configuration asks for."""
     where, found = config.dir or config.name, len(raw.class_names)
     if config.classes is not None and found != config.classes:
@@ -204,7 +210,7 @@ def _check_fits(raw: RawImages, config: DataConfig) -> None:
             f"--data.classes: {where} has {found} classes, expected {config.classes} "
             f"({relation} classes than configured)"
         )
-    if config.limit is not None and config.limit > len(raw.train_images):
+    if trains and config.limit is not None and config.limit > len(raw.train_images):
         raise UserError(
             f"--data.limit: {config.limit} is more than the {len(raw.train_images)} "
             f"training images of {where}; expected at most as many"

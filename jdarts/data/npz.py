@@ -17,10 +17,11 @@ _NAMES = {  # of the images and labels of the training part, then of the test pa
 
 
 def load(config: DataConfig) -> RawImages:
-    """Reads a file of either naming in `_NAMES`; the test part may be missing.
+    """Reads a file of either naming in `_NAMES`; one of the parts may be missing.
 
     Images are uint8 ``[N, H, W]`` or ``[N, H, W, C]``, labels integers ``[N]`` or
-    ``[N, 1]``; the classes are 0 to the greatest training label.
+    ``[N, 1]``; the classes are 0 to the greatest label, of the training part if there
+    is one.
 
     Raises:
       UserError: if the file or an array in it is not so; it names the file.
@@ -28,12 +29,17 @@ def load(config: DataConfig) -> RawImages:
     path = config.dir
     assert path is not None  # checked by jdarts.data.load
     arrays = _read(path)
-    names = next((names for key, names in _NAMES.items() if key in arrays), None)
+    found = (names for names in _NAMES.values() if {*names[::2]} & arrays.keys())
+    names = next(found, None)
     if names is None:
         raise UserError(
             f"{path}: found the arrays {', '.join(sorted(arrays)) or '(none)'}; "
             "expected train_images and train_labels, or x_train and y_train"
         )
+    if names[0] not in arrays and names[1] not in arrays:
+        x_test, y_test = _part(path, arrays, names[2], names[3])
+        classes = _classes(path, names[3], y_test)
+        return RawImages(x_test[:0], y_test[:0], x_test, y_test, classes)
     x_train, y_train = _part(path, arrays, names[0], names[1])
     if names[2] in arrays or names[3] in arrays:
         x_test, y_test = _part(path, arrays, names[2], names[3])

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jdarts import tree
 from jdarts.data import Segment, Text, columns, load_text, segment_at
@@ -146,6 +147,8 @@ def text_train_setup(
     config: TextTrainConfig,
     genotype: Genotype,
     devices: list[jax.Device] | None = None,
+    *,
+    evaluates: bool = False,
 ) -> TextTrainSetup:
     """Loads the text, builds the network and its start, and places them on the devices.
 
@@ -153,6 +156,8 @@ def text_train_setup(
       config: the configuration.
       genotype: of a recurrent cell.
       devices: where to train; by default on all devices.
+      evaluates: whether a checkpoint is only evaluated: what a training alone asks for
+        (a text that is long enough for its columns) is then not asked for.
 
     Raises:
       UserError: if the text is missing, wrong or too short, or the parts do not fit
@@ -162,9 +167,11 @@ def text_train_setup(
     begin = time.perf_counter()
     text = load_text(config.data)
     where, lengths = str(config.data.dir or config.data.name), config.lengths
-    train = columns(
-        text.train, config.batch_size, lengths.longest + 2, f"{where}, train part"
-    )
+    rows = lengths.longest + 2
+    if evaluates:
+        train = np.zeros((rows, config.batch_size), np.int32)
+    else:
+        train = columns(text.train, config.batch_size, rows, f"{where}, train part")
     parts = [
         held_part(part, size, config.length, f"{where}, {name} part")
         for part, size, name in (
@@ -174,7 +181,7 @@ def text_train_setup(
     ]
     per_epoch = lengths.per_epoch(len(train))
     total = config.epochs * per_epoch
-    if config.steps is not None and config.steps > total:
+    if not evaluates and config.steps is not None and config.steps > total:
         raise UserError(
             f"--steps: {config.steps} is more than the {total} steps of "
             f"{config.epochs} epochs; expected at most {total}"

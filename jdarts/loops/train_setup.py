@@ -50,6 +50,7 @@ class TrainSetup(NamedTuple):
       key: the run's key, on the devices.
       steps_per_epoch: steps in one epoch.
       valid_count: images that are evaluated on.
+      batch_size: images in a batch.
       evaluations: batches of an evaluation.
       parameters: weights of one network, without the auxiliary classifier.
       seeds: where the seeds are; it holds the mesh.
@@ -64,6 +65,7 @@ class TrainSetup(NamedTuple):
     key: jax.Array
     steps_per_epoch: int
     valid_count: int
+    batch_size: int
     evaluations: int
     parameters: int
     seeds: SeedAxis
@@ -74,6 +76,8 @@ def train_setup(
     config: TrainConfig,
     genotype: Genotype,
     devices: list[jax.Device] | None = None,
+    *,
+    evaluates: bool = False,
 ) -> TrainSetup:
     """Loads the data, builds the network and its start, and places them on the devices.
 
@@ -81,16 +85,21 @@ def train_setup(
       config: the configuration.
       genotype: what is trained.
       devices: where to train; by default on all devices.
+      evaluates: whether a checkpoint is only evaluated: what a training alone asks for
+        (as many images as a batch has, say) is then not asked for.
 
     Raises:
       UserError: if the data are missing or wrong, or the parts do not fit each other.
     """
-    axis = seed_axis(len(config.all_seeds), config.batch_size, devices)
     begin = time.perf_counter()
-    images = load(config.data)
+    images = load(config.data, trains=not evaluates or config.evaluate_on == "valid")
     parts = [_parts(config, images, seed) for seed in config.all_seeds]
+    batch = config.batch_size
+    if evaluates:
+        batch = _evaluation_batch(batch, len(parts[0][1]), devices)
+    axis = seed_axis(len(config.all_seeds), batch, devices)
     train, held = axis.stack(parts)
-    per_epoch = _steps_per_epoch(config, train.shape[-1])
+    per_epoch = 1 if evaluates else _steps_per_epoch(config, train.shape[-1])
     loaded = time.perf_counter()
     network = fixed_network(
         genotype,
@@ -104,7 +113,7 @@ def train_setup(
         dtype=COMPUTE_DTYPES[config.compute_dtype],
     )
     trainer = make_trainer(network, config.settings, per_epoch)
-    state, key = _start(config, trainer, images, axis)
+    state, key = _start(config, trainer, images, axis, batch)
     data = _place(config, images, axis, train, held)
     seconds = {"data": loaded - begin, "init": time.perf_counter() - loaded}
     return TrainSetup(
@@ -116,11 +125,18 @@ def train_setup(
         key,
         per_epoch,
         held.shape[-1],
-        -(-held.shape[-1] // config.batch_size),
+        batch,
+        -(-held.shape[-1] // batch),
         _parameters(state) // len(config.all_seeds),
         axis,
         seconds,
     )
+
+
+def _evaluation_batch(batch: int, images: int, devices: list[jax.Device] | None) -> int:
+    """Not more than there are images, and such that the devices divide it."""
+    count = len(devices or jax.devices())
+    return -(-min(batch, images) // count) * count
 
 
 def train_programs(
@@ -140,11 +156,11 @@ def train_programs(
         start.trainer,
         spec,
         axis.batch_mesh,
-        batch_size=config.batch_size,
+        batch_size=start.batch_size,
         steps_per_epoch=start.steps_per_epoch,
     )
     evaluation = make_train_evaluation(
-        start.trainer, spec, axis.batch_mesh, batch_size=config.batch_size
+        start.trainer, spec, axis.batch_mesh, batch_size=start.batch_size
     )
     return (
         axis.map(chunk, (True, True, _OWN_DATA, False)),
@@ -188,15 +204,15 @@ def _place(
 
 
 def _start(
-    config: TrainConfig, trainer: Trainer, images: Images, axis: SeedAxis
+    config: TrainConfig, trainer: Trainer, images: Images, axis: SeedAxis, batch: int
 ) -> tuple[TrainState, jax.Array]:
     """The first state and the run's key."""
-    shape = (config.batch_size, *images.image_shape)
-    batch = jnp.zeros(shape, jnp.result_type(float))
+    shape = (batch, *images.image_shape)
+    example = jnp.zeros(shape, jnp.result_type(float))
     states, keys = [], []
     for seed in config.all_seeds:  # one by one: each gets the bits of a run of its own
         init_key, key = jax.random.split(jax.random.key(seed))
-        states.append(trainer.init(init_key, batch))
+        states.append(trainer.init(init_key, example))
         keys.append(jax.random.key_data(key))
     state, data = jax.device_put((axis.stack(states), axis.stack(keys)), axis.own)
     return state, jax.random.wrap_key_data(data)

@@ -316,6 +316,37 @@ def test_evaluation_alone_repeats_the_result(train, genotype, unbroken, capsys):
     assert {f for f in before if before[f] != after[f]} <= {unbroken / ".lock"}
 
 
+def test_evaluation_asks_nothing_of_training(
+    train, genotype, unbroken, capsys, tmp_path
+):
+    """A batch larger than the training part, more steps than there are, a limit beyond
+    it, and no training part at all."""
+    (result,) = read_results(unbroken)
+    wanted = f"test accuracy {100 * result.last.top1:.2f} %"
+    given = [genotype, *OPTIONS, "--run-dir", str(unbroken), "--data.eval-only"]
+    for extra in (
+        ["--batch-size", "1000000000"],
+        ["--batch-size", "400", "--data.limit", "300"],
+        ["--steps", "1000000000", "--data.limit", "100000"],
+        ["--epochs", "1000000000"],
+    ):
+        capsys.readouterr()
+        assert run_command(main, [*given, *extra]) == 0
+        assert wanted in capsys.readouterr().out
+    start = train_setup(parse_train(given).config, load_genotype(genotype))
+    file = tmp_path / "test.npz"
+    np.savez(
+        file, test_images=start.images.test_images, test_labels=start.images.test_labels
+    )
+    assert (
+        run_command(main, [*given, "--data.name", "npz", "--data.dir", str(file)]) == 0
+    )
+    assert wanted in capsys.readouterr().out
+    other = [genotype, *OPTIONS, "--data.name", "npz", "--data.dir", str(file)]
+    assert run_command(main, [*other, "--run-dir", str(tmp_path / "new")]) == 2
+    assert "has no training images" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("inside", ["", "checkpoints"])
 def test_evaluates_the_checkpoint_of_another_run(
     train, unbroken, tmp_path, inside, capsys
