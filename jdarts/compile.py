@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jaxlib
 
+from jdarts.phase import phase
 from jdarts.trust import trusted_folder
 
 __all__ = [
@@ -82,11 +83,13 @@ def compile_timed(fun: Callable[..., Any], *args: Any, **options: Any) -> Compil
       **options: as for `jit`.
     """
     start = time.perf_counter()
-    traced = jit(fun, **options).trace(*args)
-    lowering = time.perf_counter()
-    lowered = traced.lower()
+    with phase("tracing"):
+        traced = jit(fun, **options).trace(*args)
+        lowering = time.perf_counter()
+        lowered = traced.lower()
     compiling = time.perf_counter()
-    compiled = lowered.compile()
+    with phase("compiling"):
+        compiled = lowered.compile()
     done = time.perf_counter()
     return_unused_memory()
     return Compiled(

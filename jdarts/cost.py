@@ -3,6 +3,7 @@
 import sys
 
 from jdarts.entry import start
+from jdarts.phase import phased
 
 if __name__ == "__main__":  # before the imports that take seconds
     sys.exit(start("cost", sys.argv[1:]))
@@ -136,6 +137,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+@phased("counting")
 def count(genotype: Genotype, shape: NetworkShape, batch: int) -> tuple[list[Row], Row]:
     """What needs no running: a row for each part, and that of the whole network."""
     rows, kept = [], {}

@@ -4,17 +4,20 @@ Silent until `show` is called, as a command does at its start: a library prints 
 """
 
 import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TextIO
+from typing import Any, TextIO, TypeVar
 
-__all__ = ["Phases", "hidden", "phase", "show"]
+__all__ = ["Phases", "hidden", "phase", "phased", "show"]
 
 _FIRST = 1.0  # seconds after which a phase is said
 _EVERY = 2.0  # seconds between two lines of a phase that goes on
 _REDRAWN = 0.25  # the same on a terminal, where one line is written again and again
 _CLEAR = "\r\x1b[2K"
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Phases:
@@ -121,6 +124,20 @@ def phase(what: str, first: float = _FIRST) -> contextlib.AbstractContextManager
       first: seconds after which it is said at all.
     """
     return contextlib.nullcontext() if _shown is None else _shown.phase(what, first)
+
+
+def phased(what: str) -> Callable[[F], F]:
+    """A decorator: a call of the function is a phase."""
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def call(*args: Any, **options: Any) -> Any:
+            with phase(what):
+                return function(*args, **options)
+
+        return call  # pyrefly: ignore
+
+    return decorate
 
 
 @contextlib.contextmanager

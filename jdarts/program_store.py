@@ -28,6 +28,7 @@ from jdarts.compile import Compiled
 from jdarts.fingerprint import fingerprint
 from jdarts.io import write_atomic
 from jdarts.ops import native
+from jdarts.phase import phased
 from jdarts.trust import read_trusted, trusted_folder
 from jdarts.types import PyTree
 
@@ -153,6 +154,7 @@ def _surroundings() -> list[Any]:
     ]
 
 
+@phased("loading a compiled program")
 def load_program(folder: Path, key: str) -> Any | None:
     """The compiled program of that name; None if there is none, or it is not usable.
 

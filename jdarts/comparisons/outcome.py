@@ -12,6 +12,7 @@ import rich.table
 
 from jdarts.comparisons.plan import Entry, Plan
 from jdarts.comparisons.searches import Search
+from jdarts.phase import phased
 from jdarts.statistics import Comparison, Interval, Summary, compare, summarise
 
 __all__ = ["Outcome", "outcome"]
@@ -153,6 +154,7 @@ class Outcome:
         return lines
 
 
+@phased("comparing")
 def outcome(
     searches: Sequence[Search],
     plan: Plan,

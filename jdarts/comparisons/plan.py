@@ -8,6 +8,7 @@ import numpy as np
 from jdarts.comparisons.searches import Search
 from jdarts.errors import UserError
 from jdarts.nets.cost import Cost, NetworkShape, network_cost
+from jdarts.phase import phased
 from jdarts.spaces import Genotype, get_space
 from jdarts.spaces.random import network_of, random_genotype_of_size
 
@@ -64,6 +65,7 @@ class Plan:
         return networks
 
 
+@phased("drawing random genotypes")
 def make_plan(
     searches: Sequence[Search],
     shape: NetworkShape,

@@ -29,6 +29,7 @@ from jdarts.data.segments import Lengths, Segment, columns, segment_at
 from jdarts.data.split import train_valid_split
 from jdarts.data.text import TEXTS, Text, TextConfig, load_text
 from jdarts.errors import UserError, unknown_choice
+from jdarts.phase import phased
 
 __all__ = [
     "DATASETS",
@@ -108,6 +109,7 @@ def get_dataset(name: str) -> Dataset:
     return DATASETS[key]
 
 
+@phased("reading the data")
 def load(config: DataConfig, trains: bool = True) -> Images:
     """Reads the configured data set and checks it.
 

@@ -13,6 +13,7 @@ from jdarts.data import text_files
 from jdarts.data.base import digest
 from jdarts.data.text_files import Parts
 from jdarts.errors import UserError, unknown_choice
+from jdarts.phase import phased
 
 __all__ = ["TEXTS", "Text", "TextConfig", "TextSource", "load_text"]
 
@@ -135,6 +136,7 @@ TEXTS: dict[str, TextSource] = {
 }
 
 
+@phased("reading the data")
 def load_text(config: TextConfig) -> Text:
     """Reads the configured text and numbers its tokens.
 

@@ -15,6 +15,7 @@ from jdarts.exports.stablehlo import PLATFORMS, run_stablehlo, to_stablehlo
 from jdarts.exports.trained import Trained, load_trained
 from jdarts.exports.weights import named_weights, read_weights, trees
 from jdarts.io import write_atomic, write_json
+from jdarts.phase import phased
 
 __all__ = [
     "FORMATS",
@@ -72,6 +73,7 @@ FORMATS: dict[str, Format] = {
 }
 
 
+@phased("exporting and checking")
 def write_exports(trained: Trained, formats: Sequence[str], folder: Path) -> list[Path]:
     """Makes the files, checks each on real images, and then writes all of them.
 

@@ -17,6 +17,7 @@ from jdarts.loops.run import abstract
 from jdarts.loops.train import TrainSetup, train_setup
 from jdarts.loops.train_record import read_results
 from jdarts.nets.fixed import fixed_network
+from jdarts.phase import phased
 from jdarts.spaces import Genotype
 from jdarts.train_config import TrainConfig, for_images, recipe_from_json
 from jdarts.types import PyTree
@@ -53,6 +54,7 @@ class Trained:
         return height, width, channels
 
 
+@phased("reading the trained network")
 def load_trained(path: Path, seed: int | None = None) -> Trained:
     """Reads the newest checkpoint of a finished training.
 

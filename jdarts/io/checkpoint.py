@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jdarts.errors import UserError
 from jdarts.io.leaves import Leaf, describe, difference, pack, pack_target, unpack
 from jdarts.lazy import LazyModule
+from jdarts.phase import phased
 
 if TYPE_CHECKING:
     import orbax.checkpoint as ocp
@@ -108,6 +109,7 @@ class Checkpoints:
         self._step = step
         self._write(lambda: self._manager.save(step, args=args, force=True))
 
+    @phased("writing the checkpoint")
     def wait(self) -> None:
         """Returns when the last `save` is on disk.
 
@@ -147,6 +149,7 @@ class Checkpoints:
         self.wait()
         return self._manager.latest_step()
 
+    @phased("reading the checkpoint")
     def restore(self, target: Any) -> Restored | None:
         """Reads the newest checkpoint that is intact.
 

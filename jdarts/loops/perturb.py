@@ -24,6 +24,7 @@ from jdarts.methods import SearchState
 from jdarts.methods.fixed_mix import fixed_mix
 from jdarts.methods.optimizers import check_value
 from jdarts.perturbation import Criterion, Perturbation
+from jdarts.phase import phased
 from jdarts.problem import Evaluation
 from jdarts.spaces import SearchSpace, get_space
 from jdarts.types import Arch
@@ -297,6 +298,7 @@ class _Rounds:
             f"{decision['loss'][place]:.4f})"
         )
 
+    @phased("evaluating")
     def _measure(self, mixes: list[dict[str, np.ndarray]]) -> list[Evaluation]:
         """Each seed's sums over its validation half, with these mixing weights."""
         state = self._state._replace(arch=self._arch(mixes))
@@ -305,6 +307,7 @@ class _Rounds:
             raise self._not_finite()
         return found
 
+    @phased("tuning the weights")
     def _tune(self) -> None:
         """Trains the weights for some epochs."""
         per_epoch = self._start.steps_per_epoch

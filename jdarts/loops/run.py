@@ -20,6 +20,7 @@ from jdarts.loops.chunk import MAX_STEPS
 from jdarts.loops.pinned import check_pinned
 from jdarts.loops.record import Record
 from jdarts.loops.stop import StopRequest
+from jdarts.phase import phase, phased
 from jdarts.program_store import compile_stored
 from jdarts.types import PyTree
 
@@ -286,7 +287,7 @@ class Run(Generic[R]):
     def _advance(self, count: int, progress: Progress) -> int:
         """Does `count` steps; returns how many the next chunk should have."""
         start = time.monotonic()
-        with self.timing.part("steps"):
+        with self.timing.part("steps"), phase("computing steps", first=2.5):
             self.state, device_log = self._chunk.call(
                 self.start.key,
                 self.state,
@@ -374,6 +375,7 @@ class Run(Generic[R]):
         return found
 
 
+@phased("evaluating")
 def evaluate(program: Compiled, state: PyTree, start: Any) -> list[Any]:
     """Each seed's sums over the data to evaluate on, a few batches at a time.
 

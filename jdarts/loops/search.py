@@ -24,6 +24,7 @@ from jdarts.loops.stages import Stage, next_stage, read_stage, write_stage
 from jdarts.loops.text_setup import TextSetup, text_setup
 from jdarts.methods import check_extension
 from jdarts.methods.optimizers import cosine_by_epoch
+from jdarts.phase import phase
 from jdarts.spaces import Genotype, get_space
 from jdarts.types import Arch, PyTree
 
@@ -168,8 +169,9 @@ class _Search(Run[SeedRecord]):
             )
             self.timing.compiled("curvature", self._curvature)
         with self.timing.part("evaluation"):
-            found = self._curvature.call(start.key, self.state, start.data)
-            return [float(value) for value in start.seeds.each(found)]
+            with phase("measuring the curvature"):
+                found = self._curvature.call(start.key, self.state, start.data)
+                return [float(value) for value in start.seeds.each(found)]
 
     def discretize(self) -> list[Genotype]:
         return [self.start.method.discretize(arch) for arch in self._archs()]

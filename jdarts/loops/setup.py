@@ -38,6 +38,7 @@ from jdarts.methods.drop_path import drop_rate, drop_rates
 from jdarts.nets.cost import NetworkShape
 from jdarts.nets.network import COMPUTE_DTYPES, Network
 from jdarts.nets.paths import DropRates
+from jdarts.phase import phased
 from jdarts.spaces import Genotype, get_space
 
 __all__ = ["Setup", "programs", "setup", "setup_stage"]
@@ -331,6 +332,7 @@ def _split(
     )
 
 
+@phased("making the first weights")
 def _start(
     config: SearchConfig,
     stage: Stage,

@@ -24,6 +24,7 @@ from jdarts.methods import (
 )
 from jdarts.nets.language import language_model
 from jdarts.nets.recurrent import mixed_recurrent
+from jdarts.phase import phased
 from jdarts.spaces import Genotype, get_space
 from jdarts.text_config import TextSearchConfig
 
@@ -215,6 +216,7 @@ def text_baselines(text: Text, held: np.ndarray) -> dict[str, float]:
     }
 
 
+@phased("making the first weights")
 def _start(
     config: TextSearchConfig, method: SearchMethod, axis: SeedAxis
 ) -> tuple[SearchState, jax.Array]:

@@ -17,6 +17,7 @@ from jdarts.loops.text_chunk import make_text_evaluation
 from jdarts.loops.text_setup import held_part, text_baselines
 from jdarts.nets.language import language_model
 from jdarts.nets.recurrent import fixed_recurrent
+from jdarts.phase import phased
 from jdarts.problem import Evaluation
 from jdarts.sharding import shard_batch
 from jdarts.spaces import Genotype
@@ -221,6 +222,7 @@ def text_train_setup(
     )
 
 
+@phased("making the first weights")
 def _start(
     config: TextTrainConfig, trainer: TextTrainer, axis: SeedAxis
 ) -> tuple[TextTrainState, jax.Array]:

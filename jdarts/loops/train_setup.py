@@ -25,6 +25,7 @@ from jdarts.loops.train_chunk import (
 )
 from jdarts.nets.fixed import fixed_network
 from jdarts.nets.network import COMPUTE_DTYPES
+from jdarts.phase import phased
 from jdarts.spaces import Genotype
 from jdarts.train_config import TrainConfig
 from jdarts.training import Trainer, TrainState, make_trainer
@@ -203,6 +204,7 @@ def _place(
     return TrainData(pixels, labels, own, others, other_labels, other)
 
 
+@phased("making the first weights")
 def _start(
     config: TrainConfig, trainer: Trainer, images: Images, axis: SeedAxis, batch: int
 ) -> tuple[TrainState, jax.Array]:

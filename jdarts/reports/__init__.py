@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from jdarts.io import write_atomic
+from jdarts.phase import phased
 from jdarts.reports.comparison import comparison_report
 from jdarts.reports.drawings import DRAWINGS, write_drawings
 from jdarts.reports.run import ComparisonRun, TrainRun, read_run
@@ -18,6 +19,7 @@ __all__ = ["DRAWINGS", "write_drawings", "write_report", "write_tensorboard"]
 _TRAININGS = {"images": train_report, "text": text_train_report}
 
 
+@phased("writing the report")
 def write_report(path: Path) -> Path:
     """Writes ``report.html`` into the folder of a run.
 
