@@ -4,21 +4,36 @@ import contextlib
 import dataclasses
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import tyro
 
-from jdarts.config import AnySearchConfig, config_names, load_config
+from jdarts.config import (
+    CONFIGS,
+    AnySearchConfig,
+    SearchConfig,
+    config_names,
+    load_config,
+)
+from jdarts.data import DATASETS, TEXTS, DataConfig, TextConfig
 from jdarts.entry import run_command, use_huge_pages
-from jdarts.errors import UserError, unknown_choice
+from jdarts.errors import UserError, same_name, unknown_option
+from jdarts.hardware import COSTS, HardwareConfig
+from jdarts.hypergradient import HYPERGRADIENTS, HypergradientConfig
 from jdarts.methods import METHODS, get_method
+from jdarts.nets.network import COMPUTE_DTYPES
+from jdarts.nets.stems import STEMS
+from jdarts.options import check_values, list_rows, option_types
+from jdarts.spaces import SPACES
+from jdarts.text_config import TextSearchConfig
 
 __all__ = [
     "EXTEND",
     "SearchCommand",
     "config_flags",
+    "list_tables",
     "one_line_errors",
     "parse_options",
     "parse_search",
@@ -70,9 +85,11 @@ def parse_search(arguments: list[str]) -> SearchCommand:
     named = rest and not rest[0].startswith("-")
     config = load_config(rest.pop(0) if named else _DEFAULT)
     rest, method = _take(rest, "--method")
+    _refuse_hypergradient(method)
     if method is not None and not isinstance(config.method, get_method(method).config):
         config = config.with_method(get_method(method).config())
     _refuse_unknown(rest, config)
+    list_tables(rest)
     config = without_overridden_seeds(rest, config)
     with one_line_errors():
         parsed = tyro.cli(
@@ -87,7 +104,12 @@ def parse_search(arguments: list[str]) -> SearchCommand:
 
 
 def parse_options(
-    kind: type[_Options], arguments: list[str], *, prog: str, description: str
+    kind: type[_Options],
+    arguments: list[str],
+    *,
+    prog: str,
+    description: str,
+    **tables: Iterable[str],
 ) -> _Options:
     """The options of a command that has no configuration.
 
@@ -96,6 +118,7 @@ def parse_options(
       arguments: of the command line.
       prog: the command, for the help.
       description: for the help.
+      **tables: field to the names that it takes, for the help.
 
     Raises:
       UserError: for an unknown option, or a wrong value.
@@ -106,6 +129,9 @@ def parse_options(
         name = field.name.replace("_", "-")
         flags |= {f"--{name}", f"--no-{name}"}
     refuse_other(arguments, flags)
+    check_values(arguments, option_types(kind), positionals=True)
+    if {"--help", "-h"} & set(arguments):
+        list_rows(kind, **tables)
     with one_line_errors():
         return tyro.cli(kind, args=arguments, prog=prog, description=description)
 
@@ -117,6 +143,30 @@ def _description() -> str:
         "get_config(), or a run's config.json. --method NAME takes a row of the "
         f"METHODS table: {', '.join(METHODS)}. Every field below overrides CONFIG."
     )
+
+
+def list_tables(arguments: list[str]) -> None:
+    """Where help is asked for, it names the rows of tables behind their fields."""
+    if not {"--help", "-h"} & set(arguments):
+        return
+    of = {task: [n for n, s in SPACES.items() if s.task == task] for task in CONFIGS}
+    shared = {"stem": STEMS, "compute_dtype": COMPUTE_DTYPES}
+    list_rows(SearchConfig, space=of["images"], **shared)
+    list_rows(TextSearchConfig, space=of["text"])
+    list_rows(DataConfig, name=DATASETS)
+    list_rows(TextConfig, name=TEXTS)
+    list_rows(HypergradientConfig, name=HYPERGRADIENTS)
+    list_rows(HardwareConfig, cost=COSTS)
+
+
+def _refuse_hypergradient(method: str | None) -> None:
+    """What is no method but a hypergradient: methods and these are chosen apart."""
+    rule = same_name(method or "", HYPERGRADIENTS)
+    if rule and method not in METHODS:
+        raise UserError(
+            f"--method: '{method}' is no method but a hypergradient; expected "
+            f"--method.hypergradient.name {rule}, or one of {', '.join(METHODS)}"
+        )
 
 
 def _take(arguments: list[str], flag: str) -> tuple[list[str], str | None]:
@@ -155,17 +205,20 @@ def config_flags(config: Any, prefix: str = "") -> Iterator[str]:
 
 def _refuse_unknown(arguments: list[str], config: AnySearchConfig) -> None:
     refuse_other(arguments, {*config_flags(config), "--run-dir", "--method", *EXTEND})
+    own = {"--run-dir": Path} | dict.fromkeys(EXTEND, bool)
+    check_values(arguments, option_types(config) | own)
 
 
 def refuse_other(arguments: list[str], known: set[str]) -> None:
     """Raises a UserError for an option that is not known; it names the nearest one."""
     known = {*known, "--help", "-h"}
     for argument in arguments:
-        flag = argument.split("=", 1)[0].replace("_", "-")
-        if flag.startswith("--") and flag not in known:
-            raise unknown_choice(
-                "option", flag, known, all_of_them="see --help for all"
-            )
+        written = argument.split("=", 1)[0]
+        looks = written.startswith("--") or re.match(r"-[a-z]", written, re.I)
+        if not looks or re.fullmatch(r"-(inf|infinity|nan)", written, re.I):
+            continue  # a value; -h is known
+        if written.replace("_", "-") not in known:
+            raise unknown_option(written, known)
 
 
 @contextlib.contextmanager

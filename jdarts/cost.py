@@ -27,7 +27,8 @@ from jdarts.errors import UserError
 from jdarts.io import Progress, load_genotype, write_json
 from jdarts.nets.cost import Cost, NetworkShape, auxiliary_head, network_cost, parts
 from jdarts.nets.fixed import fixed_network
-from jdarts.spaces import Genotype
+from jdarts.nets.stems import STEMS
+from jdarts.spaces import ZOO, Genotype
 from jdarts.stopwatch import device_text, median_seconds
 from jdarts.types import PyTree
 
@@ -120,7 +121,8 @@ def main(arguments: list[str]) -> int:
         arguments,
         prog="python -m jdarts.cost",
         description="Parameters, multiply-adds, activation memory and latency of the "
-        "network that a genotype makes.",
+        f"network that a genotype makes. Published ones: {', '.join(ZOO)}.",
+        stem=STEMS,
     )
     genotype = load_genotype(options.genotype, options.allow_unfinished)
     shape = options.shape()

@@ -1,9 +1,20 @@
 """The exceptions that commands print in one line, and the nearest valid choice."""
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
-__all__ = ["RunError", "UserError", "unknown_choice"]
+from jdarts.synonyms import ADVICE, FLAGS, VALUES, fold
+
+__all__ = [
+    "RunError",
+    "UserError",
+    "hint",
+    "nearest",
+    "same_name",
+    "unknown_choice",
+    "unknown_option",
+]
 
 
 class UserError(Exception):
@@ -38,7 +49,74 @@ def unknown_choice(
       The error to raise; it names the nearest valid choice and lists all of them.
     """
     names = sorted(choices)
-    close = difflib.get_close_matches(found, names, n=1, cutoff=0.4)
-    hint = f"did you mean '{close[0]}'? " if close else ""
     rest = all_of_them or f"choices: {', '.join(names)}"
-    return UserError(f"{what}: unknown '{found}'; {hint}{rest}")
+    return UserError(f"{what}: unknown '{found}'; {hint(nearest(found, names))}{rest}")
+
+
+def hint(names: Sequence[str]) -> str:
+    """The question whether one of these was meant; empty without any."""
+    quoted = [f"'{name}'" for name in names]
+    return f"did you mean {' or '.join(quoted)}? " if quoted else ""
+
+
+def nearest(found: str, names: Sequence[str]) -> list[str]:
+    """What a name that is in no table may mean: by spelling, or as others call it."""
+    if same := same_name(found, names):
+        return [same]
+    folded = {fold(name): name for name in names}
+    close = difflib.get_close_matches(fold(found), folded, n=1, cutoff=0.5)
+    return [folded[name] for name in close]
+
+
+def same_name(found: str, names: Iterable[str]) -> str | None:
+    """The name in another spelling, or the one for what others call so."""
+    folded = {fold(name): name for name in names}
+    called = VALUES.get(fold(found), "").split()
+    return folded.get(fold(found)) or next((n for n in called if n in names), None)
+
+
+def unknown_option(found: str, known: Iterable[str]) -> UserError:
+    """The error for an option that a command does not have.
+
+    Args:
+      found: the option as the user wrote it, without its value.
+      known: those that there are, ``--part.name``.
+
+    Returns:
+      The error to raise. It names, in this order, the same in another spelling, what
+      takes the place of an option of other programs, the options of that name in any
+      part, or the one of the nearest spelling.
+    """
+    flags = sorted(known)
+    own, last = fold(found.lstrip("-")), _end(found)
+    meant = [flag for flag in flags if fold(flag.lstrip("-")) == own]
+    if not meant and "." in found:
+        meant = [flag for flag in flags if fold(flag).endswith(own)]
+    if not meant:
+        meant = _elsewhere(own, flags) + [f for f in flags if _end(f) == last]
+    if not meant and own in ADVICE:
+        return UserError(f"option: unknown '{found}'; {ADVICE[own]}")
+    if not meant:
+        near = difflib.get_close_matches(own, _spellings(flags), n=3, cutoff=0.6)
+        near += difflib.get_close_matches(last, map(_end, flags), n=1, cutoff=0.6)
+        for name in near:
+            meant = meant or [f for f in flags if fold(f.lstrip("-")) == name]
+            meant = meant or _elsewhere(name, flags)
+            meant = meant or [f for f in flags if _end(f) == name]
+    suggestion = hint(list(dict.fromkeys(meant))[:4])
+    return UserError(f"option: unknown '{found}'; {suggestion}see --help for all")
+
+
+def _end(flag: str) -> str:
+    """The last part of an option: lr of ``--method.weights.lr``."""
+    return fold(flag.lstrip("-").rsplit(".", 1)[-1])
+
+
+def _elsewhere(name: str, flags: Sequence[str]) -> list[str]:
+    """Our options for one of another program, of those that there are."""
+    listed = re.findall(r"--[^ ]+(?: [^- ][^ ]*)?", FLAGS.get(name, ""))
+    return [option for option in listed if option.split()[0] in flags]
+
+
+def _spellings(flags: Sequence[str]) -> list[str]:
+    return [*(fold(flag.lstrip("-")) for flag in flags), *FLAGS]

@@ -20,7 +20,7 @@ from jdarts.errors import UserError
 from jdarts.io import Progress, write_json
 from jdarts.nets.cost import NetworkShape, Part
 from jdarts.nets.expected_cost import Place, skeleton
-from jdarts.spaces import get_space
+from jdarts.spaces import SPACES, get_space
 from jdarts.stopwatch import device_text, median_seconds
 
 __all__ = ["LatencyOptions", "main", "measure"]
@@ -75,6 +75,7 @@ def main(arguments: list[str]) -> int:
         description="Measures the latency of every primitive at every place of a "
         "space's networks on the first device, one image at a time, for "
         "--hardware.latency-table.",
+        space=[name for name, space in SPACES.items() if space.task == "images"],
     )
     frame = skeleton(get_space(options.space), options.shape())
     enable_cache()

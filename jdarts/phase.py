@@ -13,7 +13,7 @@ from typing import Any, TextIO, TypeVar
 __all__ = ["Phases", "hidden", "phase", "phased", "show"]
 
 _FIRST = 1.0  # seconds after which a phase is said
-_EVERY = 2.0  # seconds between two lines of a phase that goes on
+_EVERY = 2.7  # seconds between two lines of a phase that goes on
 _REDRAWN = 0.25  # the same on a terminal, where one line is written again and again
 _CLEAR = "\r\x1b[2K"
 
@@ -38,6 +38,7 @@ class Phases:
         self._stream, self._clock = stream, clock
         self._live = stream.isatty()
         self._running: list[_Running] = []
+        self._last: float | None = None  # when something was said of what goes on
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -54,8 +55,12 @@ class Phases:
         finally:
             with self._changed:
                 self._running.remove(mine)
-                if mine.said is not None:
-                    self._write(f"{what}: {self._clock() - mine.start:.1f} s\n")
+                now = self._clock()
+                if mine.said:
+                    self._write(f"{what}: {now - mine.start:.1f} s\n")
+                    self._last = now
+                if not self._running:
+                    self._last = None
 
     def tick(self) -> None:
         """Says what has to be said now."""
@@ -65,11 +70,11 @@ class Phases:
             now, inner = self._clock(), self._running[-1]
             spent = now - inner.start
             every = _REDRAWN if self._live else _EVERY
-            beaten = inner.said is not None and now < inner.said + every
-            if spent < inner.first or beaten:
+            silent = self._last is not None and now >= self._last + every
+            if not silent and (inner.said or spent < inner.first):
                 return
-            text = inner.what if inner.said is None else f"{inner.what}: {spent:.0f} s"
-            inner.said = now
+            text = f"{inner.what}: {spent:.0f} s" if inner.said else inner.what
+            inner.said, self._last = True, now
             self._write(f"{text} ..." + ("" if self._live else "\n"))
 
     def _write(self, text: str) -> None:
@@ -99,12 +104,12 @@ class _Running:
       what: it is.
       start: when it began.
       first: seconds after which it is said.
-      said: when it was last said; None: not yet.
+      said: whether that was said.
     """
 
     def __init__(self, what: str, start: float, first: float) -> None:
         self.what, self.start, self.first = what, start, first
-        self.said: float | None = None
+        self.said = False
 
 
 _shown: Phases | None = None

@@ -9,6 +9,7 @@ import tyro
 from jdarts.cli import (
     EXTEND,
     config_flags,
+    list_tables,
     one_line_errors,
     refuse_other,
     without_overridden_seeds,
@@ -18,6 +19,7 @@ from jdarts.data import TEXTS, TextConfig
 from jdarts.errors import UserError
 from jdarts.io import genotype_place, load_genotype, read_json, split_choice
 from jdarts.io.printed import is_printed
+from jdarts.options import check_values, option_types
 from jdarts.spaces import ZOO, Genotype
 from jdarts.text_train_config import TextTrainConfig
 from jdarts.train_config import (
@@ -128,6 +130,10 @@ def _parse(arguments: list[str], recipe: Recipe) -> _Arguments:
     own = {"--run-dir", "--allow-unfinished", "--no-allow-unfinished", "--checkpoint"}
     own |= {"--data.eval-only", "--data.no-eval-only", *EXTEND}
     refuse_other(arguments, {*config_flags(recipe), *own})
+    own_values = {"--run-dir": Path, "--checkpoint": Path, "--allow-unfinished": bool}
+    own_values |= {"--data.eval-only": bool}
+    check_values(arguments, option_types(recipe) | own_values)
+    list_tables(arguments)
     recipe = without_overridden_seeds(arguments, recipe)
     with one_line_errors():
         return tyro.cli(

@@ -70,7 +70,23 @@ def test_the_innermost_is_shown(clock):
         beats(phases, clock, 2)
     assert stream.getvalue().splitlines() == [
         *("outer ...", "inner ...", "inner: 1.0 s"),
-        *("outer: 3 s ...", "outer: 4.0 s"),
+        "outer: 4.0 s",
+    ]
+
+
+def test_a_change_of_phase_is_no_silence(clock):
+    """An outer phase is said, then a short one begins just before it is said again."""
+    stream = io.StringIO()
+    phases = Phases(stream, clock)
+    with phases.phase("outer"):
+        beats(phases, clock, 3)
+        for _ in range(4):
+            with phases.phase("inner"):
+                for _ in range(3):
+                    clock.now += 0.25
+                    phases.tick()
+    assert stream.getvalue().splitlines() == [
+        *("outer ...", "inner ...", "inner: 0.8 s", "outer: 6.0 s"),
     ]
 
 

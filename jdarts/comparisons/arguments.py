@@ -6,10 +6,11 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
-from jdarts.cli import config_flags, one_line_errors, refuse_other
+from jdarts.cli import one_line_errors, refuse_other
 from jdarts.comparisons.plan import MEASURES
 from jdarts.comparisons.searches import Search, read_searches
 from jdarts.errors import UserError, unknown_choice
+from jdarts.options import check_values, option_types
 from jdarts.train_config import TrainConfig, for_images, load_recipe, recipe_names
 
 __all__ = ["CompareCommand", "CompareOptions", "parse_compare"]
@@ -131,9 +132,9 @@ def _refuse(arguments: list[str], default: _Arguments) -> None:
             )
         if flag == "--name":
             raise UserError("--name: has no effect on a comparison; expected --run-dir")
-    refuse_other(
-        arguments, {*config_flags(default.options), *config_flags(default.config)}
-    )
+    kinds = option_types(default.options) | option_types(default.config)
+    refuse_other(arguments, set(kinds))
+    check_values(arguments, kinds)
 
 
 def _value(arguments: list[str], flag: str) -> str | None:
