@@ -1,10 +1,14 @@
 """`jit` with the compiler options that jdarts' kernels are written for; the cache."""
 
+import contextlib
 import ctypes
+import functools
 import hashlib
+import logging
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +32,7 @@ __all__ = [
     "temp_bytes",
 ]
 
+_log = logging.getLogger("jdarts")
 # XLA:CPU normally drops optimization barriers before it fuses, which makes them
 # useless as fences (`jdarts.ops.fence`). This pass is the one that drops them.
 _CPU_OPTIONS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
@@ -125,9 +130,28 @@ def cache_folder() -> Path:
     One folder per jaxlib version and processor: code made for another processor may not
     run.
     """
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     machine = hashlib.sha256(_processor().encode()).hexdigest()[:8]
-    return Path(home) / "jdarts" / f"jaxlib-{jaxlib.__version__}-{machine}"
+    return _user_cache() / "jdarts" / f"jaxlib-{jaxlib.__version__}-{machine}"
+
+
+@functools.cache  # what is said is said once
+def _user_cache() -> Path:
+    """The user's folder of caches; of a user without a home, one for temporary files
+    that is theirs alone."""
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"])
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:  # neither HOME nor an entry in the table of users
+        folder = Path(tempfile.gettempdir()) / f"jdarts-cache-{os.getuid()}"
+        _log.warning(
+            "this user has no home folder; compiled code is kept in %s (XDG_CACHE_HOME "
+            "chooses another folder)",
+            folder,
+        )
+        with contextlib.suppress(OSError):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
 
 
 def enable_cache() -> Path | None:

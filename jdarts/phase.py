@@ -13,7 +13,7 @@ from typing import Any, TextIO, TypeVar
 __all__ = ["Phases", "hidden", "phase", "phased", "show"]
 
 _FIRST = 1.0  # seconds after which a phase is said
-_EVERY = 2.7  # seconds between two lines of a phase that goes on
+_EVERY = 2.5  # seconds between two lines of a phase that goes on
 _REDRAWN = 0.25  # the same on a terminal, where one line is written again and again
 _CLEAR = "\r\x1b[2K"
 

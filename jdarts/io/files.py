@@ -17,13 +17,16 @@ def write_atomic(path: Path, content: str | bytes, private: bool = False) -> Non
 
     Args:
       path: the file; its folder must exist.
-      content: text, written as UTF-8, or bytes.
+      content: text, written as UTF-8 (what is none, in names of files, as ``\\udcff``),
+        or bytes.
       private: nobody else may read or write it.
 
     Raises:
       UserError: if it cannot be written; the old file is then untouched.
     """
-    data = content.encode() if isinstance(content, str) else content
+    data = content
+    if isinstance(content, str):
+        data = content.encode(errors="backslashreplace")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:

@@ -6,10 +6,18 @@ from types import FrameType
 __all__ = ["StopRequest"]
 
 
-class StopRequest:
-    """Notes SIGTERM and SIGINT instead of dying of them; use it in a ``with``.
+_NOTED = [
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP")
+    if hasattr(signal, name)  # not everywhere
+]
 
-    A second signal of the same kind acts as usual.
+
+class StopRequest:
+    """Notes SIGTERM, SIGINT and SIGHUP instead of dying of them; use it in a ``with``.
+
+    SIGHUP says that the terminal has gone. A second signal of the same kind acts as
+    usual; one that the caller has ignored (``nohup``) stays so.
 
     Attributes:
       signal: the signal that came; None as long as none did.
@@ -20,8 +28,9 @@ class StopRequest:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._note)
+        for number in _NOTED:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *exception: object) -> None:
