@@ -134,24 +134,28 @@ def cache_folder() -> Path:
     return _user_cache() / "jdarts" / f"jaxlib-{jaxlib.__version__}-{machine}"
 
 
-@functools.cache  # what is said is said once
 def _user_cache() -> Path:
-    """The user's folder of caches; of a user without a home, one for temporary files
-    that is theirs alone."""
+    """The user's folder of caches."""
     if os.environ.get("XDG_CACHE_HOME"):
         return Path(os.environ["XDG_CACHE_HOME"])
     try:
         return Path.home() / ".cache"
     except RuntimeError:  # neither HOME nor an entry in the table of users
-        folder = Path(tempfile.gettempdir()) / f"jdarts-cache-{os.getuid()}"
-        _log.warning(
-            "this user has no home folder; compiled code is kept in %s (XDG_CACHE_HOME "
-            "chooses another folder)",
-            folder,
-        )
-        with contextlib.suppress(OSError):
-            folder.mkdir(mode=0o700, exist_ok=True)
-        return folder
+        return _cache_without_home()
+
+
+@functools.cache  # it is said once
+def _cache_without_home() -> Path:
+    """A folder among temporary files that is this user's alone."""
+    folder = Path(tempfile.gettempdir()) / f"jdarts-cache-{os.getuid()}"
+    _log.warning(
+        "this user has no home folder; compiled code is kept in %s (XDG_CACHE_HOME "
+        "chooses another folder)",
+        folder,
+    )
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 def enable_cache() -> Path | None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from jdarts.commands import COMMANDS, Command
 from jdarts.errors import RunError, UserError
+from jdarts.guard import guarded
 from jdarts.output import Output, open_streams
 from jdarts.phase import show
 
@@ -40,6 +41,7 @@ _NO_MEMORY = (
     "failed to map segment",
     "unable to allocate",
     "out of memory",
+    "error return without exception set",  # of a module that was being imported
 )
 
 
@@ -60,6 +62,9 @@ def start(name: str, arguments: list[str]) -> int:
     try:
         if row.computes:
             use_huge_pages()
+        status = guarded()
+        if status is not None:
+            return status
         status = run_command(lambda given: _main(row)(given), arguments)
     except SystemExit as stop:  # of --help
         status = stop.code if isinstance(stop.code, int) else 0
@@ -139,7 +144,7 @@ def _reason(error: Exception) -> str | None:
     if isinstance(error, (UserError, RunError)):
         return text
     if isinstance(error, MemoryError) or (
-        isinstance(error, (ImportError, OSError, RuntimeError))
+        isinstance(error, (ImportError, OSError, RuntimeError, SystemError))
         and any(words in text.lower() for words in _NO_MEMORY)
         and "RESOURCE_EXHAUSTED" not in text
     ):

@@ -32,7 +32,7 @@ ORDER = [
     {"spaces"},
     {"tree", "types", "errors", "compile", "statistics", "stopwatch"}
     | {"fingerprint", "trust", "entry", "output", "commands", "lazy", "version"}
-    | {"phase", "synonyms", "options"},
+    | {"phase", "synonyms", "options", "guard"},
 ]
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 FLAX = {"nets", "ops"}

@@ -7,21 +7,21 @@ import pytest
 
 from jdarts.loops.stop import StopRequest
 
+NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 
 @pytest.fixture
 def usual():
     """Signals that came through to the handler that was there before."""
     came, before = [], {}
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in NUMBERS:
         before[number] = signal.signal(number, lambda n, frame: came.append(n))
     yield came
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize(
-    "number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
-)
+@pytest.mark.parametrize("number, status", zip(NUMBERS, (143, 130, 129), strict=True))
 def test_noted_once(usual, number, status):
     with StopRequest() as stop:
         assert stop.signal is None and stop.exit_status == 0
@@ -39,3 +39,16 @@ def test_other_signal_is_still_noted(usual):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.signal == signal.SIGTERM and usual == []
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_what_is_ignored_stays_ignored(usual, number):
+    """As ``nohup`` starts a command."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), number)
+            assert stop.signal is None
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
