@@ -21,7 +21,9 @@ def usual():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number, status", zip(NUMBERS, (143, 130, 129), strict=True))
+@pytest.mark.parametrize(
+    "number, status", list(zip(NUMBERS, (143, 130, 129), strict=True))
+)
 def test_noted_once(usual, number, status):
     with StopRequest() as stop:
         assert stop.signal is None and stop.exit_status == 0
