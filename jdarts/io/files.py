@@ -24,9 +24,8 @@ def write_atomic(path: Path, content: str | bytes, private: bool = False) -> Non
     Raises:
       UserError: if it cannot be written; the old file is then untouched.
     """
-    data = content
-    if isinstance(content, str):
-        data = content.encode(errors="backslashreplace")
+    text = isinstance(content, str)
+    data = content.encode(errors="backslashreplace") if text else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:
