@@ -56,6 +56,9 @@ COMMANDS = {
     "methods": Command(
         "jdarts.methods.__main__", "prints the table of search methods", prints=True
     ),
+    "completion": Command(
+        "jdarts.completion", "completes commands in bash, zsh or fish", prints=True
+    ),
 }
 
 
@@ -69,7 +72,6 @@ def overview() -> str:
             "",
             *rows,
             "",
-            "jdarts COMMAND --help explains a command; jdarts --version; jdarts "
-            "completion SHELL",
+            "jdarts COMMAND --help explains a command; jdarts --version",
         ]
     )

@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parents[1] / "jdarts"
 # From the top down. Parts of one line do not import each other.
 ORDER = [
     {"__init__", "__main__"},
+    {"completion"},
     {"search", "train", "report", "cost", "compare", "export", "perturb"}
     | {"latency", "pareto", "regret"},
     {"text_training"},
