@@ -131,7 +131,7 @@ def _parse(arguments: list[str], recipe: Recipe) -> _Arguments:
     own |= {"--data.eval-only", "--data.no-eval-only", *EXTEND}
     refuse_other(arguments, {*config_flags(recipe), *own})
     own_values = {"--run-dir": Path, "--checkpoint": Path, "--allow-unfinished": bool}
-    own_values |= {"--data.eval-only": bool}
+    own_values |= dict.fromkeys(("--data.eval-only", *EXTEND), bool)
     check_values(arguments, option_types(recipe) | own_values)
     list_tables(arguments)
     recipe = without_overridden_seeds(arguments, recipe)

@@ -182,8 +182,8 @@ def test_the_help_lists_the_accepted_options(help_text):
     flags = set(config_flags(load_config("digits")))
     for flag in flags:
         assert flag in help_text
-    # and no other ones: each has a default, and so has --run-dir.
-    assert help_text.count("(default:") == len(FIELDS) + 1
+    # and no other ones: each has a default, and so have --run-dir and --extend.
+    assert help_text.count("(default:") == len(FIELDS) + 2
     for name in (*config_names(), *METHODS):
         assert name in help_text
 
