@@ -90,7 +90,12 @@ class Tally:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
-        return dataclasses.asdict(self)
+        return {
+            "names": list(self.names),
+            "images": list(self.images),
+            "correct": list(self.correct),
+            "confusions": [list(row) for row in self.confusions],
+        }
 
     @classmethod
     def from_json(cls, data: Any, source: str) -> "Tally":
