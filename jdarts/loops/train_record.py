@@ -90,6 +90,7 @@ class TrainResult:
     def to_json(self) -> dict[str, Any]:
         """Plain data, as in ``result.json``."""
         data = {"kind": KIND, **dataclasses.asdict(self)}
+        data["classes"] = None if self.classes is None else self.classes.to_json()
         return data | {"genotype": self.genotype.to_json()}
 
     @classmethod
@@ -180,11 +181,16 @@ class TrainRecord(Record):
         return self.best
 
     def meta(self) -> dict[str, Any]:
-        scores = {"last": self.last, "best": self.best, "tally": self.tally}
-        return super().meta() | {
-            name: None if score is None else dataclasses.asdict(score)
-            for name, score in scores.items()
-        }
+        scores = {"last": self.last, "best": self.best}
+        tally = None if self.tally is None else self.tally.to_json()
+        return (
+            super().meta()
+            | {"tally": tally}
+            | {
+                name: None if score is None else dataclasses.asdict(score)
+                for name, score in scores.items()
+            }
+        )
 
     def restore(self, meta: dict[str, Any]) -> None:
         super().restore(meta)
