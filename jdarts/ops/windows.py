@@ -72,10 +72,9 @@ def every(
       start: the first row and column.
       count: how many rows and columns; by default all there are.
     """
-    sizes = x.shape[-3:-1]
-    count = count or tuple(
-        len(range(*p, stride)) for p in zip(start, sizes, strict=True)
-    )
+    if count is None:
+        rows, columns = (n - at for n, at in zip(x.shape[-3:-1], start, strict=True))
+        count = -(-rows // stride), -(-columns // stride)
     ends = [at + stride * (n - 1) + 1 for at, n in zip(start, count, strict=True)]
     lead = x.shape[:-3]
     return lax.slice(

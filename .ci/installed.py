@@ -1,0 +1,13 @@
+"""What an ordinary installation has to hold; runs outside of the checkout."""
+
+import importlib.resources
+import shutil
+
+from jdarts.config import config_names, load_config
+from jdarts.ops import native
+
+assert "site-packages" in native.__file__, native.__file__
+assert config_names() and all(load_config(name) for name in config_names())
+assert (importlib.resources.files("jdarts.reports") / "report.css").is_file()
+compiler = any(shutil.which(name) for name in ("c++", "g++", "clang++"))
+assert native.available() == compiler
