@@ -13,16 +13,23 @@ nothing is known of networks: losses are functions, weights and architectures py
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from jdarts import tree
 from jdarts.errors import UserError, unknown_choice
+from jdarts.lazy import LazyModule
 from jdarts.types import PyTree
+
+if TYPE_CHECKING:
+    import chex
+else:
+    chex = LazyModule("chex")
 
 __all__ = [
     "HYPERGRADIENTS",
@@ -42,7 +49,8 @@ Loss = Callable[[PyTree, PyTree, Any], jax.Array]
 """``loss(w, arch, batch) -> scalar``."""
 
 InnerStep = Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]
-"""``inner_step(w, opt_state, gradient) -> (w, opt_state)``."""
+"""``inner_step(w, opt_state, gradient) -> (w, opt_state)``, of the same shapes and
+types; else an AssertionError is raised."""
 
 
 class Hypergradient(Protocol):
@@ -125,7 +133,8 @@ def unrolled_reverse(steps: int) -> Hypergradient:
         def virtual_step(
             w: PyTree, opt_state: PyTree, arch: PyTree, batch: PyTree
         ) -> tuple[PyTree, PyTree]:
-            return inner_step(w, opt_state, jax.grad(inner_loss)(w, arch, batch))
+            gradient = jax.grad(inner_loss)(w, arch, batch)
+            return _stepped(inner_step, w, opt_state, gradient)
 
         def outer(arch: PyTree) -> Any:
             virtual, state = w, opt_state
@@ -175,6 +184,7 @@ def unrolled_forward(steps: int) -> Hypergradient:
         has_aux: bool = False,
     ) -> tuple[Any, PyTree]:
         gradients = jax.grad(inner_loss, argnums=(0, 1))
+        take_step = functools.partial(_stepped, inner_step)
         virtual, state, done = w, opt_state, []
         for k in range(steps):
             batch = _batch(train_batches, k)
@@ -182,7 +192,7 @@ def unrolled_forward(steps: int) -> Hypergradient:
             (gradient, _), hessian = jax.linearize(
                 lambda w, batch=batch: gradients(w, arch, batch), virtual
             )
-            (virtual, state), pull_back = jax.vjp(inner_step, virtual, state, gradient)
+            (virtual, state), pull_back = jax.vjp(take_step, virtual, state, gradient)
             done.append(_Virtual(hessian, pull_back))
         value, (u, total) = jax.value_and_grad(
             outer_loss, argnums=(0, 1), has_aux=has_aux
@@ -230,7 +240,7 @@ def finite_difference(radius: float) -> Hypergradient:
         batch = _batch(train_batches, 0)
         gradient = jax.grad(inner_loss)(w, arch, batch)
         virtual, pull_back = jax.vjp(
-            lambda gradient: inner_step(w, opt_state, gradient)[0], gradient
+            lambda gradient: _stepped(inner_step, w, opt_state, gradient)[0], gradient
         )
         value, (v, direct) = jax.value_and_grad(
             outer_loss, argnums=(0, 1), has_aux=has_aux
@@ -294,6 +304,16 @@ def neumann(terms: int, scale: float) -> Hypergradient:
         return value, tree.add_scaled(direct, -scale, along_arch)
 
     return hypergradient
+
+
+def _stepped(
+    inner_step: InnerStep, w: PyTree, opt_state: PyTree, gradient: PyTree
+) -> tuple[PyTree, PyTree]:
+    """An inner step. One that broadcasts weights or promotes their type would be
+    differentiated as well, and be the step of another optimiser."""
+    stepped = inner_step(w, opt_state, gradient)
+    chex.assert_trees_all_equal_shapes_and_dtypes(stepped, (w, opt_state))
+    return stepped
 
 
 def _batch(batches: PyTree, k: int) -> PyTree:

@@ -1,23 +1,31 @@
 """Arithmetic on pytrees."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
+from jdarts.lazy import LazyModule
 from jdarts.types import PyTree
+
+if TYPE_CHECKING:
+    import chex
+else:
+    chex = LazyModule("chex")
 
 __all__ = ["add_scaled", "all_finite", "dot", "norm", "size"]
 
 
 def add_scaled(x: PyTree, scale: Any, y: PyTree) -> PyTree:
-    """``x + scale * y``, leaf by leaf."""
+    """``x + scale * y``, leaf by leaf; an AssertionError for leaves of other shapes."""
+    chex.assert_trees_all_equal_shapes(x, y)
     return jax.tree.map(lambda a, b: a + scale * b, x, y)
 
 
 def dot(x: PyTree, y: PyTree) -> jax.Array:
-    """The inner product of two trees of the same structure."""
+    """The inner product of two trees; an AssertionError if their shapes differ."""
+    chex.assert_trees_all_equal_shapes(x, y)
     return _total(lambda a, b: jnp.vdot(a, b), x, y)
 
 

@@ -4,6 +4,7 @@ Inner loss 1/2 w'Aw - w'Ba (A symmetric), outer loss 1/2 |w - c|^2: one step of 
 descent maps w to (I - lr A) w + lr B a, so that d w_K / d a is a sum of powers.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -179,18 +180,14 @@ def test_inner_steps_matter():
 
 
 def test_reverse_traces_the_inner_step_once():
-    traced = []
-
-    def counted(w, opt_state, gradient):
-        traced.append(1)
-        return make_step("sgd")[1](w, opt_state, gradient)
-
+    chex.clear_trace_counter()
+    step = chex.assert_max_traces(make_step("sgd")[1], n=1)
     w, state = start("sgd")
     jit(
         lambda arch: unrolled_reverse(3)(
             inner_loss,
             outer_loss,
-            counted,
+            step,
             w,
             state,
             arch,
@@ -198,7 +195,32 @@ def test_reverse_traces_the_inner_step_once():
             jnp.asarray(OUTER_SHIFT),
         )
     )({"a": jnp.asarray(ARCH)})
-    assert len(traced) == 1
+    with pytest.raises(AssertionError, match="traced > 1 times"):
+        jit(step)(w, state, w)  # it was traced, and that was counted
+
+
+def broadcasting(w, opt_state, gradient):
+    w, opt_state = make_step("sgd")[1](w, opt_state, gradient)
+    return jax.tree.map(lambda x: x[None], w), opt_state
+
+
+def promoting(w, opt_state, gradient):
+    w, opt_state = make_step("sgd")[1](w, opt_state, gradient)
+    return jax.tree.map(lambda x: x.astype(jnp.complex64), w), opt_state
+
+
+@pytest.mark.parametrize("step", [broadcasting, promoting], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "rule",
+    [unrolled_reverse(1), unrolled_forward(1), finite_difference(0.01)],
+    ids=["reverse", "forward", "finite difference"],
+)
+def test_an_inner_step_keeps_the_form_of_the_weights(rule, step):
+    w, state = start("sgd")
+    arch, shift = {"a": jnp.asarray(ARCH)}, jnp.asarray(OUTER_SHIFT)
+    batches = jnp.asarray(SHIFTS[:1])
+    with pytest.raises(AssertionError, match="not equal|differ"):
+        rule(inner_loss, outer_loss, step, w, state, arch, batches, shift)
 
 
 # --- configuration ------------------------------------------------------------------

@@ -232,10 +232,11 @@ def test_an_edit_after_the_start(monkeypatch):
 
 
 DEVICES = """
-import sys, jax, jax.numpy as jnp, numpy as np
+import sys, chex, jax, jax.numpy as jnp, numpy as np
 from pathlib import Path
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jdarts.program_store import compile_stored
+chex.set_n_cpu_devices(2)
 for devices in (jax.devices(), jax.devices()[1:2], jax.devices()[::-1]):
     mesh = Mesh(np.array(devices), "d")
     x = jax.device_put(jnp.arange(4.0), NamedSharding(mesh, PartitionSpec("d")))
@@ -250,7 +251,6 @@ def test_only_for_all_devices(tmp_path):
     answers = [
         subprocess.run(
             [sys.executable, "-c", DEVICES, str(tmp_path)],
-            env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
             cwd=Path(jdarts.__file__).parents[1],
             capture_output=True,
             text=True,

@@ -1,7 +1,6 @@
 """Meshes and placements; what they do to a search is in tests/loops/test_devices.py."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +13,11 @@ from jdarts import sharding
 from jdarts.errors import UserError
 
 CODE = """
-import json, jax, jax.numpy as jnp, numpy as np
+import json, chex, jax, jax.numpy as jnp, numpy as np
 from jdarts import sharding
 from jdarts.types import Batch
+
+chex.set_n_cpu_devices(4)
 
 def held(x):
     return sorted({s.data.shape for s in x.addressable_shards})
@@ -38,12 +39,8 @@ print(json.dumps({
 
 
 def test_four_devices():
-    flags = os.environ.get("XLA_FLAGS", "")
-    flags += " --xla_force_host_platform_device_count=4"
-    environment = {**os.environ, "XLA_FLAGS": flags}
     done = subprocess.run(
         [sys.executable, "-c", CODE],
-        env=environment,
         capture_output=True,
         text=True,
         cwd=Path(jdarts.__file__).parents[1],

@@ -22,6 +22,12 @@ def test_dot_and_norm():
     assert tree.norm({}) == 0.0
 
 
+@pytest.mark.parametrize("function", [tree.dot, lambda x, y: tree.add_scaled(x, 1, y)])
+def test_other_shapes_are_not_broadcast(function):
+    with pytest.raises(AssertionError):
+        function({"a": jnp.ones((2, 1))}, {"a": jnp.ones(2)})
+
+
 def test_size():
     assert tree.size(X) == 3
     assert tree.size({"a": jnp.zeros((2, 3)), "b": jnp.zeros(())}) == 7

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import flax.linen as nn
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jdarts.lazy import LazyModule
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels, halve
 from jdarts.nets.paths import DropRates, drop_elements, path_masks
 from jdarts.nets.single import SingleSource
@@ -18,6 +20,11 @@ from jdarts.ops.blend import blend
 from jdarts.ops.conv import FactorizedReduce, ReLUConvBN
 from jdarts.ops.fence import fence
 from jdarts.spaces import CellSpec
+
+if TYPE_CHECKING:
+    import chex
+else:
+    chex = LazyModule("chex")
 
 __all__ = ["MixedCell", "MixedSource"]
 
@@ -152,6 +159,8 @@ class MixedCell(nn.Module):
         drop_rate: DropRates | None = None,
     ) -> Float[Array, "batch height width channels"]:
         spec, partial = self.spec, self.partial
+        # An index beyond the last row would silently be that of the last.
+        chex.assert_shape(weights, (len(spec.edges), len(spec.primitives)))
         rates = DropRates() if key is None or drop_rate is None else drop_rate
         kept = self._kept(inputs[0], key, rates.path)
         values = [fence(value) for value in self._adapt(inputs)]

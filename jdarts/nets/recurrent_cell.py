@@ -9,15 +9,21 @@ a highway connection (Liu et al., 'DARTS', ICLR 2019, appendix A.1.2, and its co
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jdarts.lazy import LazyModule
 from jdarts.ops.fence import fence
 from jdarts.ops.recompute import recomputed
 from jdarts.spaces import CellGenotype, CellSpec
+
+if TYPE_CHECKING:
+    import chex
+else:
+    chex = LazyModule("chex")
 
 __all__ = ["ACTIVATIONS", "Normaliser", "RecurrentCell", "fixed_cell", "mixed_cell"]
 
@@ -84,6 +90,8 @@ def mixed_cell(spec: CellSpec) -> RecurrentCell:
     def arrange(
         matrices: Float[Array, "node unit double"], mix: Float[Array, "edge primitive"]
     ) -> list[_Leaving]:
+        # An index beyond the last row would silently be that of the last.
+        chex.assert_shape(mix, (len(spec.edges), len(spec.primitives)))
         arranged = []
         for source in range(spec.nodes):
             rows = [edges[source, t] for t in range(source + 1, spec.nodes + 1)]
