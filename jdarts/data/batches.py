@@ -7,7 +7,7 @@ the reference does by making a new iterator over its validation queue in every s
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Int32, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from jdarts.errors import UserError
 
@@ -29,17 +29,17 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
 
 
 def epoch_permutation(
-    key: PRNGKeyArray, epoch: int | Int[Array, ""], indices: Int32[Array, " n"]
-) -> Int32[Array, " n"]:
+    key: PRNGKeyArray, epoch: int | Int[Array, ""], indices: Int[Array, " n"]
+) -> Int[Array, " n"]:
     """The indices in the order in which this epoch uses them."""
     return jax.random.permutation(jax.random.fold_in(key, epoch), indices)
 
 
 def batch_at(
-    permutation: Int32[Array, " n"],
+    permutation: Int[Array, " n"],
     step_in_epoch: int | Int[Array, ""],
     batch_size: int,
-) -> Int32[Array, " batch"]:
+) -> Int[Array, " batch"]:
     """The indices of one batch of the epoch.
 
     Args:
@@ -55,9 +55,9 @@ def batch_at(
 def random_batch(
     key: PRNGKeyArray,
     step: int | Int[Array, ""],
-    indices: Int32[Array, " n"],
+    indices: Int[Array, " n"],
     batch_size: int,
-) -> Int32[Array, " batch"]:
+) -> Int[Array, " batch"]:
     """A fresh random batch: no index twice in it, independent of other steps' batches.
 
     The `batch_size` greatest of n uniform numbers stand where such a sample stands.

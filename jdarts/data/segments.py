@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Int32
+from jaxtyping import Array, Int, Int32
 
 from jdarts.errors import UserError
 
@@ -31,7 +31,7 @@ class Segment(NamedTuple):
 
 
 def columns(
-    tokens: Int32[np.ndarray, " n"], batch_size: int, least: int, what: str
+    tokens: Int[np.ndarray, " n"], batch_size: int, least: int, what: str
 ) -> Int32[np.ndarray, "rows batch"]:
     """The text cut into `batch_size` pieces that stand side by side; the rest is left.
 
@@ -57,7 +57,7 @@ def columns(
 
 
 def segment_at(
-    text: Int32[Array, "rows batch"],
+    text: Int[Array, "rows batch"],
     start: ArrayLike,
     length: ArrayLike,
     longest: int,

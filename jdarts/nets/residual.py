@@ -81,7 +81,7 @@ class ResidualBody(nn.Module):
         drop_rate: DropRates | None = None,
         *,
         train: bool,
-    ) -> Float[Array, "batch height width channel"]:
+    ) -> Float[Array, "batch out_height out_width out_channel"]:
         channels = self.channels
         cell_type = nn.remat(MixedCell) if self.remat else MixedCell
         blocks = {self.layers * n // d for n, d in self.space.reductions}
