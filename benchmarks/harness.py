@@ -31,6 +31,7 @@ __all__ = [
     "TorchProcess",
     "ask_child",
     "count",
+    "fastest",
     "environment",
     "medians",
     "peak_bytes",
@@ -38,6 +39,7 @@ __all__ = [
     "print_table",
     "ratio",
     "run_script",
+    "torch_kinds",
     "torch_process",
     "write_rows",
 ]
@@ -88,6 +90,25 @@ class Parser(argparse.ArgumentParser):
     def add_torch(self) -> None:
         self.add_argument(
             "--no-torch", action="store_true", help="do not time PyTorch beside it"
+        )
+
+    def add_torch_compile(self, layouts: Sequence[str]) -> None:
+        """Whether compiled PyTorch is timed as well, and layouts of images in memory.
+
+        Args:
+          layouts: those that are not chosen by hand.
+        """
+        self.add_argument(
+            "--torch-compile",
+            action="store_true",
+            help="time torch.compile's steps, too (may compile for many minutes)",
+        )
+        self.add_argument(
+            "--torch-layout",
+            nargs="+",
+            choices=("channels_last", "nchw"),
+            default=list(layouts),
+            help=f"of PyTorch's images (default {' '.join(layouts)})",
         )
 
     def add_child(self, **options: Any) -> None:
@@ -147,11 +168,19 @@ class JaxCandidate(NamedTuple):
 
 
 class TorchCandidate(NamedTuple):
-    """Something that a process with PyTorch has built, called `calls` times."""
+    """Something that a process with PyTorch has built, called `calls` times.
+
+    Attributes:
+      process: the process.
+      number: which of the things there.
+      calls: how often it is called each time.
+      compile_seconds: of a thing that `torch.compile` compiles: its first call's time.
+    """
 
     process: "TorchProcess"
     number: int
     calls: int = 1
+    compile_seconds: float | None = None
 
     def seconds(self) -> float:
         reply = self.process.ask({"time": self.number, "calls": self.calls})
@@ -173,7 +202,7 @@ class TorchProcess:
     def make(self, kind: str, *, calls: int = 1, **options: Any) -> TorchCandidate:
         """Builds a thing: a row of the worker's MAKERS and its options."""
         reply = self.ask({"make": kind, "options": options})
-        return TorchCandidate(self, reply["number"], calls)
+        return TorchCandidate(self, reply["number"], calls, reply["compile_seconds"])
 
     def peak_bytes(self) -> int:
         """The most memory that the process has had."""
@@ -194,6 +223,22 @@ class TorchProcess:
 
     def close(self) -> None:
         self._process.communicate()
+
+
+def torch_kinds(args: argparse.Namespace) -> list[tuple[str, bool, str]]:
+    """``(name, compiled, layout)`` of each way that PyTorch does a step."""
+    kinds = {"torch": False} | ({"torch.compile": True} if args.torch_compile else {})
+    return [
+        (f"{name} {layout}", compiled, layout)
+        for name, compiled in kinds.items()
+        for layout in args.torch_layout
+    ]
+
+
+def fastest(seconds: dict[str, float], kind: str, step: str = "") -> float | None:
+    """The least time of a kind, ``torch`` or ``torch.compile``, over its layouts."""
+    own = [s for n, s in seconds.items() if n.startswith(f"{kind} ") and step in n]
+    return min(own, default=None)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,9 @@ Command: python benchmarks/retrain.py [--genotype DARTS_V2] [--batch 96] [--laye
 The published training on CIFAR-10 (auxiliary head, drop path, clipping, SGD with
 momentum) on random images of 32 x 32 pixels: compiled without any cache (trace and
 compile time apart), then timed in turn with eager PyTorch in a process of its own,
-round by round. `x torch` is how many times as long the faster layout of PyTorch takes.
+round by round. `x torch` is how many times as long the faster layout of PyTorch takes;
+`x compiled` the same of `torch.compile` (with --torch-compile), whose compile time is
+that of its first step.
 """
 
 import sys
@@ -18,11 +20,13 @@ from harness import (
     JaxCandidate,
     Parser,
     Row,
+    fastest,
     medians,
     peak_bytes,
     print_table,
     ratio,
     run_script,
+    torch_kinds,
     torch_process,
     write_rows,
 )
@@ -48,13 +52,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--scan", action="store_true", help="run equal cells as one loop"
     )
-    parser.add_argument(
-        "--torch-layout",
-        nargs="+",
-        choices=("channels_last", "nchw"),
-        default=["channels_last", "nchw"],
-        help="of PyTorch's images (default both)",
-    )
+    parser.add_torch_compile(["channels_last", "nchw"])
     return parser
 
 
@@ -91,37 +89,47 @@ def measure(args: Any) -> list[Row]:
     )
     with torch_process(not args.no_torch) as process:
         if process is not None:
-            for layout in args.torch_layout:
-                candidates[f"torch {layout}"] = process.make(
+            for name, compiled_too, layout in torch_kinds(args):
+                candidates[name] = process.make(
                     "training",
                     plan=plan,
                     batch=args.batch,
                     drop_path=DROP_PATH / EPOCHS,
                     channels_last=layout == "channels_last",
+                    compiled=compiled_too,
                 )
         seconds = medians(candidates, args.rounds)
     own = seconds.pop(OURS)
     first = Row(
         OURS,
         own,
-        ratio(min(seconds.values(), default=None), own),
+        ratio(fastest(seconds, "torch"), own),
         compiled.trace_seconds,
         compiled.compile_seconds,
         peak_bytes(compiled),
+        {"ratio_to_torch_compile": ratio(fastest(seconds, "torch.compile"), own)},
     )
-    return [first, *(Row(name, value) for name, value in seconds.items())]
+    others = (
+        Row(name, value, compile_seconds=candidates[name].compile_seconds)
+        for name, value in seconds.items()
+    )
+    return [first, *others]
 
 
 def main(argv: list[str]) -> int:
     args = parser().parse(argv)
     rows = measure(args)
     print_table(
-        ("training step", "seconds", "x torch", "trace s", "compile s", "MiB"),
+        (
+            *("training step", "seconds", "x torch", "x compiled", "trace s"),
+            *("compile s", "MiB"),
+        ),
         [
             (
                 row.name,
                 row.seconds,
                 row.ratio_to_torch,
+                row.extra.get("ratio_to_torch_compile"),
                 row.trace_seconds,
                 row.compile_seconds,
                 row.peak_bytes and row.peak_bytes / 2**20,

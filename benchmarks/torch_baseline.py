@@ -316,7 +316,8 @@ class Search:
         clip: float = 5.0,
     ) -> None:
         self.model = model
-        self.forward = forward or model
+        # Not `or`: a compiled module has no truth value.
+        self.forward = model if forward is None else forward
         self.clip = clip
         self.alphas = list(model.alpha.values())
         named = model.named_parameters()

@@ -5,6 +5,7 @@ of jdarts or jax; the network comes in as plain data. The parity tests check it 
 golden numbers.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -114,18 +115,30 @@ class Derived(nn.Module):
 
 
 class Training:
-    """A derived network with its optimiser, as published for CIFAR-10."""
+    """A derived network with its optimiser, as published for CIFAR-10.
+
+    Args:
+      model: the network.
+      drop: probability of dropping a path.
+      forward: what computes its logits: the model itself or its compiled form.
+    """
 
     aux_weight, clip = 0.4, 5.0
 
-    def __init__(self, model: Derived, drop: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: Derived,
+        drop: float = 0.0,
+        forward: Callable[[Tensor, float], tuple[Tensor, Tensor]] | None = None,
+    ) -> None:
         self.model, self.drop = model, drop
+        self.forward = model if forward is None else forward
         self.sgd = torch.optim.SGD(
             model.parameters(), 0.025, momentum=0.9, weight_decay=3e-4, foreach=True
         )
 
     def loss(self, batch: Batch) -> Tensor:
-        logits, auxiliary = self.model(batch.images, self.drop)
+        logits, auxiliary = self.forward(batch.images, self.drop)
         main = functional.cross_entropy(logits, batch.labels)
         return main + self.aux_weight * functional.cross_entropy(
             auxiliary, batch.labels

@@ -3,7 +3,7 @@
 `harness.TorchProcess` starts it, so that PyTorch has its own threads and memory. One
 JSON object a line comes in, one goes out:
 
-    {"make": KIND, "options": {...}}  ->  {"number": N}
+    {"make": KIND, "options": {...}}  ->  {"number": N, "compile_seconds": null or S}
     {"time": N, "calls": C}           ->  {"seconds": per call}
     {"peak": true}                    ->  {"bytes": the most memory so far}
 """
@@ -55,13 +55,19 @@ def _channels_last(module: nn.Module) -> None:
 
 
 def make_training(
-    *, plan: dict, batch: int, drop_path: float, channels_last: bool
+    *,
+    plan: dict,
+    batch: int,
+    drop_path: float,
+    channels_last: bool,
+    compiled: bool = False,
 ) -> Call:
     """One training step of a derived network."""
     model = torch_fixed.Derived(plan)
     if channels_last:
         _channels_last(model)
-    training = torch_fixed.Training(model, drop_path)
+    forward = torch.compile(model) if compiled else model
+    training = torch_fixed.Training(model, drop_path, forward)
     images = _random((batch, 3, SIDE, SIDE), channels_last)
     labels = torch.arange(batch) % plan["classes"]
     return functools.partial(training.step, torch_baseline.Batch(images, labels))
@@ -154,8 +160,11 @@ def serve(requests: Any, replies: Any) -> None:
     for line in requests:
         request = json.loads(line)
         if "make" in request:
-            made.append(MAKERS[request["make"]](**request["options"]))
-            reply = {"number": len(made) - 1}
+            options = request["options"]
+            made.append(MAKERS[request["make"]](**options))
+            # The first call compiles whatever the step needs.
+            spent = _seconds(made[-1], 1) if options.get("compiled") else None
+            reply = {"number": len(made) - 1, "compile_seconds": spent}
         elif "time" in request:
             reply = {"seconds": _seconds(made[request["time"]], request["calls"])}
         else:

@@ -17,8 +17,6 @@ ORDER = [
     {"comparisons", "train_cli"},
     {"cli", "reports", "exports"},
     {"loops"},
-    {"run_network"},
-    {"recipes"},
     {"train_config"},
     {"text_train_config"},
     {"config"},

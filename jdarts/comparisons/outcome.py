@@ -13,7 +13,14 @@ import rich.table
 from jdarts.comparisons.plan import Entry, Plan
 from jdarts.comparisons.searches import Search
 from jdarts.phase import phased
-from jdarts.statistics import Comparison, Interval, Summary, compare, summarise
+from jdarts.statistics import (
+    LEAST_NETWORKS,
+    Comparison,
+    Interval,
+    Summary,
+    compare,
+    summarise,
+)
 
 __all__ = ["Outcome", "outcome"]
 
@@ -142,7 +149,7 @@ class Outcome:
                 "often it was found"
             )
         lines += [
-            f"difference: {100 * found.difference:+.2f} points, 95 % interval "
+            f"difference: {100 * found.difference:+.2f} points, 95 % interval: "
             f"{_interval(found.interval, '+.2f')}",
             "effect size (Hedges' g): "
             + ("not defined" if found.effect is None else f"{found.effect:+.2f}"),
@@ -212,5 +219,5 @@ def _cells(summary: Summary) -> list[str]:
 
 def _interval(interval: Interval | None, form: str) -> str:
     if interval is None:
-        return "none of a single network"
+        return f"none of fewer than {LEAST_NETWORKS} networks"
     return f"{100 * interval.low:{form}} to {100 * interval.high:{form}}"

@@ -66,9 +66,7 @@ def parameters(seed: Seed, space: SearchSpace) -> Markup:
       seed: it has rows of `arch`.
       space: what was searched.
     """
-    cells = space.cells.items()
-    built = [(kind, spec) for kind, spec in cells if kind in seed.arch[-1]["mix"]]
-    return html.join(_cell_type(seed, kind, spec) for kind, spec in built)
+    return html.join(_cell_type(seed, kind, spec) for kind, spec in space.cells.items())
 
 
 def _cell_type(seed: Seed, kind: str, spec: CellSpec) -> Markup:

@@ -12,6 +12,7 @@ from jdarts.reports.run import ComparisonRun
 from jdarts.reports.settings import configuration
 from jdarts.reports.strip import Lane, strip_chart
 from jdarts.reports.svg import Line, line_chart
+from jdarts.statistics import LEAST_NETWORKS
 
 __all__ = ["comparison", "comparison_report"]
 
@@ -175,7 +176,7 @@ def _network(name: str, entry: dict[str, Any]) -> tuple[str, ...]:
 def _95(side: dict[str, Any]) -> str:
     interval = side["interval"]
     if interval is None:
-        return "no interval of a single search"
+        return f"no interval of fewer than {LEAST_NETWORKS} networks"
     return f"95 %: {100 * interval['low']:.2f} to {100 * interval['high']:.2f}"
 
 

@@ -59,7 +59,6 @@ def test_the_description(training, exported):
     data = json.loads((exported / "export.json").read_text())
     start = training[1]
     assert data["images"]["shape"] == [8, 8, 1] and data["classes"] == 10
-    assert data["class_names"] == list(map(str, range(10)))
     assert data["images"]["mean"] == pytest.approx(start.images.mean)
     assert data["genotype"] == start.genotype.to_json()
     row = data["files"]["jax"]
@@ -89,6 +88,38 @@ def test_onnx_too(training, tmp_path):
     data = json.loads((tmp_path / "o" / "export.json").read_text())
     assert data["files"].keys() == {"onnx"}
     assert data["files"]["onnx"]["difference"] <= TOLERANCE
+
+
+def test_a_second_export_keeps_the_record_of_the_first(training, tmp_path, capsys):
+    out = tmp_path / "o"
+    assert run(training[0], "--formats", "npz", "--out", out) == 0
+    first = json.loads((out / "export.json").read_text())
+    assert run(training[0], "--formats", "jax", "--out", out) == 0
+    both = json.loads((out / "export.json").read_text())
+    assert both["files"].keys() == {"npz", "jax"}
+    assert both == first | {"files": both["files"]}
+    assert both["files"]["npz"] == first["files"]["npz"]
+    (out / "weights.npz").unlink()  # what is gone is not described
+    assert run(training[0], "--formats", "jax", "--out", out) == 0
+    assert json.loads((out / "export.json").read_text())["files"].keys() == {"jax"}
+
+
+def test_a_folder_is_of_one_network(training, tmp_path, capsys):
+    """Files of another one do not stay beside it; they can be replaced."""
+    out, other = tmp_path / "o", tmp_path / "other"
+    assert run(training[0], "--formats", "npz", "jax", "--out", out) == 0
+    make_training(other, tiny(seed=9))
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    capsys.readouterr()
+    assert run(other, "--formats", "npz", "--out", out) == 2
+    said = capsys.readouterr().err
+    assert "holds network.jax of another network" in said and said.count("\n") == 1
+    assert "expected --formats npz jax" in said
+    assert before == {path: path.read_bytes() for path in out.iterdir()}
+    assert run(other, "--formats", "npz", "jax", "--out", out) == 0
+    (out / "export.json").write_text("[]")
+    assert run(other, "--formats", "npz", "--out", out) == 2
+    assert "not the record of an export" in capsys.readouterr().err
 
 
 def test_one_of_several_seeds(tmp_path, capsys):

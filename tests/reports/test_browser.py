@@ -65,6 +65,20 @@ def test_charts_can_be_read_on_a_telephone(browser, reports):
     assert browser.evaluate(SMALLEST) >= 7
 
 
+def test_drawings_have_one_scale_and_say_that_they_scroll(browser, reports):
+    scales = """[...document.querySelectorAll('svg.jdarts-cell')]
+      .map(e => e.getScreenCTM().a)"""
+    wider = "[...document.querySelectorAll('.drawing')].map(e => e.scrollWidth)"
+    hint = "document.querySelector('.hint').getBoundingClientRect().height"
+    for width, scrolls in ((390, True), (1280, False)):
+        browser.view(width)
+        browser.open(reports["wide"])
+        found = browser.evaluate(scales)
+        assert len(found) == 2 and found[0] == found[1] == 1  # text as large as drawn
+        assert all((w > width) == scrolls for w in browser.evaluate(wider))
+        assert (browser.evaluate(hint) > 0) == scrolls
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_fetched_and_nothing_fails(browser, reports, name):
     browser.view(1280)

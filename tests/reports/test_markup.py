@@ -7,6 +7,7 @@ import json
 import re
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from folders import (
     config,
@@ -19,6 +20,8 @@ from selectolax.lexbor import LexborHTMLParser
 
 from jdarts.io import cell_svg, write_json
 from jdarts.reports import write_report
+from jdarts.reports.pareto import Point, front_page
+from jdarts.reports.regret import Group, regret_page
 from jdarts.spaces import ZOO
 
 TEXT = (
@@ -175,6 +178,16 @@ def test_no_value_of_any_file_becomes_markup(folders, clean, name):
         file.write_bytes(before)
     assert count > 50 and shown > 5, (count, shown)
     assert shape(write_report(folder).read_text()) <= clean
+
+
+def test_names_of_several_searches_are_text(clean):
+    point = Point(TEXT, TEXT, 0, 1.0, 0.5)
+    front = front_page([point], np.array([True]), TEXT, TEXT, TEXT)
+    epochs = np.array([1, 2])
+    group = Group(TEXT, epochs, np.ones((2, 2)), np.ones(2), 0.5, 1.0)
+    for page in (front, regret_page([group])):
+        assert shape(page) <= clean
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "\0" not in page
 
 
 def test_a_page_forbids_scripts(reports):

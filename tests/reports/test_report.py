@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from folders import STEPS, config, make_run
+from selectolax.lexbor import LexborHTMLParser
 
 from jdarts.cli import run_command
 from jdarts.io import read_json, read_metrics, write_json
@@ -163,8 +164,8 @@ def test_panels_for_every_primitive_and_edge(reports):
 def test_cost(pages, reports):
     """The weights of the network itself, counted; and the parts add up."""
     genotype = Genotype.load(reports["finished"].parent / "genotype.json")
-    network = fixed_network(genotype, channels=8, layers=3, classes=10)
-    images = jax.ShapeDtypeStruct((1, 8, 8, 1), np.float32)
+    network = fixed_network(genotype, channels=36, layers=20, classes=10)
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
     w, _ = jax.eval_shape(network.init, jax.random.key(0), images)
     count = sum(leaf.size for leaf in jax.tree.leaves(w))
     text = pages["finished"].text.split("Cost of the network")[1]
@@ -173,15 +174,13 @@ def test_cost(pages, reports):
     )
     assert [name for name, *_ in found] == [
         "Stem",
-        "1 normal cells",
+        "18 normal cells",
         "2 reduce cells",
         "Head",
         "All",
     ]
     *parts, total = [int(number.replace(",", "")) for _, number, _ in found]
     assert sum(parts) == total == count
-    size = "8 channels, 3 cells, 10 classes, images of 8 x 8 x 1"
-    assert f"{size} (of the recipe train_digits)" in pages["finished"].text
 
 
 def test_cells_that_make_no_such_network_have_no_cost(tmp_path):
@@ -221,6 +220,21 @@ def test_an_empty_run_says_what_is_missing(pages):
     assert "Search without a finished epoch" in text
     assert "no epoch has ended yet" in text and "no timing.jsonl" in text
     assert "python -m jdarts.search smoke --name tiny --epochs 3" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lines_of_every_look_are_in_the_legend(reports, name):
+    """Colour and dash, and whether thin or thick."""
+    widths, other = {"thin", "kept"}, {"line", "dot", "mean"}
+    for figure in LexborHTMLParser(reports[name].read_text()).css("figure:not(.small)"):
+        looks, shown = (
+            {frozenset(path.attributes["class"].split()) for path in figure.css(places)}
+            for places in ("svg.chart path.line", ".legend path.line")
+        )
+        if len(looks) > 1:
+            colours = {look - widths - other for look in shown}
+            assert {look - widths - other for look in looks} <= colours
+            assert {w for look in looks for w in look & widths} <= set().union(*shown)
 
 
 def test_several_seeds(pages):
