@@ -21,13 +21,7 @@ def get_config() -> SearchConfig:
         layers=3,
         epochs=10,
         batch_size=32,
-        data=DataConfig(
-            name="digits",
-            valid_fraction=0.5,
-            stratified=True,
-            crop_padding=1,
-            flip=False,
-        ),
+        data=DataConfig(name="digits", crop_padding=1, flip=False),
         # Few steps: the architecture has to move faster than in the published search.
         method=DartsConfig(arch=ArchOptimizer(lr=3e-3)),
     )

@@ -23,12 +23,7 @@ def get_config() -> SearchConfig:
         name="pcdarts_imagenet",
         stem="imagenet",
         batch_size=1024,
-        data=DataConfig(
-            name="image_folder",
-            valid_fraction=0.2,
-            stratified=True,
-            crop_padding=28,
-        ),
+        data=DataConfig(name="image_folder", valid_fraction=0.2, crop_padding=28),
         method=PcDartsConfig(
             k=2,
             warmup=0.7,

@@ -16,6 +16,7 @@ from jdarts.config import (
     SearchConfig,
     config_names,
     load_config,
+    run_name,
 )
 from jdarts.data import DATASETS, TEXTS, DataConfig, TextConfig
 from jdarts.entry import run_command, use_huge_pages
@@ -83,7 +84,7 @@ def parse_search(arguments: list[str]) -> SearchCommand:
     """
     rest = list(arguments)
     named = rest and not rest[0].startswith("-")
-    config = load_config(rest.pop(0) if named else _DEFAULT)
+    config = base = load_config(rest.pop(0) if named else _DEFAULT)
     rest, method = _take(rest, "--method")
     _refuse_hypergradient(method)
     if method is not None and not isinstance(config.method, get_method(method).config):
@@ -99,8 +100,11 @@ def parse_search(arguments: list[str]) -> SearchCommand:
             prog="python -m jdarts.search [CONFIG]",
             description=_description(),
         )
-    run_dir = parsed.run_dir or Path("runs") / parsed.config.name
-    return SearchCommand(parsed.config, run_dir, parsed.extend)
+    config = parsed.config
+    if not any(argument.split("=", 1)[0] == "--name" for argument in rest):
+        config = dataclasses.replace(config, name=run_name(base, config))
+    run_dir = parsed.run_dir or Path("runs") / config.name
+    return SearchCommand(config, run_dir, parsed.extend)
 
 
 def parse_options(

@@ -31,7 +31,7 @@ __all__ = ["main"]
 def main(arguments: list[str]) -> int:
     """Runs the command; returns its exit status."""
     command = parse_compare(arguments)
-    plan = _plan(command)
+    command, plan = _plan(command)
     enable_cache()
     described = _described(command, plan)
     may_differ = tuple(f"train.{name}" for name in MAY_DIFFER)
@@ -54,10 +54,14 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _plan(command: CompareCommand) -> Plan:
-    """The networks; nothing is written yet, so that what is wrong leaves no folder."""
-    config, options = command.config, command.options
-    images = train_setup(config, command.searches[0].genotype).images
+def _plan(command: CompareCommand) -> tuple[CompareCommand, Plan]:
+    """The command with what follows from the data decided, and the networks; nothing
+    is written yet, so that what is wrong leaves no folder."""
+    start, options = (
+        train_setup(command.config, command.searches[0].genotype),
+        command.options,
+    )
+    config, images = start.config, start.images
     shape = NetworkShape(
         channels=config.channels,
         layers=config.layers,
@@ -65,7 +69,7 @@ def _plan(command: CompareCommand) -> Plan:
         image=images.image_shape,
         stem=config.stem,
     )
-    return make_plan(
+    plan = make_plan(
         command.searches,
         shape,
         random=options.random,
@@ -74,6 +78,7 @@ def _plan(command: CompareCommand) -> Plan:
         progress=options.progress,
         seed=options.random_seed,
     )
+    return command._replace(config=config), plan
 
 
 def _heading(command: CompareCommand) -> str:

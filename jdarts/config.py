@@ -1,6 +1,8 @@
 """The configuration of a search: the parts' own settings, composed."""
 
 import dataclasses
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,12 @@ from jdarts.config_fields import (
     load_file,
     parse_fields,
     plain,
+    renewed,
     settle_seeds,
     shipped,
 )
 from jdarts.curvature import CurvatureConfig
-from jdarts.data import DataConfig
+from jdarts.data import TEXTS, DataConfig, get_dataset
 from jdarts.errors import UserError, unknown_choice
 from jdarts.hardware import HardwareConfig
 from jdarts.io.run_folder import EXTENDED
@@ -42,6 +45,7 @@ __all__ = [
     "load_file",
     "parse_fields",
     "plain",
+    "run_name",
     "settle_seeds",
     "shipped",
     "to_json",
@@ -55,7 +59,8 @@ class SearchConfig:
     """Everything that a search depends on."""
 
     name: str = "search"
-    """Name of the run: its folder is runs/NAME unless --run-dir says otherwise."""
+    """Name of the run: its folder is runs/NAME unless --run-dir says otherwise. Not
+    given, a run on other data than the configuration's is named after its data."""
     space: str = "darts_cnn"
     """What is searched: a row of the SPACES table."""
     channels: int = 16
@@ -157,6 +162,29 @@ class SearchConfig:
 AnySearchConfig = SearchConfig | TextSearchConfig
 """The configuration of a search."""
 
+
+def run_name(base: AnySearchConfig, config: AnySearchConfig) -> str:
+    """The name of a run that has been given none.
+
+    That of its configuration; on other data than that configuration's, what names the
+    data: the folder or file of data of one's own, else the data set. Configurations
+    that are not named after their data come first: ``smoke_flowers``.
+
+    Args:
+      base: the configuration that was named on the command line.
+      config: what has become of it.
+    """
+    data: Any = config.data
+    if data.name == base.data.name:
+        return base.name
+    row = TEXTS[data.name] if data.name in TEXTS else get_dataset(data.name)
+    word = data.name
+    if row.own and data.dir is not None:
+        word = Path(os.path.abspath(data.dir)).name.split(".")[0] or word
+    word = re.sub(r"[^\w-]+", "_", word).strip("_-") or "search"
+    return word if base.name == base.data.name else f"{base.name}_{word}"
+
+
 CONFIGS: dict[str, type[SearchConfig] | type[TextSearchConfig]] = {
     "images": SearchConfig,
     "text": TextSearchConfig,
@@ -205,7 +233,7 @@ def from_json(data: Any, source: str = "configuration") -> AnySearchConfig:
     """
     if not isinstance(data, dict):
         raise UserError(f"{source}: not a configuration; expected a JSON object")
-    rest = {name: value for name, value in data.items() if name != EXTENDED}
+    rest = {name: v for name, v in renewed(data).items() if name != EXTENDED}
     kind = CONFIGS[get_space(str(rest.get("space", SearchConfig.space))).task]
     method = rest.pop("method", {})
     if not isinstance(method, dict):

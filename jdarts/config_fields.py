@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jdarts.data import get_dataset
+from jdarts.data.split import BY_CLASS, FILE_ORDER
 from jdarts.errors import UserError, unknown_choice
 from jdarts.io import read_json
 from jdarts.nets.network import COMPUTE_DTYPES
@@ -23,6 +25,7 @@ __all__ = [
     "load_file",
     "parse_fields",
     "plain",
+    "renewed",
     "settle_seeds",
     "shipped",
 ]
@@ -183,6 +186,20 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
     return str(value) if isinstance(value, Path) else value
+
+
+def renewed(config: dict[str, Any]) -> dict[str, Any]:
+    """What a run's ``config.json`` says, as this version writes it.
+
+    The first version, 0.1.0, had ``data.stratified`` for ``data.split``.
+    """
+    data = config.get("data")
+    if not isinstance(data, dict) or type(data.get("stratified")) is not bool:
+        return config
+    split = BY_CLASS if data["stratified"] else FILE_ORDER
+    usual = get_dataset(str(data.get("name", "digits"))).split
+    rest = {name: value for name, value in data.items() if name != "stratified"}
+    return config | {"data": rest | {"split": None if split == usual else split}}
 
 
 def parse_fields(kind: Any, data: Any, where: str, **given: Any) -> Any:

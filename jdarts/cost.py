@@ -24,10 +24,12 @@ import tyro
 from jdarts.cli import parse_options
 from jdarts.compile import compile_timed, enable_cache
 from jdarts.errors import UserError
-from jdarts.io import Progress, load_genotype, write_json
+from jdarts.io import Progress, load_genotype, split_choice, write_json
+from jdarts.io.printed import is_printed
 from jdarts.nets.cost import Cost, NetworkShape, auxiliary_head, network_cost, parts
 from jdarts.nets.fixed import fixed_network
 from jdarts.nets.stems import STEMS
+from jdarts.run_network import PUBLISHED, RunNetwork, network_of_run
 from jdarts.spaces import ZOO, Genotype
 from jdarts.stopwatch import device_text, median_seconds
 from jdarts.types import PyTree
@@ -48,22 +50,25 @@ class CostOptions:
     published one."""
     allow_unfinished: bool = False
     """Of a search that is not finished, take the genotype of its last epoch."""
-    channels: int = 36
-    """Width of the first cells, >= 1."""
-    layers: int = 20
+    channels: int | None = None
+    """Width of the first cells, >= 1. Sizes that are not given are those of the run's
+    own recipe and images; of a genotype without a run, 36 channels, 20 cells, 10
+    classes and the stem cifar."""
+    layers: int | None = None
     """Number of cells, >= 1."""
-    classes: int = 10
+    classes: int | None = None
     """Number of classes, >= 2."""
-    stem: str = "cifar"
+    stem: str | None = None
     """cifar: one convolution; imagenet: three of stride 2."""
     image: tuple[int, int, int] | None = None
-    """Height, width and channels of an image; not given: 32 32 3, or 224 224 3 with the
-    stem imagenet."""
+    """Height, width and channels of an image; without a run 32 32 3, or 224 224 3 with
+    the stem imagenet."""
     batch_size: int = 32
     """Images in the batch of which activations are counted, and which is timed beside
     a single image, >= 2."""
-    latency: bool = True
-    """Compile and time inference; without it everything is counted only."""
+    latency: bool = False
+    """Also compile and time inference, which takes minutes for deep networks; without
+    it everything is counted only, which takes seconds."""
     json: Path | None = None
     """Also write the figures to this file."""
 
@@ -71,14 +76,25 @@ class CostOptions:
         """Raises a UserError that names the field."""
         if self.batch_size < 2:
             raise UserError(f"--batch-size: {self.batch_size}; expected at least 2")
-        self.shape().check_sizes()
+        self.network(PUBLISHED).shape.check_sizes()
         if self.json is not None and not self.json.absolute().parent.is_dir():
             raise UserError(f"--json: {self.json}: there is no such folder")
 
-    def shape(self) -> NetworkShape:
-        """The network's shape, if it was a valid one."""
-        image = self.image or _IMAGES.get(self.stem, _IMAGES["cifar"])
-        return NetworkShape(self.channels, self.layers, self.classes, image, self.stem)
+    def network(self, usual: RunNetwork) -> RunNetwork:
+        """The network, if it is a valid one, with the usual sizes where none is given.
+
+        The usual images of a genotype without a run go with the stem.
+        """
+        image = self.image
+        if usual is PUBLISHED and image is None and self.stem is not None:
+            image = _IMAGES.get(self.stem)
+        return usual.resized(
+            channels=self.channels,
+            layers=self.layers,
+            classes=self.classes,
+            stem=self.stem,
+            image=image,
+        )
 
 
 @dataclasses.dataclass
@@ -125,7 +141,8 @@ def main(arguments: list[str]) -> int:
         stem=STEMS,
     )
     genotype = load_genotype(options.genotype, options.allow_unfinished)
-    shape = options.shape()
+    network = options.network(_usual(options.genotype))
+    shape = network.shape
     shape.check(genotype)
     rows, total = count(genotype, shape, options.batch_size)
     if options.latency:
@@ -134,9 +151,19 @@ def main(arguments: list[str]) -> int:
     head = auxiliary_head(genotype, shape, 1)
     extra = None if head is None else head.cost()
     if options.json is not None:
-        write_json(options.json, to_json(options, genotype, rows, total, extra))
+        write_json(options.json, to_json(options, shape, genotype, rows, total, extra))
+    print(f"network: {network.described}")
     print_table(options, rows, total, extra)
     return 0
+
+
+def _usual(which: str) -> RunNetwork:
+    """The network that a genotype is usually put into."""
+    if which in ZOO or is_printed(which):
+        return PUBLISHED
+    path, _ = split_choice(which)
+    folder = path.parent if path.is_file() else path
+    return network_of_run(folder) or PUBLISHED
 
 
 @phased("counting")
@@ -235,6 +262,8 @@ def _notes(options: CostOptions, total: Row, extra: Cost | None) -> list[str]:
             f"auxiliary head, in training only: {extra.parameters:,} parameters, "
             f"{extra.multiply_adds / 1e6:.2f} M mult-adds"
         )
+    if not total.seconds:
+        notes.append("times: --latency measures them")
     if total.seconds:
         notes.append(f"ms: median of inference, each part alone, on {device_text()}")
     for size, temp in sorted(total.temp_bytes.items()):
@@ -247,6 +276,7 @@ def _notes(options: CostOptions, total: Row, extra: Cost | None) -> list[str]:
 
 def to_json(
     options: CostOptions,
+    shape: NetworkShape,
     genotype: Genotype,
     rows: list[Row],
     total: Row,
@@ -255,7 +285,7 @@ def to_json(
     """All figures as plain data; times in seconds."""
     return {
         "which": options.genotype,
-        "network": dataclasses.asdict(options.shape()),
+        "network": dataclasses.asdict(shape),
         "batch_size": options.batch_size,
         "device": device_text() if options.latency else None,
         "parts": [row.to_json() for row in rows],

@@ -17,7 +17,6 @@ from jdarts.cli import parse_options
 from jdarts.errors import UserError, unknown_choice
 from jdarts.hardware import COSTS, model_of
 from jdarts.io import write_atomic
-from jdarts.nets.cost import NetworkShape
 from jdarts.reports.labels import check_alike, check_distinct
 from jdarts.reports.pareto import (
     QUALITIES,
@@ -28,6 +27,7 @@ from jdarts.reports.pareto import (
     trend,
 )
 from jdarts.reports.run import SearchRun, read_run
+from jdarts.run_network import PUBLISHED, RunNetwork, network_of_run
 
 __all__ = ["ParetoOptions", "main"]
 
@@ -46,15 +46,16 @@ class ParetoOptions:
     quality: str | None = None
     """table (known test accuracy), retrained (mean of the trainings in the folder) or
     supernet (on the validation half); not given: the first that all searches have."""
-    channels: int = 36
-    """Width of the networks whose cost it is, >= 1."""
-    layers: int = 20
+    channels: int | None = None
+    """Width of the networks whose cost it is, >= 1. Sizes that are not given are those
+    of the first run's own recipe and images."""
+    layers: int | None = None
     """Their number of cells, >= 1."""
-    classes: int = 10
+    classes: int | None = None
     """Their number of classes, >= 2."""
-    stem: str = "cifar"
+    stem: str | None = None
     """Their stem: cifar or imagenet."""
-    image: tuple[int, int, int] = (32, 32, 3)
+    image: tuple[int, int, int] | None = None
     """Height, width and channels of an image."""
     latency_table: Path | None = None
     """For latency: what ``python -m jdarts.latency`` has measured."""
@@ -69,17 +70,21 @@ class ParetoOptions:
             raise unknown_choice("--cost", self.cost, COSTS)
         if self.quality is not None and self.quality not in QUALITIES:
             raise unknown_choice("--quality", self.quality, QUALITIES)
-        self.shape().check_sizes()
+        self.network(PUBLISHED).shape.check_sizes()
         if (self.cost == "latency") != (self.latency_table is not None):
             raise UserError(
                 "--latency-table: --cost latency and a table go together; found "
                 f"--cost {self.cost}"
             )
 
-    def shape(self) -> NetworkShape:
-        """The networks' shape."""
-        return NetworkShape(
-            self.channels, self.layers, self.classes, self.image, self.stem
+    def network(self, usual: RunNetwork) -> RunNetwork:
+        """The networks' size: the usual one where none is given."""
+        return usual.resized(
+            channels=self.channels,
+            layers=self.layers,
+            classes=self.classes,
+            stem=self.stem,
+            image=self.image,
         )
 
 
@@ -95,8 +100,9 @@ def main(arguments: list[str]) -> int:
     runs = read_searches(options.runs)
     check_alike(runs, ("space", "data.name", "data.classes", "data.limit"))
     where = "--latency-table"
+    network = options.network(network_of_run(runs[0].path) or PUBLISHED)
     model = model_of(
-        options.cost, runs[0].space, options.shape(), options.latency_table, where
+        options.cost, runs[0].space, network.shape, options.latency_table, where
     )
     points, quality = points_of(runs, model.of, options.quality)
     if quality == "table":
@@ -105,7 +111,7 @@ def main(arguments: list[str]) -> int:
     unit = COSTS[options.cost]
     lead = (
         f"{kept.sum()} of {len(points)} networks are on the front of {unit} and "
-        f"{quality} accuracy."
+        f"{quality} accuracy. Networks of {network.described}."
     )
     lead = f"{lead} {trend(runs, points, unit)}".strip()
     file = options.out or options.runs[0] / "pareto.html"

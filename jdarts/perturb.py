@@ -17,6 +17,7 @@ import tyro
 from jdarts.cli import parse_options
 from jdarts.compile import enable_cache
 from jdarts.config import SearchConfig, from_json, to_json
+from jdarts.config_fields import renewed
 from jdarts.curvature import CurvatureConfig
 from jdarts.errors import UserError
 from jdarts.hardware import HardwareConfig
@@ -69,7 +70,7 @@ def main(arguments: list[str]) -> int:
     config = _search(options.run)
     enable_cache()
     start = setup(supernet_only(config))
-    with RunFolder.open(options.run, to_json(config)) as folder:
+    with RunFolder.open(options.run, to_json(config), renew=renewed) as folder:
         results = perturb(
             config,
             options.settings(),

@@ -4,7 +4,7 @@ Wang, Cheng, Chen, Tang, Hsieh, 'Rethinking Architecture Selection in Differenti
 NAS' (DARTS-PT), ICLR 2021, section 4 and algorithm 1. What decides, without a network.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -54,6 +54,7 @@ class Perturbation:
         mix: Mapping[str, ArrayLike],
         seed: int,
         criterion: Criterion = "accuracy",
+        kinds: Collection[str] | None = None,
     ) -> None:
         """Nothing is decided yet.
 
@@ -63,19 +64,26 @@ class Perturbation:
           seed: the order derives from it.
           criterion: what hurts: a lower accuracy (where equal, a higher loss), or a
             higher loss alone. Ties go to the earlier candidate.
+          kinds: the cell types that the supernet has; None: all of the space.
         """
         self._space, self._criterion = space, criterion
         self.mix: Mix = {kind: np.array(mix[kind]) for kind in space.cells}
         self.decisions: list[dict[str, Any]] = []
-        edges = {k: _order(seed, len(spec.edges)) for k, spec in space.cells.items()}
-        nodes = {k: _order(seed, spec.nodes) for k, spec in space.cells.items()}
+        self._built = {
+            kind: spec
+            for kind, spec in space.cells.items()
+            if kinds is None or kind in kinds
+        }
+        built = self._built.items()
+        edges = {k: _order(seed, len(spec.edges)) for k, spec in built}
+        nodes = {k: _order(seed, spec.nodes) for k, spec in built}
         self.rounds: list[list[Question]] = [
             *_rounds("edge", edges),
             *_rounds(
                 "node",
                 {
                     kind: [n for n in nodes[kind] if _too_many(spec, n)]
-                    for kind, spec in space.cells.items()
+                    for kind, spec in built
                 },
             ),
         ]
@@ -165,7 +173,7 @@ class Perturbation:
 
         Every question has to be answered.
         """
-        cells = {k: self._cell(k, spec) for k, spec in self._space.cells.items()}
+        cells = {k: self._cell(k, spec) for k, spec in self._built.items()}
         return Genotype(space=self._space.name, cells=cells)
 
     def _cell(self, kind: str, spec: CellSpec) -> CellGenotype:

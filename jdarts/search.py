@@ -14,9 +14,11 @@ import numpy as np
 from jdarts.cli import parse_search
 from jdarts.compile import enable_cache
 from jdarts.config import AnySearchConfig, to_json
+from jdarts.config_fields import renewed
 from jdarts.io import RunFolder, cell_svg, cell_text, write_atomic
+from jdarts.io.data_facts import DataFacts
 from jdarts.lazy import LazyModule
-from jdarts.loops.search import SearchResult, run_search, setup
+from jdarts.loops.search import SearchResult, Setup, run_search, setup
 from jdarts.spaces.random import network_of
 
 if TYPE_CHECKING:
@@ -36,8 +38,10 @@ def main(arguments: list[str]) -> int:
     enable_cache()
     start = setup(command.config)
     with RunFolder.open(
-        command.run_dir, to_json(command.config), _MAY_DIFFER, command.extend
+        command.run_dir, to_json(command.config), _MAY_DIFFER, command.extend, renewed
     ) as folder:
+        if isinstance(start, Setup):
+            DataFacts.of(start.images).write(folder.path)
         results = run_search(command.config, start, folder)
         if results[0].stopped:
             print(

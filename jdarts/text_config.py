@@ -27,7 +27,8 @@ class TextSearchConfig:
     for the Penn Treebank."""
 
     name: str = "search"
-    """Name of the run: its folder is runs/NAME unless --run-dir says otherwise."""
+    """Name of the run: its folder is runs/NAME unless --run-dir says otherwise. Not
+    given, a run on another text than the configuration's is named after that."""
     space: str = "darts_rnn"
     """What is searched: a row of the SPACES table that is for text."""
     units: int = 300

@@ -66,6 +66,7 @@ def train_text(command: TrainCommand) -> int:
             write_atomic(part / folder.summary.name, text_summary([result]) + said)
         write_atomic(folder.summary, text)
         reports.write_report(folder.path)
+        reports.renew_report(folder.path.absolute().parent)
         print(f"\n{text}\nwritten to {folder.path}", flush=True)
     return 0
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jdarts.compile import enable_cache
+from jdarts.config_fields import renewed
 from jdarts.io import RunFolder, hold, write_atomic, write_json
+from jdarts.io.data_facts import DataFacts
 from jdarts.lazy import LazyModule
 from jdarts.loops.train import evaluate_checkpoint, run_training, train_setup
 from jdarts.loops.train_record import EpochScore, TrainResult, results_json
@@ -37,21 +39,24 @@ def main(arguments: list[str]) -> int:
 
 
 def _train_images(command: TrainCommand) -> int:
-    check_genotype(command.genotype)
+    check_genotype(command.genotype, for_images(command.config, "the recipe").layers)
     if command.eval_only:
         return _evaluate(command)
-    config, genotype = for_images(command.config, "the recipe"), command.genotype
-    start = train_setup(config, genotype)
+    genotype = command.genotype
+    start = train_setup(for_images(command.config, "the recipe"), genotype)
+    config = start.config
     described = recipe_to_json(config, genotype)
     with RunFolder.open(
-        command.run_dir, described, MAY_DIFFER, command.extend
+        command.run_dir, described, MAY_DIFFER, command.extend, renewed
     ) as folder:
+        DataFacts.of(start.images).write(folder.path)
         results, stopped = run_training(config, start, folder)
         if stopped:
             return say_stopped(folder, stopped)
         said = folder.extensions_text(start.steps_per_epoch)
         text = write_results(config, folder, results, said)
         reports.write_report(folder.path)
+        reports.renew_report(folder.path.absolute().parent)
         print(f"\n{text}\nwritten to {folder.path}", flush=True)
     return 0
 
@@ -61,8 +66,9 @@ _TASKS = {"images": _train_images, "text": train_text}
 
 
 def _evaluate(command: TrainCommand) -> int:
-    config = for_images(command.config, "the recipe")
-    start = train_setup(config, command.genotype, evaluates=True)
+    recipe = for_images(command.config, "the recipe")
+    start = train_setup(recipe, command.genotype, evaluates=True)
+    config = start.config
     with hold(command.checkpoints.parent):
         scores = evaluate_checkpoint(config, start, command.checkpoints)
     for seed, score in zip(config.all_seeds, scores, strict=True):
@@ -103,13 +109,14 @@ def _words(part: str, score: EpochScore) -> str:
 def summary(result: TrainResult) -> str:
     """The result of one seed in words."""
     part, best = result.evaluated_on, result.best
+    classes = "" if result.classes is None else result.classes.text
     return (
         f"training '{result.name}': {result.steps} steps, seed {result.seed}, "
         f"{result.parameters:,} parameters\n"
         f"after the last epoch: {_words(part, result.last)}\n"
         f"(always the most frequent class: {100 * result.majority:.2f} %)\n"
         f"best epoch, {best.epoch}: {100 * best.top1:.2f} %; chosen by the images that "
-        "it is measured on, so optimistic\n"
+        "it is measured on, so optimistic\n" + (f"{classes}\n" if classes else "")
     )
 
 

@@ -14,14 +14,13 @@ from jdarts.cli import (
     refuse_other,
     without_overridden_seeds,
 )
-from jdarts.config_fields import parse_fields
-from jdarts.data import TEXTS, TextConfig
+from jdarts.config import from_json
 from jdarts.errors import UserError
 from jdarts.io import genotype_place, load_genotype, read_json, split_choice
 from jdarts.io.printed import is_printed
 from jdarts.options import check_values, option_types
+from jdarts.recipes import GENERAL, general_recipe, recipe_of_search
 from jdarts.spaces import ZOO, Genotype
-from jdarts.text_train_config import TextTrainConfig
 from jdarts.train_config import (
     Recipe,
     load_recipe,
@@ -97,8 +96,9 @@ def parse_train(arguments: list[str]) -> TrainCommand:
             "command line: nothing to train; expected the folder of a search, a "
             f"genotype, or a name of the zoo: {', '.join(sorted(ZOO))}"
         )
-    given = _given(words[0], named=len(words) > 1) if words else _Given(Path("runs"))
-    recipe = load_recipe(words[1]) if len(words) > 1 else given.recipe
+    named = words[1] if len(words) > 1 else None
+    given = _given(words[0], named) if words else _Given(Path("runs"))
+    recipe = given.recipe or (load_recipe(named) if named else None)
     genotype = None if asks_help else _genotype(words[0], "--allow-unfinished" in rest)
     shown = ZOO.get(words[0]) if asks_help and words else genotype
     task = shown.task if shown else "images"
@@ -153,17 +153,18 @@ def _description() -> str:
         "itself, the folder of a training to go on with, or a name of the zoo: "
         f"{', '.join(ZOO)}. RECIPE: {', '.join(recipe_names())}, a .py "
         "file with get_config(), or the config.json of a training; not given: that of "
-        f"the search's data set, else {' or '.join(_DEFAULTS.values())}. Every field "
-        "below overrides it."
+        "the search's data set, or a general one sized by the search; of a genotype "
+        f"without a search {' or '.join(_DEFAULTS.values())}. Every field below "
+        "overrides it."
     )
 
 
-def _given(what: str, named: bool) -> _Given:
+def _given(what: str, named: str | None) -> _Given:
     """Looks at the first word.
 
     Args:
       what: the word.
-      named: whether a recipe is named, too.
+      named: the recipe that is named, too.
     """
     place = genotype_place(what)
     if what in ZOO or is_printed(what):
@@ -177,32 +178,17 @@ def _given(what: str, named: bool) -> _Given:
         raise UserError(f"{config}: not a configuration; expected a JSON object")
     if "genotype" in data and not named and epoch is None:  # a training
         return _Given(path, recipe_from_json(data, str(config)), path)
-    return _Given(place, None if named else _recipe_of_search(path, data))
+    if named and named not in GENERAL.values() or "genotype" in data:
+        return _Given(place)
+    search = from_json(data, str(config))
+    recipe = general_recipe(search) if named else recipe_of_search(search)
+    if named and recipe.name != named:  # of another task
+        return _Given(place)
+    return _Given(place, recipe)
 
 
 def _recipes_for(task: str) -> list[str]:
     return [n for n in recipe_names() if task_of(load_recipe(n)) == task]
-
-
-def _recipe_of_search(path: Path, config: dict[str, Any]) -> Recipe:
-    """That of the search's data set, with the folder of its data; of a text with all
-    that says how it is read."""
-    data = config.get("data")
-    name = data.get("name", "digits") if isinstance(data, dict) else "digits"
-    names = recipe_names()
-    if f"train_{name}" not in names:
-        names = _recipes_for("text" if name in TEXTS else "images")
-        raise UserError(
-            f"{path}: was searched on '{name}', which has no recipe; expected one as "
-            f"the second word: {', '.join(names)}, or a file"
-        )
-    recipe = load_recipe(f"train_{name}")
-    if isinstance(recipe, TextTrainConfig):
-        given = parse_fields(TextConfig, data, f"{path}: data")
-        return dataclasses.replace(recipe, data=given)
-    folder = data.get("dir") if isinstance(data, dict) else None
-    own = dataclasses.replace(recipe.data, dir=folder and Path(folder))
-    return dataclasses.replace(recipe, data=own)
 
 
 def _genotype(what: str, allow_unfinished: bool) -> Genotype:

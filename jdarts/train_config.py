@@ -12,6 +12,7 @@ from jdarts.config_fields import (
     load_file,
     parse_fields,
     plain,
+    renewed,
     settle_seeds,
     shipped,
 )
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 _SEED = 0
-_PARTS = ("test", "valid")
+_PARTS = ("test", "valid", "auto")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,8 @@ class TrainConfig:
     evaluate_on: str = "test"
     """test: train on all training images, evaluate on the test images; valid: train on
     those that a search trains its weights on (--data.valid-fraction), evaluate on the
-    others: to choose between genotypes without a look at the test images."""
+    others: to choose between genotypes without a look at the test images; auto: test
+    where the data have test images, otherwise valid."""
     evaluate_every: int = 1
     """Evaluate after every this-many-th epoch, and at the end; >= 1."""
     remat: bool = False
@@ -136,13 +138,35 @@ class TrainConfig:
                 "--auxiliary-weight: has no effect without --auxiliary; expected both "
                 "or none"
             )
-        for field in ("valid_fraction", "stratified"):
-            given = getattr(self.data, field) != getattr(DataConfig, field)
-            if given and self.evaluate_on == "test":
+        data = self.data
+        given = {
+            "valid-fraction": data.valid_fraction != DataConfig.valid_fraction,
+            "split": data.split is not None and data.limit is None,
+        }
+        for flag, by_user in given.items():
+            if by_user and self.evaluate_on == "test":
                 raise UserError(
-                    f"--data.{field.replace('_', '-')}: has no effect on a training "
-                    "with all training images; expected it with --evaluate-on valid"
+                    f"--data.{flag}: has no effect on a training with all training "
+                    "images; expected it with --evaluate-on valid"
                 )
+
+    def judged(self, has_test: bool) -> "TrainConfig":
+        """The same with ``evaluate_on`` decided, where it is ``auto``.
+
+        Args:
+          has_test: whether the data have test images.
+        """
+        if self.evaluate_on != "auto":
+            return self
+        if not has_test:
+            return dataclasses.replace(self, evaluate_on="valid")
+        # Of a search, which divides the training images; this does not.
+        whole = dataclasses.replace(
+            self.data,
+            valid_fraction=DataConfig.valid_fraction,
+            split=self.data.split if self.data.limit else None,
+        )
+        return dataclasses.replace(self, evaluate_on="test", data=whole)
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
@@ -228,7 +252,7 @@ def recipe_from_json(data: Any, source: str = "configuration") -> Recipe:
     task = data.get("task", "images")
     if task not in RECIPES:
         raise unknown_choice(f"{source}: task", str(task), RECIPES)
-    return parse_fields(RECIPES[task], rest, source)
+    return parse_fields(RECIPES[task], renewed(rest), source)
 
 
 def task_of(config: Recipe) -> str:

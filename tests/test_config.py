@@ -15,6 +15,7 @@ from jdarts.methods.darts import DartsConfig
 from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer
 from jdarts.nets.recurrent import Dropout
 from jdarts.text_config import TextSearchConfig
+from jdarts.train_config import recipe_from_json
 
 SHIPPED = sorted(config_names())
 
@@ -31,7 +32,9 @@ OWN = {
     SearchConfig: {
         "space": "toy",
         "compute_dtype": "bfloat16",
-        "data": DataConfig("npz", Path("some/x.npz"), 3, 4, 0.25, True, 1, False, 2),
+        "data": DataConfig(
+            "npz", Path("some/x.npz"), 3, 4, 0.25, "file_order", 1, False, 2
+        ),
     },
     TextSearchConfig: {
         "space": "toy_rnn",
@@ -183,3 +186,26 @@ def test_unknown_names(name, near):
 def test_names_that_are_no_folder(name):
     with pytest.raises(UserError, match="--name: .*; expected the name of a folder"):
         SearchConfig(name=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "stratified", "split"),
+    [
+        ("digits", True, None),
+        ("digits", False, "file_order"),
+        ("cifar10", False, None),
+        ("cifar10", True, "by_class"),
+        ("npz", False, "file_order"),
+        ("npz", True, None),
+    ],
+)
+def test_a_configuration_with_stratified_is_read(name, stratified, split):
+    """The first version's name of data.split; what is usual stays unsaid."""
+    old = {"data": {"name": name, "stratified": stratified, "limit": 9}}
+    assert from_json(old).data == DataConfig(name, limit=9, split=split)
+    assert recipe_from_json({"evaluate_on": "valid", **old}).data.split == split
+
+
+def test_a_wrong_stratified_is_refused():
+    with pytest.raises(UserError, match="data: field: unknown 'stratified'"):
+        from_json({"data": {"stratified": "yes"}})

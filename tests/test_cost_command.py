@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from jdarts.cli import run_command
-from jdarts.cost import CostOptions, main
+from jdarts.cost import main
 from jdarts.io import GenotypeLog
-from jdarts.nets.cost import network_cost, parts
+from jdarts.io.data_facts import DataFacts
+from jdarts.nets.cost import NetworkShape, network_cost, parts
 from jdarts.spaces import TOY, Genotype
 from jdarts.spaces.random import random_genotype
 
@@ -35,11 +36,12 @@ def test_table_and_file(toy, capsys, monkeypatch):
     monkeypatch.setattr(
         "jdarts.cost.median_seconds", lambda call, *args: len(args[-1]) * 1e-3
     )
-    assert main(["toy.json", *SIZES, "--batch-size", "4", "--json", "out.json"]) == 0
+    arguments = ["toy.json", *SIZES, "--batch-size", "4", "--latency"]
+    assert main([*arguments, "--json", "out.json"]) == 0
     out = capsys.readouterr().out
     with open("out.json") as file:
         found = json.load(file)
-    shape = CostOptions("x", channels=4, layers=3, classes=3, image=(8, 8, 1)).shape()
+    shape = NetworkShape(channels=4, layers=3, classes=3, image=(8, 8, 1))
     costs = network_cost(toy, shape)
     assert Genotype.from_json(found["genotype"]) == toy
     assert found["network"] == {**dataclasses.asdict(shape), "image": [8, 8, 1]}
@@ -68,13 +70,58 @@ def test_without_latency_nothing_is_compiled(toy, tmp_path, capsys, monkeypatch)
     monkeypatch.setattr("jdarts.cost.compile_timed", None)
     GenotypeLog(tmp_path / "genotype.json").record(1, toy)
     arguments = [".", "--allow-unfinished", "--channels", "4", "--layers", "3"]
-    assert main([*arguments, "--no-latency", "--json", "out.json"]) == 0
+    assert main([*arguments, "--json", "out.json"]) == 0
     with open("out.json") as file:
         found = json.load(file)
     assert found["device"] is None and found["total"]["seconds"] == {}
     assert found["auxiliary_head"]["parameters"] > 0
     out = capsys.readouterr().out
     assert "ms" not in out.replace("items", "") and "auxiliary head" in out
+
+
+def search_folder(path, genotype, **data):
+    """The folder of a search, with what it wrote down of its images."""
+    path.mkdir()
+    settings = {"space": "toy", "channels": 3, "layers": 4, "data": data}
+    (path / "config.json").write_text(json.dumps(settings))
+    GenotypeLog(path / "genotype.json").finish(genotype)
+
+
+@pytest.mark.parametrize("which", ["run", "run/genotype.json", "run/seed_1"])
+def test_the_network_of_the_runs_own_recipe(toy, tmp_path, capsys, which):
+    """Twice the search's channels, its cells, its images: the general recipe."""
+    search_folder(tmp_path / "run", toy, name="npz", dir="gone.npz")
+    DataFacts(("a", "b", "c"), (16, 8, 2)).write(tmp_path / "run")
+    (tmp_path / "run" / "seed_1").mkdir()
+    for name in ("config.json", "genotype.json"):
+        content = (tmp_path / "run" / name).read_text()
+        (tmp_path / "run" / "seed_1" / name).write_text(content)
+    (tmp_path / "run" / "seed_1" / "part.txt").write_text("")
+    assert main([which, "--json", "out.json"]) == 0
+    found = json.loads((tmp_path / "out.json").read_text())
+    shape = NetworkShape(channels=6, layers=4, classes=3, image=(16, 8, 2))
+    assert found["network"] == {**dataclasses.asdict(shape), "image": [16, 8, 2]}
+    costs = network_cost(toy, shape)
+    assert found["total"]["parameters"] == sum(c.parameters for c in costs)
+    out = capsys.readouterr().out
+    size = "6 channels, 4 cells, 3 classes, images of 16 x 8 x 2"
+    assert f"network: {size} (of the recipe train_images)" in out
+
+
+def test_the_network_of_a_data_sets_recipe(toy, tmp_path, capsys):
+    """Of a run that was made before runs wrote down what their images are."""
+    search_folder(tmp_path / "run", toy, name="digits")
+    assert main(["run", "--layers", "5"]) == 0
+    size = "8 channels, 5 cells, 10 classes, images of 8 x 8 x 1"
+    rest = "(layers as given, the rest of the recipe train_digits)"
+    assert f"network: {size} {rest}" in capsys.readouterr().out
+
+
+def test_a_genotype_without_a_run_is_put_into_the_published_network(capsys, tmp_path):
+    assert main(["DARTS_V2", "--json", str(tmp_path / "x.json")]) == 0
+    assert "as the DARTS paper trains on CIFAR-10" in capsys.readouterr().out
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert found["total"]["parameters"] == 3349342  # 3.3 million, as published
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ ORDER = [
     {"comparisons", "train_cli"},
     {"cli", "reports", "exports"},
     {"loops"},
+    {"run_network"},
+    {"recipes"},
     {"train_config"},
     {"text_train_config"},
     {"config"},

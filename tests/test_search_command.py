@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jdarts.cli import run_command
-from jdarts.loops.measures import IMAGES, with_cost
+from jdarts.loops.measures import IMAGES, with_cost, with_table
 from jdarts.loops.search import SearchResult
 from jdarts.search import main, population_summary, summary
 from jdarts.spaces import SPACES, TOY, CellGenotype, Connection, Genotype
@@ -237,6 +237,24 @@ def test_summary_without_accuracy():
     text = summary(SimpleNamespace(name="x", seed=4), result)
     assert "accuracy" not in text and "3 steps, seed 4" in text
     assert "skip_connect(c_{k-2})" in text
+
+
+def test_true_accuracies_are_said():
+    """In the epoch's line, the summary, and the table of several seeds."""
+    measures = with_table(IMAGES)
+    row = {"epoch_train_loss": 1.0, "epoch_valid_loss": 2.0, "supernet_accuracy": 0.5}
+    row |= {"majority_accuracy": 0.1, "table_test_accuracy": 0.9321, "regret": 0.0116}
+    row |= {"table_mean_test_accuracy": 0.8706}
+    line = measures.line(row)
+    assert line.endswith(", derived cell: true accuracy 93.21 %, regret 1.16")
+    assert measures.sentence(row).startswith(
+        "true test accuracy of the derived cell: 93.21 %, regret 1.16 points below the "
+        "best cell (mean of all cells: 87.06 %)\nsupernet accuracy"
+    )
+    assert measures.columns(row) == pytest.approx(
+        {"true": 93.21, "regret": 1.16, "accuracy": 50.0}
+    )
+    assert "regret: points below" in measures.heading(row)
 
 
 def test_columns_are_as_wide_as_their_figures():

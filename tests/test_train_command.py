@@ -1,5 +1,6 @@
 """What a user can get wrong before a training begins: one line, nothing written."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,9 +8,11 @@ import pytest
 
 from jdarts import ZOO
 from jdarts.cli import run_command
-from jdarts.config import config_names
+from jdarts.config import config_names, from_json
+from jdarts.data import DATASETS, TEXTS
 from jdarts.errors import UserError
 from jdarts.io import GenotypeLog, write_json
+from jdarts.recipes import recipe_of_search
 from jdarts.train import main
 from jdarts.train_cli import parse_train
 from jdarts.train_config import (
@@ -71,7 +74,8 @@ def refused(tmp_path, monkeypatch, capsys):
         ("DARTS_V2 --auxiliary", "the auxiliary head expects at least 32 x 32"),
         ("DARTS_V2 --auxiliary-weight 0.3", "has no effect without --auxiliary"),
         ("DARTS_V2 --data.valid-fraction 0.2", "with --evaluate-on valid"),
-        ("DARTS_V2 --data.stratified", "with --evaluate-on valid"),
+        ("DARTS_V2 --data.split by_class", "with --evaluate-on valid"),
+        ("DARTS_V2 --data.split class", "did you mean 'by_class'"),
         ("DARTS_V2 --data.classes 100", "digits has 10 classes, expected 100"),
         ("DARTS_V2 --data.name cifar", "did you mean 'cifar10'"),
         ("DARTS_V2 train_cifar10", "--data.dir: not given"),
@@ -136,9 +140,69 @@ def test_a_search_gives_genotype_recipe_and_folder(tmp_path):
     assert command.run_dir == tmp_path / "run" / "mine"
 
 
-def test_a_search_on_data_without_a_recipe(refused, tmp_path):
-    search_run(tmp_path / "run", {"name": "npz", "dir": "x.npz"})
-    assert "searched on 'npz', which has no recipe" in refused("run")
+OWN = {"name": "npz", "dir": "x.npz", "limit": 90, "flip": False, "split": "file_order"}
+
+
+@pytest.mark.parametrize("named", [[], ["train_images"]])
+def test_a_search_on_data_without_a_recipe(tmp_path, named):
+    """The general one, of the search's size, on the search's images and options."""
+    search_run(tmp_path / "run", OWN)
+    sizes = {"channels": 5, "layers": 4, "epochs": 7, "batch_size": 24}
+    write_json(tmp_path / "run" / "config.json", {"data": OWN, **sizes})
+    command = parse_train([str(tmp_path / "run"), *named])
+    config = command.config
+    assert command.run_dir == tmp_path / "run" / "train_images"
+    assert (config.channels, config.layers, config.epochs) == (10, 4, 21)
+    assert config.batch_size == 24 and config.evaluate_on == "auto"
+    assert config.data == from_json({"data": OWN}).data
+    assert parse_train([str(tmp_path / "run"), "--channels", "3"]).config.channels == 3
+    assert parse_train(["DARTS_V2", "train_images"]).config.channels == 16
+
+
+def test_a_search_on_a_text_without_a_recipe(tmp_path):
+    folder = tmp_path / "run"
+    text = {"name": "file", "dir": "book.txt", "level": "character", "vocabulary": 40}
+    search_run(folder, text, "RNN_DARTS_V2")
+    config = {"space": "darts_rnn", "data": text, "units": 24, "epochs": 2}
+    write_json(folder / "config.json", {**config, "batch_size": 10})
+    command = parse_train([str(folder)])
+    assert command.run_dir == folder / "train_text"
+    assert (command.config.units, command.config.epochs) == (48, 6)
+    assert command.config.batch_size == 5
+    assert command.config.data == from_json(config).data
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_data_set_has_a_recipe_that_fits(name):
+    """Each row of the table: some recipe, on the search's data."""
+    data = {"name": name.replace("NAME", "mine"), "dir": "there", "crop_padding": 3}
+    search = from_json({"data": data})
+    recipe = recipe_of_search(search)
+    assert (recipe.data.name, recipe.data.dir) == (search.data.name, search.data.dir)
+    assert recipe_from_json(recipe_to_json(recipe)) == recipe
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_text_has_a_recipe_that_fits(name):
+    data = {"name": name, "dir": "there", "level": "character"}
+    search = from_json({"space": "darts_rnn", "data": data})
+    recipe = recipe_of_search(search)
+    assert recipe.data == search.data
+    assert recipe_from_json(recipe_to_json(recipe)) == recipe
+
+
+def test_where_it_is_judged_follows_from_the_data():
+    config = load_recipe("train_images")
+    config = dataclasses.replace(
+        config, data=dataclasses.replace(config.data, split="by_class")
+    )
+    assert config.judged(has_test=False).evaluate_on == "valid"
+    assert config.judged(has_test=False).data.split == "by_class"
+    test = config.judged(has_test=True)
+    assert test.evaluate_on == "test" and test.data.split is None
+    for part in ("test", "valid"):
+        given = TrainConfig(evaluate_on=part)
+        assert given.judged(True) == given.judged(False) == given
 
 
 def test_a_name_of_the_zoo_and_seeds(tmp_path):
@@ -166,7 +230,9 @@ def test_recipes_are_apart_from_searches():
         "train_cifar100",
         "train_digits",
         "train_imagenet",
+        "train_images",
         "train_ptb",
+        "train_text",
         "train_topics",
         "train_wikitext2",
     }

@@ -11,6 +11,8 @@ from jdarts.comparisons.plan import MEASURES
 from jdarts.comparisons.searches import Search, read_searches
 from jdarts.errors import UserError, unknown_choice
 from jdarts.options import check_values, option_types
+from jdarts.recipes import on_images_of, recipe_of_search
+from jdarts.reports.run import read_search
 from jdarts.train_config import TrainConfig, for_images, load_recipe, recipe_names
 
 __all__ = ["CompareCommand", "CompareOptions", "parse_compare"]
@@ -25,7 +27,8 @@ class CompareOptions:
     same command on the same folder goes on where it ended."""
     recipe: str | None = None
     """How all networks are trained: a recipe's name, a .py file with get_config(), or
-    the config.json of a training; not given: the recipe of the searches' data set."""
+    the config.json of a training; not given: that of the searches' data set, or a
+    general one sized by the first search."""
     retrainings: int = 3
     """Trainings of each network, with seeds 0, 1, ..., the same for all; >= 1."""
     random: int = 12
@@ -151,19 +154,9 @@ def _recipe(searches: list[Search], which: str | None) -> TrainConfig:
     """The recipe, on the images that were searched on."""
     if not searches:  # only help is wanted
         return TrainConfig()
-    data, names = searches[0].data, recipe_names()
-    own = f"train_{data.name}"
-    if which is None and own not in names:
-        raise UserError(
-            f"--recipe: not given, and '{data.name}' has none of its own; expected "
-            f"one of {', '.join(names)}, or a file"
-        )
-    recipe = for_images(load_recipe(which or own), f"--recipe {which or own}")
-    images = dataclasses.replace(
-        recipe.data,
-        name=data.name,
-        dir=data.dir,
-        classes=data.classes,
-        limit=data.limit,
-    )
-    return dataclasses.replace(recipe, data=images)
+    search = searches[0]
+    if which is None:
+        recipe = recipe_of_search(read_search(search.path).config)
+    else:
+        recipe = load_recipe(which)
+    return on_images_of(for_images(recipe, f"--recipe {which}"), search.data)

@@ -117,6 +117,7 @@ def make_plan(
             getattr(found[i].cost, measure),
             tolerance=tolerance,
             exclude=names.known,
+            kinds=searches[i].genotype.cells,
         )
         drawn[i].append(entry(genotype, f"random_{number}", tries))
     earlier = {

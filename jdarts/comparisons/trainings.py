@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 
 from jdarts.comparisons.plan import Entry, Plan
+from jdarts.config_fields import renewed
 from jdarts.errors import UserError
 from jdarts.io import RunFolder, write_json
 from jdarts.loops.train import run_training, train_setup
@@ -64,7 +65,7 @@ def _trained(
     if (path / "result.json").is_file():
         return _read(entry, config, path), 0
     start = train_setup(config, entry.genotype)
-    with RunFolder.open(path, described, MAY_DIFFER) as folder:
+    with RunFolder.open(path, described, MAY_DIFFER, renew=renewed) as folder:
         results, stopped = run_training(config, start, folder, say=lambda line: None)
         if not stopped:
             write_json(folder.result, results_json(config.name, results))

@@ -4,9 +4,11 @@ Texts: see `jdarts.data.text`.
 A new data set is a ``load(config) -> RawImages`` in a file of its own and its row here.
 """
 
+import dataclasses
 from functools import partial
 
 import numpy as np
+from jaxtyping import Int32
 
 from jdarts.data import cifar, digits, image_folder, npz, tfds
 from jdarts.data.augment import AugmentSpec, augment, augment_spec, normalise
@@ -26,7 +28,7 @@ from jdarts.data.batches import (
 )
 from jdarts.data.ngrams import Baselines, baselines
 from jdarts.data.segments import Lengths, Segment, columns, segment_at
-from jdarts.data.split import train_valid_split
+from jdarts.data.split import FILE_ORDER, kept, train_valid_split
 from jdarts.data.text import TEXTS, Text, TextConfig, load_text
 from jdarts.errors import UserError, unknown_choice
 from jdarts.phase import phased
@@ -51,6 +53,7 @@ __all__ = [
     "columns",
     "epoch_permutation",
     "get_dataset",
+    "halves",
     "load",
     "load_text",
     "normalise",
@@ -71,6 +74,7 @@ DATASETS: dict[str, Dataset] = {
         dir="the folder cifar-10-batches-bin or cifar-10-batches-py, or its parent",
         mean=(0.49139968, 0.48215827, 0.44653124),
         std=(0.24703233, 0.24348505, 0.26158768),
+        split=FILE_ORDER,
     ),
     "cifar100": Dataset(
         load=partial(cifar.load, cifar.CIFAR100),
@@ -78,16 +82,19 @@ DATASETS: dict[str, Dataset] = {
         dir="the folder cifar-100-binary or cifar-100-python, or its parent",
         mean=(0.5071, 0.4867, 0.4408),
         std=(0.2675, 0.2565, 0.2761),
+        split=FILE_ORDER,
     ),
     "image_folder": Dataset(
         load=image_folder.load,
         description="image files of one size, one folder a class",
         dir="a folder with train/CLASS/IMAGE and test/CLASS/IMAGE, or CLASS/IMAGE",
+        own=True,
     ),
     "npz": Dataset(
         load=npz.load,
         description="arrays in one NumPy file",
         dir="a .npz file with train_images, train_labels, test_images, test_labels",
+        own=True,
     ),
     "tfds:NAME": Dataset(
         load=tfds.load,
@@ -126,6 +133,7 @@ def load(config: DataConfig, trains: bool = True) -> Images:
         not as the configuration says; it names the file or the field.
     """
     dataset = get_dataset(config.name)
+    config = dataclasses.replace(config, split=config.split or dataset.split)
     try:
         _check_dir(config, dataset)
         raw = dataset.load(config)
@@ -138,8 +146,10 @@ def load(config: DataConfig, trains: bool = True) -> Images:
     _check_fits(raw, config, trains)
     images, labels = raw.train_images, raw.train_labels
     if config.limit is not None and config.limit < len(images):
+        assert config.split is not None  # settled above
+        chosen = kept(labels, config.limit, config.split, raw.class_names)
         # Copies, so that the images that are not used can be freed.
-        images, labels = images[: config.limit].copy(), labels[: config.limit].copy()
+        images, labels = images[chosen], labels[chosen]
     counted = images if len(images) else raw.test_images
     computed = channel_statistics(counted) if not dataset.mean else ((), ())
     return Images(
@@ -151,6 +161,29 @@ def load(config: DataConfig, trains: bool = True) -> Images:
         class_names=raw.class_names,
         mean=dataset.mean or computed[0],
         std=dataset.std or computed[1],
+    )
+
+
+def halves(
+    config: DataConfig, images: Images, seed: int
+) -> tuple[Int32[np.ndarray, " train"], Int32[np.ndarray, " valid"]]:
+    """Indices of the training images that train the weights, and of those that train
+    the architecture, or that a training with ``--evaluate-on valid`` is judged by.
+
+    Args:
+      config: how they are divided.
+      images: what `load` made of it.
+      seed: of the run.
+
+    Raises:
+      UserError: as `train_valid_split`.
+    """
+    return train_valid_split(
+        images.train_labels,
+        config.valid_fraction,
+        config.split or get_dataset(config.name).split,
+        seed,
+        images.class_names,
     )
 
 

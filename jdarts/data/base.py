@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from jdarts.errors import UserError
+from jdarts.data.split import BY_CLASS, SPLITS
+from jdarts.errors import UserError, unknown_choice
 
 __all__ = [
     "DAMAGED",
@@ -43,11 +44,14 @@ class DataConfig:
     classes: int | None = None
     """Number of classes that the data must have; not given: any."""
     limit: int | None = None
-    """Use only the first this many training images; not given: all."""
+    """Use only this many training images, chosen as --data.split says; not given: all.
+    """
     valid_fraction: float = 0.5
     """Share of the training images that trains the architecture, in (0, 1)."""
-    stratified: bool = False
-    """Divide every class alike, shuffled; otherwise divide in file order, as DARTS."""
+    split: str | None = None
+    """by_class: divide every class alike, drawn by the seed; file_order: the first
+    images train the weights, as in the published searches. Not given: file_order for
+    cifar10 and cifar100, whose files are in mixed order, by_class for all others."""
     crop_padding: int = 4
     """Black pixels added on each side before the random crop; 0: no crop."""
     flip: bool = True
@@ -68,6 +72,8 @@ class DataConfig:
                 f"--data.valid-fraction: {self.valid_fraction}; expected a number "
                 "above 0 and below 1"
             )
+        if self.split is not None and self.split not in SPLITS:
+            raise unknown_choice("--data.split", self.split, SPLITS)
         for field, least in (
             ("classes", 1),
             ("limit", 1),
@@ -156,13 +162,15 @@ class Dataset:
     """A row of the DATASETS table.
 
     Attributes:
-      load: reads the files. May assume that ``config.dir`` exists if `dir` is given,
-        and may read only the first ``config.limit`` training images; raises UserError
-        naming the file.
+      load: reads the files. May assume that ``config.dir`` exists if `dir` is given and
+        that ``config.split`` is given, and may read only the training images that
+        `jdarts.data.split.kept` keeps; raises UserError naming the file.
       description: one line for the help and the README.
       dir: how ``--data.dir`` has to look; empty if the data set needs none.
       mean: published mean of each channel; empty: computed from the training images.
       std: published standard deviation of each channel; empty: computed.
+      split: how its training images are divided unless that is configured.
+      own: whether ``config.dir`` holds data of one's own, which runs are named after.
     """
 
     load: Callable[[DataConfig], RawImages]
@@ -170,6 +178,8 @@ class Dataset:
     dir: str = ""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    split: str = BY_CLASS
+    own: bool = False
 
 
 def channel_statistics(

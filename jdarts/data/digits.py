@@ -3,7 +3,7 @@
 import numpy as np
 
 from jdarts.data.base import DataConfig, RawImages
-from jdarts.data.split import train_valid_split
+from jdarts.data.split import BY_CLASS, train_valid_split
 
 __all__ = ["load"]
 
@@ -25,6 +25,6 @@ def load(config: DataConfig) -> RawImages:
     order = np.random.default_rng(_SEED).permutation(len(labels))
     images = np.rint(pixels[order] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     labels = labels[order]
-    train, test = train_valid_split(labels, _TEST_IMAGES / len(labels), True, _SEED)
+    train, test = train_valid_split(labels, _TEST_IMAGES / len(labels), BY_CLASS, _SEED)
     names = tuple(str(digit) for digit in range(10))
     return RawImages(images[train], labels[train], images[test], labels[test], names)

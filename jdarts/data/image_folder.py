@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from jdarts.data.base import DataConfig, RawImages
+from jdarts.data.split import kept
 from jdarts.errors import UserError
 
 __all__ = ["load"]
@@ -40,7 +41,11 @@ def load(config: DataConfig) -> RawImages:
             f"{train_root}: has no folders; expected one folder of images a class"
         )
     train = _files(train_root, class_names)
-    order = np.random.default_rng(_SEED).permutation(len(train))[: config.limit]
+    order = np.random.default_rng(_SEED).permutation(len(train))
+    if config.limit is not None and config.limit < len(train):
+        assert config.split is not None  # settled by jdarts.data.load
+        labels = np.array([train[i][1] for i in order])
+        order = order[kept(labels, config.limit, config.split, class_names)]
     size = _size(train[0][0])
     x_train, y_train = _read([train[i] for i in order], size, train[0][0])
     test_root = root / "test"

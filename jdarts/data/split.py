@@ -1,39 +1,50 @@
-"""Dividing the training images: one part for the weights, one for the architecture."""
+"""Dividing the training images: one part for the weights, one for the architecture.
+
+By class every class is in both parts; in file order the first images are in one part,
+as in the code of the published searches.
+"""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int, Int32
 
 from jdarts.errors import UserError
 
-__all__ = ["train_valid_split"]
+__all__ = ["BY_CLASS", "FILE_ORDER", "SPLITS", "kept", "train_valid_split"]
+
+BY_CLASS, FILE_ORDER = "by_class", "file_order"
+SPLITS = (BY_CLASS, FILE_ORDER)
+"""How training images are divided, and which ones ``--data.limit`` keeps."""
 
 
 def train_valid_split(
     labels: Int[np.ndarray, " n"],
     valid_fraction: float,
-    stratified: bool = False,
+    split: str = BY_CLASS,
     seed: int = 0,
+    names: Sequence[str] = (),
 ) -> tuple[Int32[np.ndarray, " train"], Int32[np.ndarray, " valid"]]:
     """Indices of the images that train the weights, and of those that train alpha.
 
-    The weights get the first ``floor((1 - valid_fraction) * n)`` images in file order,
-    as in the reference. Stratified, each class is shuffled and divided in proportion;
-    the totals are the same, and no class is off its exact share by a whole image.
+    The weights get ``floor((1 - valid_fraction) * n)`` images. By class, each class is
+    shuffled and divided in proportion: no class is off its exact share by a whole
+    image, but that both parts have each class. In file order they are the first
+    images, as in the reference.
 
     Args:
       labels: class of each training image.
       valid_fraction: share of the images that trains the architecture, in (0, 1).
-      stratified: whether to divide every class alike.
-      seed: of the shuffle; without effect unless stratified.
+      split: one of SPLITS.
+      seed: of the shuffle; without effect in file order.
+      names: of the classes, for errors; empty: their numbers.
 
     Returns:
       Two disjoint ascending index arrays that cover all images.
 
     Raises:
-      UserError: if a part would be empty, or the file is sorted by class, so that no
-        class would be in both parts.
+      UserError: if a part would be empty, or would lack a class.
     """
     count = len(labels)
     # The slack keeps (1 - 0.9) * 10 = 0.9999999999999998 from becoming 0.
@@ -44,38 +55,126 @@ def train_valid_split(
             f"--data.valid-fraction: {valid_fraction} of {count} training images "
             f"leaves none for the {empty}; expected at least one for each part"
         )
-    if stratified:
-        in_train = _stratified(labels, train_count, seed)
+    classes, sizes = np.unique(labels, return_counts=True)
+    called = [names[label] if names else str(label) for label in classes]
+    if split == BY_CLASS:
+        _check_rare(sizes, called, train_count)
+        shares = _shares(sizes, train_count, 1, sizes - 1)
+        rng = np.random.default_rng(seed)
+        in_train = np.zeros(count, bool)
+        for label, share in zip(classes, shares, strict=True):
+            members = np.flatnonzero(labels == label)
+            in_train[rng.permutation(members)[:share]] = True
     else:
         in_train = np.arange(count) < train_count
-        _check_not_sorted(labels, in_train)
+        _check_lacking(labels, in_train, classes, called)
     return (
         np.flatnonzero(in_train).astype(np.int32),
         np.flatnonzero(~in_train).astype(np.int32),
     )
 
 
-def _stratified(labels: np.ndarray, train_count: int, seed: int) -> np.ndarray:
-    """Mask of the training part: `train_count` images by largest remainder."""
-    rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    exact = np.array([len(m) for m in members]) * (train_count / len(labels))
-    sizes = np.floor(exact + 1e-9).astype(int)
-    by_remainder = np.argsort(sizes - exact, kind="stable")
-    sizes[by_remainder[: train_count - sizes.sum()]] += 1
-    in_train = np.zeros(len(labels), bool)
-    for indices, size in zip(members, sizes, strict=True):
-        in_train[rng.permutation(indices)[:size]] = True
-    return in_train
+def kept(
+    labels: Int[np.ndarray, " n"],
+    limit: int,
+    split: str,
+    names: Sequence[str] = (),
+) -> Int32[np.ndarray, " limit"]:
+    """Indices of the images that ``--data.limit`` keeps, ascending.
 
+    Args:
+      labels: class of each training image, at least `limit`.
+      limit: how many are kept.
+      split: one of SPLITS; by class each class keeps its share, in proportion, of its
+        first images; in file order the first images of all are kept.
+      names: of the classes, for errors; empty: their numbers.
 
-def _check_not_sorted(labels: np.ndarray, in_train: np.ndarray) -> None:
-    """Raises if the parts have no class in common and are too big for it by chance."""
-    smaller = min(in_train.sum(), (~in_train).sum())
-    common = np.intersect1d(labels[in_train], labels[~in_train])
-    if common.size == 0 and smaller >= 10 * len(np.unique(labels)):
+    Raises:
+      UserError: if a class would lose all its images.
+    """
+    classes, sizes = np.unique(labels, return_counts=True)
+    if split == BY_CLASS:
+        if limit < len(classes):
+            raise UserError(
+                f"--data.limit: {limit} images cannot be of all {len(classes)} classes "
+                f"of the training images; expected at least {len(classes)}"
+            )
+        shares = _shares(sizes, limit, 1, sizes)
+        firsts = [
+            np.flatnonzero(labels == label)[:share]
+            for label, share in zip(classes, shares, strict=True)
+        ]
+        return np.sort(np.concatenate(firsts)).astype(np.int32)
+    lost = np.setdiff1d(classes, labels[:limit])
+    if lost.size:
+        called = [names[label] if names else str(label) for label in lost]
         raise UserError(
-            "--data.stratified: not set, and the training images are sorted by class: "
-            "no class would be in both the weights' and the architecture's part; "
-            "expected --data.stratified, or images in mixed order"
+            f"--data.limit: the first {limit} training images have none of "
+            f"{_some(called)}; expected --data.split by_class, which keeps some of "
+            "each class, or more images"
         )
+    return np.arange(limit, dtype=np.int32)
+
+
+def _shares(
+    sizes: np.ndarray, total: int, least: int, most: np.ndarray
+) -> Int[np.ndarray, " classes"]:
+    """How many of each class: proportional, by largest remainder, within bounds.
+
+    Args:
+      sizes: images of each class.
+      total: how many in all; within the sums of the bounds.
+      least: of each class.
+      most: of each class.
+    """
+    exact = sizes * (total / sizes.sum())
+    shares = np.clip(np.floor(exact + 1e-9).astype(int), least, most)
+    while (missing := total - shares.sum()) != 0:
+        step = int(np.sign(missing))
+        open_ones = shares < most if step > 0 else shares > least
+        distance = np.where(open_ones, step * (exact - shares), -np.inf)
+        first = np.argsort(-distance, kind="stable")[
+            : min(abs(missing), open_ones.sum())
+        ]
+        shares[first] += step
+    return shares
+
+
+def _check_rare(sizes: np.ndarray, called: list[str], train_count: int) -> None:
+    """Raises unless both parts can have an image of each class."""
+    single = [name for name, size in zip(called, sizes, strict=True) if size < 2]
+    if single:
+        raise UserError(
+            f"--data.split: of {_some(single)} there is one training image, so that "
+            "one part would have none; expected two or more of each class"
+        )
+    smaller = min(train_count, sizes.sum() - train_count)
+    if smaller < len(sizes):
+        raise UserError(
+            f"--data.valid-fraction: leaves one part {smaller} images, too few for "
+            f"{len(sizes)} classes; expected one of each class in both parts"
+        )
+
+
+def _check_lacking(
+    labels: np.ndarray, in_train: np.ndarray, classes: np.ndarray, called: list[str]
+) -> None:
+    """Raises if a part of a division in file order lacks a class."""
+    for part, own in (("weights", in_train), ("architecture", ~in_train)):
+        has = np.isin(classes, labels[own])
+        if not has.all():
+            lacking = [
+                name for name, there in zip(called, has, strict=True) if not there
+            ]
+            raise UserError(
+                f"--data.split: in file order the images that train the {part} have "
+                f"none of {_some(lacking)}; expected --data.split by_class, or images "
+                "in mixed order"
+            )
+
+
+def _some(names: Sequence[str]) -> str:
+    """The classes in words, the first ones of many."""
+    shown = ", ".join(f"'{name}'" for name in names[:3])
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"class {shown}" if len(names) == 1 else f"classes {shown}{more}"

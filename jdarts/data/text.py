@@ -101,12 +101,14 @@ class TextSource(NamedTuple):
       dir: how ``--data.dir`` has to look; empty if the text needs none.
       closed: whether the vocabulary is that of all three parts, as published; otherwise
         it is that of the training part.
+      own: whether it is a text of one's own, which runs are named after.
     """
 
     load: Callable[[Path | None], Parts]
     description: str
     dir: str = ""
     closed: bool = False
+    own: bool = False
 
 
 TEXTS: dict[str, TextSource] = {
@@ -132,6 +134,7 @@ TEXTS: dict[str, TextSource] = {
         description="any UTF-8 text: the first 90 % to train, 5 % each to validate and "
         "to test",
         dir="a UTF-8 text file",
+        own=True,
     ),
 }
 

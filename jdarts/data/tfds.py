@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jdarts.data.base import DataConfig, RawImages
+from jdarts.data.split import kept
 from jdarts.errors import UserError
 
 __all__ = ["load"]
@@ -119,10 +120,21 @@ def _read(
             prepared.name, split=split, data_dir=config.dir, download=False
         )
         names = _class_names(source.dataset_info.features, where)
-        count = len(source) if limit is None else min(limit, len(source))
-        if count == 0:
+        if not len(source):
             raise UserError(f"{where}: has no images; expected at least one")
-        return *_stack(source, count, where), names
+        chosen = np.arange(len(source))
+        if limit is not None and limit < len(source):
+            assert config.split is not None  # settled by jdarts.data.load
+            undecoded: Any = tfds.data_source(
+                prepared.name,
+                split=split,
+                data_dir=config.dir,
+                download=False,
+                decoders={"image": tfds.decode.SkipDecoding()},
+            )
+            labels = np.array([example["label"] for example in undecoded])
+            chosen = kept(labels, limit, config.split, names)
+        return *_stack(source, chosen, where), names
     except UserError:
         raise
     except Exception as error:  # TFDS and array_record share no base class for errors
@@ -143,12 +155,14 @@ def _class_names(features: Any, where: str) -> tuple[str, ...]:
     return tuple(features["label"].names or map(str, range(count)))
 
 
-def _stack(source: Any, count: int, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """The first `count` examples as two arrays, read one by one."""
+def _stack(
+    source: Any, chosen: np.ndarray, where: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The chosen examples as two arrays, read one by one."""
     first = source[0]["image"]
-    images = np.empty((count, *first.shape), np.uint8)
-    labels = np.empty(count, np.int32)
-    for i in range(count):
+    images = np.empty((len(chosen), *first.shape), np.uint8)
+    labels = np.empty(len(chosen), np.int32)
+    for position, i in enumerate(chosen.tolist()):
         example = source[i]
         image = example["image"]
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape != first.shape:
@@ -156,5 +170,5 @@ def _stack(source: Any, count: int, where: str) -> tuple[np.ndarray, np.ndarray]
                 f"{where}: image {i} is {image.dtype} {list(image.shape)}; expected "
                 f"uint8 {list(first.shape)} as image 0"
             )
-        images[i], labels[i] = image, example["label"]
+        images[position], labels[position] = image, example["label"]
     return images, labels

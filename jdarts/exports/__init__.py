@@ -68,7 +68,9 @@ FORMATS: dict[str, Format] = {
     ),
     "onnx": Format(
         "network.onnx",
-        lambda trained: to_onnx(trained.network, trained.image_shape),
+        lambda trained: to_onnx(
+            trained.network, trained.image_shape, trained.class_names
+        ),
         run_onnx,
         {"opset": OPSET},
     ),
@@ -178,6 +180,7 @@ def _description(trained: Trained) -> dict[str, Any]:
         "layers": config.layers,
         "stem": config.stem,
         "classes": int(trained.logits.shape[-1]),
+        "class_names": list(trained.class_names),
         "images": {
             "shape": list(trained.image_shape),
             "type": "uint8",

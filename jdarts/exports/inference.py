@@ -15,6 +15,7 @@ import numpy as np
 
 from jdarts.errors import UserError
 from jdarts.exports.weights import Weights
+from jdarts.nets.fixed import cell_kinds
 from jdarts.ops import OPS, Separable
 from jdarts.ops.norm import EPSILON
 from jdarts.spaces import CellGenotype, Genotype
@@ -118,9 +119,8 @@ class InferenceNetwork:
         part = _Part(operations, self.weights, "stem")
         x = operations.scale_images(images, scale, shift)
         inputs, reduces_before = self._stem(part, x)
-        for i in range(self.layers):
-            reduces = i in (self.layers // 3, 2 * self.layers // 3)
-            cell = self.genotype.cells["reduce" if reduces else "normal"]
+        for i, kind in enumerate(cell_kinds(self.layers)):
+            cell, reduces = self.genotype.cells[kind], kind == "reduce"
             part = _Part(operations, self.weights, f"cell_{i}")
             out = _cell(part, cell, inputs, 2 if reduces else 1, reduces_before)
             inputs, reduces_before = (inputs[1], out), reduces

@@ -1,5 +1,6 @@
 """The network as an ONNX model."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,12 +16,18 @@ OPSET = 17
 _IR_VERSION = 8  # of the same release
 
 
-def to_onnx(network: InferenceNetwork, image_shape: tuple[int, int, int]) -> bytes:
+def to_onnx(
+    network: InferenceNetwork,
+    image_shape: tuple[int, int, int],
+    class_names: Sequence[str] = (),
+) -> bytes:
     """The model as the content of a file.
 
     Args:
       network: what to export.
       image_shape: ``(height, width, channels)``.
+      class_names: in the order of the logits; if given, a JSON list under
+        ``class_names`` in the model's metadata.
 
     Returns:
       A model from ``images``, uint8 ``[batch, height, width, channels]``, to
@@ -48,6 +55,8 @@ def to_onnx(network: InferenceNetwork, image_shape: tuple[int, int, int]) -> byt
         ir_version=_IR_VERSION,
         producer_name="jdarts",
     )
+    if class_names:
+        helper.set_model_props(model, {"class_names": json.dumps(list(class_names))})
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
 

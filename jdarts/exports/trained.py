@@ -38,6 +38,7 @@ class Trained:
       network: for inference.
       images: uint8 ``[N, height, width, channels]`` of the data set.
       logits: ``[N, classes]``: what the network itself says to them.
+      class_names: one name a class, in the order of the logits.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Trained:
     network: InferenceNetwork
     images: np.ndarray
     logits: np.ndarray
+    class_names: tuple[str, ...]
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -88,7 +90,8 @@ def load_trained(path: Path, seed: int | None = None) -> Trained:
         std=start.images.std,
     )
     logits = _logits(config, start, w, model_state, images)
-    return Trained(path, seed, config, network, images, logits)
+    names = start.images.class_names
+    return Trained(path, seed, config, network, images, logits, names)
 
 
 def _read(path: Path) -> tuple[TrainConfig, Genotype]:

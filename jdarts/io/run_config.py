@@ -2,14 +2,14 @@
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jdarts.errors import UserError
 from jdarts.io.files import is_temporary, read_json, write_json
 
-__all__ = ["EXTENDED", "Extension", "settle_config"]
+__all__ = ["EXTENDED", "Extension", "free_folder", "settle_config"]
 
 EXTENDED = "extended"
 """In ``config.json``: the rows of `Extension`."""
@@ -42,10 +42,15 @@ class Extension(NamedTuple):
 
 
 def settle_config(
-    path: Path, config: dict[str, Any], may_differ: Collection[str], extend: bool
+    path: Path,
+    config: dict[str, Any],
+    may_differ: Collection[str],
+    extend: bool,
+    renew: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> dict[str, Any] | None:
     """Writes ``config.json``, or makes sure that it says the same; what it said if it
-    was there. Adds to `config` how the run was extended."""
+    was there. Adds to `config` how the run was extended. `renew` puts what an earlier
+    version wrote as this one does."""
     file = path / "config.json"
     for name in os.listdir(path):
         if is_temporary(name):
@@ -63,7 +68,7 @@ def settle_config(
             config[EXTENDED] = extensions
             may_differ = (*may_differ, EXTENDED)
         free = (*may_differ, "epochs") if extend else may_differ
-        _refuse_other(path, _differences(config, stored, free), hint)
+        _refuse_other(path, _differences(config, renew(stored), free), hint)
     if stored != config:
         write_json(file, config)
     return stored
@@ -122,8 +127,18 @@ def _refuse_other(path: Path, differences: list[str], hint: str) -> None:
     raise UserError(
         f"{path}: made with another configuration: "
         + "; ".join(differences[:_SHOWN])
-        + f"{tail}. {hint} another folder, or repeat the folder's settings"
+        + f"{tail}. {hint} another folder, as --run-dir {free_folder(path)}, or repeat "
+        "the folder's settings"
     )
+
+
+def free_folder(path: Path) -> Path:
+    """A folder beside it that is not there yet."""
+    place = path if path.name not in ("", "..") else path.resolve()
+    number = 2
+    while (free := place.parent / f"{place.name or 'run'}-{number}").exists():
+        number += 1
+    return free
 
 
 def _differences(

@@ -6,7 +6,7 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,12 @@ from jdarts.io.files import (
     write_atomic,
     write_json,
 )
-from jdarts.io.run_config import EXTENDED, Extension, settle_config
+from jdarts.io.run_config import (
+    EXTENDED,
+    Extension,
+    free_folder,
+    settle_config,
+)
 
 __all__ = ["PART_FILE", "RunFolder", "hold"]
 
@@ -52,6 +57,7 @@ class RunFolder:
         config: dict[str, Any],
         may_differ: Collection[str] = (),
         extend: bool = False,
+        renew: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> "RunFolder":
         """Creates the folder of a run, or re-opens the run that is in it.
 
@@ -63,6 +69,7 @@ class RunFolder:
             latest ones.
           extend: the run is there, and its ``epochs`` may be raised; ``config.json``
             then says so for ever.
+          renew: puts what an earlier version wrote as this one does.
 
         Raises:
           UserError: if the folder cannot be made or written, holds something that is
@@ -77,7 +84,7 @@ class RunFolder:
             _remove_empty(created)
             raise
         try:
-            stored = settle_config(path, config, may_differ, extend)
+            stored = settle_config(path, config, may_differ, extend, renew)
         except BaseException:
             _remove_created(path, created)  # before another process has the lock
             os.close(lock)
@@ -259,7 +266,8 @@ def _refuse_foreign(path: Path) -> None:
     if foreign and "config.json" not in foreign:
         raise UserError(
             f"{path}: holds other files ({foreign[0]}, ...) but no config.json; "
-            "expected a new or empty folder, or the folder of a run"
+            "expected the folder of a run, or a new or empty one, as --run-dir "
+            f"{free_folder(path)}"
         )
 
 

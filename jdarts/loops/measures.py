@@ -8,7 +8,7 @@ import numpy as np
 
 from jdarts.problem import Evaluation
 
-__all__ = ["IMAGES", "TEXT", "Measures", "perplexity", "with_cost"]
+__all__ = ["IMAGES", "TEXT", "Measures", "perplexity", "with_cost", "with_table"]
 
 Row = dict[str, float]
 
@@ -50,8 +50,6 @@ def _losses(row: Row) -> str:
 
 def _image_line(row: Row) -> str:
     line = f"{_losses(row)}, supernet accuracy {100 * row['supernet_accuracy']:.2f} %"
-    if "table_test_accuracy" in row:
-        line += f", derived cell {100 * row['table_test_accuracy']:.2f} %"
     if "curvature" in row:
         line += f", curvature {row['curvature']:.4g}"
     return line
@@ -117,6 +115,43 @@ TEXT = Measures(
     ),
     columns=lambda row: {"perplexity": row["supernet_perplexity"]},
 )
+
+
+def with_table(measures: Measures) -> Measures:
+    """The same, with what the derived cell is worth by a table of trained cells.
+
+    Args:
+      measures: of the supernet.
+    """
+
+    def figures(row: Row) -> dict[str, float]:
+        true, regret = row["table_test_accuracy"], row["regret"]
+        return {"true": 100 * true, "regret": 100 * regret}
+
+    def line(row: Row) -> str:
+        own = figures(row)
+        return (
+            f"{measures.line(row)}, derived cell: true accuracy {own['true']:.2f} %, "
+            f"regret {own['regret']:.2f}"
+        )
+
+    def sentence(row: Row) -> str:
+        own, mean = figures(row), 100 * row["table_mean_test_accuracy"]
+        return (
+            f"true test accuracy of the derived cell: {own['true']:.2f} %, regret "
+            f"{own['regret']:.2f} points below the best cell (mean of all cells: "
+            f"{mean:.2f} %)\n{measures.sentence(row)}"
+        )
+
+    return measures._replace(
+        line=line,
+        sentence=sentence,
+        heading=lambda row: (
+            f"{measures.heading(row)}\ntrue: test accuracy in % of the derived cell by "
+            "the table; regret: points below its best cell"
+        ),
+        columns=lambda row: figures(row) | measures.columns(row),
+    )
 
 
 def with_cost(measures: Measures, describe: Callable[[Row], str]) -> Measures:

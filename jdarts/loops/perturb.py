@@ -106,7 +106,7 @@ def perturb(
     _check_mix(space, mixes[0], searched.parent)
     _check_partial(space, start.network.partial.k, searched.parent)
     own = [
-        Perturbation(space, mix, seed, options.criterion)
+        Perturbation(space, mix, seed, options.criterion, start.kinds)
         for seed, mix in zip(config.all_seeds, mixes, strict=True)
     ]
     meta = {"options": dataclasses.asdict(options), "search_step": found.step}

@@ -136,7 +136,7 @@ class _Search(Run[SeedRecord]):
                     whole,
                     sums,
                     genotype,
-                    arch,
+                    self.built(arch),
                     self.start.known(genotype, arch["mix"]),
                     curvature,
                 )
@@ -174,7 +174,17 @@ class _Search(Run[SeedRecord]):
                 return [float(value) for value in start.seeds.each(found)]
 
     def discretize(self) -> list[Genotype]:
-        return [self.start.method.discretize(arch) for arch in self._archs()]
+        method, kinds = self.start.method, self.start.kinds
+        return [method.discretize(arch).only(kinds) for arch in self._archs()]
+
+    def built(self, arch: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """What is written down of it: the cell types that the network has. Where all
+        cells are reductions the parameters of a normal one stay what they began as."""
+        kinds = self.start.kinds
+        return {
+            name: {kind: own for kind, own in part.items() if kind in kinds}
+            for name, part in arch.items()
+        }
 
     def archs(self) -> list[dict[str, dict[str, Any]]]:
         weights = self.start.method.weights

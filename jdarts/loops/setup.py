@@ -14,16 +14,16 @@ from jdarts.curvature import CurvatureConfig
 from jdarts.data import (
     Images,
     augment_spec,
+    halves,
     load,
     steps_per_epoch,
-    train_valid_split,
 )
 from jdarts.errors import UserError
 from jdarts.hardware import Hardware, hardware_of, pinned_files
 from jdarts.io.files import file_digest
 from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
 from jdarts.loops.curvature import make_curvature
-from jdarts.loops.measures import IMAGES, Measures, with_cost
+from jdarts.loops.measures import IMAGES, Measures, with_cost, with_table
 from jdarts.loops.pinned import pinned_data
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.loops.stages import Stage, first_stage
@@ -55,6 +55,7 @@ class Setup(NamedTuple):
 
     Attributes:
       stage: which part of the search; mostly all of it.
+      kinds: the cell types that the networks have: of stages, the last one's.
       method: the search method.
       network: its supernet.
       images: the data set.
@@ -78,6 +79,7 @@ class Setup(NamedTuple):
     """
 
     stage: Stage
+    kinds: tuple[str, ...]
     method: SearchMethod
     network: Network
     images: Images
@@ -119,12 +121,13 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
       UserError: if the data are missing or wrong, or the parts do not fit each other.
     """
     stage, table = first_stage(config), _table(config)
+    _check_skips(config, stage)
     axis = seed_axis(len(config.all_seeds), config.batch_size, devices)
     begin = time.perf_counter()
     images = load(config.data)
-    halves = [_split(config, images, seed) for seed in config.all_seeds]
-    train, valid = axis.stack(halves)
-    per_epoch = _steps_per_epoch(config, *(len(half) for half in halves[0]))
+    parts = [halves(config.data, images, seed) for seed in config.all_seeds]
+    train, valid = axis.stack(parts)
+    per_epoch = _steps_per_epoch(config, *(len(half) for half in parts[0]))
     _check_steps(config, per_epoch)
     loaded = time.perf_counter()
     searched = _searched(config, stage, images, axis, per_epoch, table)
@@ -135,7 +138,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     seconds = {"data": loaded - begin, "init": time.perf_counter() - loaded}
     count = valid.shape[-1]
     chance = {} if table is None else table.chance
-    labels = [images.train_labels[half] for _, half in halves]
+    labels = [images.train_labels[half] for _, half in parts]
     return Setup(
         **searched,
         images=images,
@@ -201,9 +204,9 @@ def _searched(
         config.stem,
     )
     hardware = hardware_of(config.hardware, space, shape)
-    measures = IMAGES
+    measures = IMAGES if table is None else with_table(IMAGES)
     if hardware is not None:
-        measures = with_cost(IMAGES, hardware.sentence)
+        measures = with_cost(measures, hardware.sentence)
         price = hardware.price if config.hardware.weight else None
         network = network._replace(price=price)
     method = build_method(
@@ -222,6 +225,7 @@ def _searched(
     state, key = _start(config, stage, method, images, axis)
     return {
         "stage": stage,
+        "kinds": space.kinds(shape.layers),
         "method": method,
         "network": network,
         "state": state,
@@ -323,15 +327,6 @@ def _pinned(config: SearchConfig, images: Images) -> dict[str, str]:
     return pinned_files(config.hardware) | {"--table": table} | data
 
 
-def _split(
-    config: SearchConfig, images: Images, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    data = config.data
-    return train_valid_split(
-        images.train_labels, data.valid_fraction, data.stratified, seed
-    )
-
-
 @phased("making the first weights")
 def _start(
     config: SearchConfig,
@@ -363,6 +358,16 @@ def _steps_per_epoch(config: SearchConfig, train: int, valid: int) -> int:
                 f"that train the {part}; expected at most {count}"
             )
     return steps_per_epoch(train, config.batch_size)
+
+
+def _check_skips(config: SearchConfig, stage: Stage) -> None:
+    """Raises a UserError for a cap of a cell that the network does not have."""
+    layers = config.layers + stage.last_added
+    if config.max_skips is not None and "normal" not in stage.space.kinds(layers):
+        raise UserError(
+            f"--max-skips: has no effect on {layers} cells, which are all reductions; "
+            "expected --layers 3 or more, or no cap"
+        )
 
 
 def _check_steps(config: SearchConfig, per_epoch: int) -> None:

@@ -15,7 +15,7 @@ from jdarts.derive import with_max_skips
 from jdarts.errors import UserError
 from jdarts.io import read_json, write_json
 from jdarts.methods import get_method, name_of, stages_of
-from jdarts.spaces import SearchSpace, get_space
+from jdarts.spaces import CellSpec, SearchSpace, get_space
 
 __all__ = ["Stage", "first_stage", "next_stage", "read_stage", "write_stage"]
 
@@ -110,8 +110,21 @@ def next_stage(
     plan = stages_of(config.method)
     if plan is None or stage.number + 1 == stage.count:
         return None
+    assert isinstance(config, SearchConfig)  # the only one with stages
     space = plan.narrow(stage.space, mix, stage.number)
-    return _follow(config, stage, space)
+    # What the stage's network did not have has learnt nothing: it loses nothing.
+    had = space.kinds(config.layers + stage.added_layers)
+    cells = {
+        kind: spec if kind in had else _all_rows(stage.space.cells[kind])
+        for kind, spec in space.cells.items()
+    }
+    return _follow(config, stage, dataclasses.replace(space, cells=cells))
+
+
+def _all_rows(spec: CellSpec) -> CellSpec:
+    """The same, each edge with primitives of its own."""
+    rows = spec.edge_primitives or (spec.primitives,) * len(spec.edges)
+    return dataclasses.replace(spec, edge_primitives=rows)
 
 
 def _follow(config: AnySearchConfig, stage: Stage, space: SearchSpace) -> Stage:
@@ -133,8 +146,7 @@ def write_stage(path: Path, stage: Stage) -> None:
     first = stage.number * stage.epochs + 1
     cells = {}
     for kind, spec in stage.space.cells.items():
-        rows = spec.edge_primitives or (spec.primitives,) * len(spec.edges)
-        cells[kind] = [list(row) for row in rows]
+        cells[kind] = [list(row) for row in _all_rows(spec).edge_primitives or ()]
     row = {
         "epochs": [first, first + stage.epochs - 1],
         "added_layers": stage.added_layers,

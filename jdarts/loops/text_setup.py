@@ -77,6 +77,11 @@ class TextSetup(NamedTuple):
     pinned: dict[str, str]
     seconds: dict[str, float]
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The cell types that the networks have: all."""
+        return tuple(self.stage.space.cells)
+
     def programs(
         self, config: TextSearchConfig
     ) -> tuple[Callable[..., Any], Callable[..., Any]]:

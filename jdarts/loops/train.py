@@ -161,7 +161,7 @@ def _records(
             for seed in config.seeds
         ]
     return [
-        TrainRecord(seed, own, config.evaluate_on)
+        TrainRecord(seed, own, config.evaluate_on, start.images.class_names)
         for seed, own in zip(config.all_seeds, folders, strict=True)
     ]
 
@@ -185,6 +185,7 @@ def _result(
         steps=steps,
         last=record.last,
         best=record.highest,
+        classes=record.tally,
     )
 
 

@@ -86,7 +86,12 @@ def make_train_chunk(
 
 
 def make_train_evaluation(
-    trainer: Trainer, spec: AugmentSpec, mesh: Mesh | None, *, batch_size: int
+    trainer: Trainer,
+    spec: AugmentSpec,
+    mesh: Mesh | None,
+    *,
+    batch_size: int,
+    classes: int,
 ) -> Callable[..., Scores]:
     """The network on the held-out images, in the order of their indices.
 
@@ -95,6 +100,7 @@ def make_train_evaluation(
       spec: for normalisation; nothing is augmented.
       mesh: the devices that batches are divided over; None: batches stay whole.
       batch_size: images per batch.
+      classes: number of classes.
 
     Returns:
       ``evaluation(state, data, start, count) -> Scores``: sums over `count` batches
@@ -115,7 +121,6 @@ def make_train_evaluation(
         def body(i: jax.Array, sums: Scores) -> Scores:
             return jax.tree.map(jnp.add, sums, one(state, data, start + i))
 
-        zero = jnp.zeros((), default_dtype())
-        return lax.fori_loop(0, count, body, Scores(zero, zero, zero, zero))
+        return lax.fori_loop(0, count, body, Scores.zero(classes, default_dtype()))
 
     return evaluation

@@ -13,7 +13,13 @@
       "majority": 0.1,                   accuracy of always the most frequent class
       "steps": 330,
       "last": {"epoch": 15, "loss": 0.1, "top1": 0.97, "top5": 1.0},
-      "best": {"epoch": 12, ...}         the epoch with the highest top1: the first one
+      "best": {"epoch": 12, ...},        the epoch with the highest top1: the first one
+      "classes": {                       of the last epoch, by class in label order
+        "names": ["0", ...],
+        "images": [36, ...],             evaluated images of each class
+        "correct": [35, ...],            of those, taken for their class
+        "confusions": [[8, 1, 2], ...]   images of class 8 taken for class 1: two; most
+      }                                  frequent first, at most 1000
     }
 
 Losses are in nats, accuracies in [0, 1]. ``last`` is the result; ``best`` was chosen by
@@ -23,12 +29,16 @@ of several seeds ``result.json`` is ``{"kind": "train", "name": ..., "runs": [RE
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from jdarts.errors import UserError
 from jdarts.io import RunFolder, read_json
 from jdarts.loops.record import Record
+from jdarts.loops.tally import Tally
 from jdarts.spaces import Genotype
 from jdarts.training import Scores
 
@@ -75,10 +85,12 @@ class TrainResult:
     steps: int
     last: EpochScore
     best: EpochScore
+    classes: Tally | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as in ``result.json``."""
         data = {"kind": KIND, **dataclasses.asdict(self)}
+        data["classes"] = None if self.classes is None else self.classes.to_json()
         return data | {"genotype": self.genotype.to_json()}
 
     @classmethod
@@ -93,6 +105,8 @@ class TrainResult:
             fields["genotype"] = Genotype.from_json(fields["genotype"], source)
             for name in ("last", "best"):
                 fields[name] = EpochScore(**fields[name])
+            if fields.get("classes") is not None:  # as of runs before they were there
+                fields["classes"] = Tally.from_json(fields["classes"], source)
             return cls(**fields)
         except (AttributeError, KeyError, TypeError) as error:
             raise UserError(
@@ -135,16 +149,26 @@ class TrainRecord(Record):
       part: what is evaluated on, as metrics are named.
       last: the newest score.
       best: the first of those of whole epochs with the highest top1.
+      tally: what the newest score is of, by class.
     """
 
-    def __init__(self, seed: int, folder: RunFolder, part: str) -> None:
+    def __init__(
+        self, seed: int, folder: RunFolder, part: str, classes: Sequence[str]
+    ) -> None:
         """Opens the file, which may or may not exist.
+
+        Args:
+          seed: the seed.
+          folder: its folder.
+          part: what is evaluated on.
+          classes: their names.
 
         Raises:
           UserError: if it is there and not usable.
         """
         super().__init__(seed, folder, ("train_loss", "train_accuracy"))
-        self.part = part
+        self.part, self._classes = part, classes
+        self.tally: Tally | None = None
         self.last: EpochScore | None = None
         self.best: EpochScore | None = None
 
@@ -158,10 +182,15 @@ class TrainRecord(Record):
 
     def meta(self) -> dict[str, Any]:
         scores = {"last": self.last, "best": self.best}
-        return super().meta() | {
-            name: None if score is None else dataclasses.asdict(score)
-            for name, score in scores.items()
-        }
+        tally = None if self.tally is None else self.tally.to_json()
+        return (
+            super().meta()
+            | {"tally": tally}
+            | {
+                name: None if score is None else dataclasses.asdict(score)
+                for name, score in scores.items()
+            }
+        )
 
     def restore(self, meta: dict[str, Any]) -> None:
         super().restore(meta)
@@ -169,6 +198,8 @@ class TrainRecord(Record):
             None if meta[name] is None else EpochScore(**meta[name])
             for name in ("last", "best")
         )
+        tally = meta.get("tally")
+        self.tally = tally and Tally.from_json(tally, str(self.folder.checkpoints))
 
     def end_epoch(
         self, step: int, epoch: int, whole: bool, found: Scores | None, due: bool
@@ -188,6 +219,7 @@ class TrainRecord(Record):
         row = self.epoch_means(whole)
         if found is not None:
             self.last = score = EpochScore.of(epoch, found)
+            self.tally = Tally.of(np.asarray(found.confusion), self._classes)
             if whole and due:  # so that a run which goes on has the same best one
                 self.best = self.highest
             row |= {

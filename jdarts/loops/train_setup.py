@@ -12,9 +12,9 @@ from jdarts import tree
 from jdarts.data import (
     Images,
     augment_spec,
+    halves,
     load,
     steps_per_epoch,
-    train_valid_split,
 )
 from jdarts.errors import UserError
 from jdarts.loops.seeds import SeedAxis, seed_axis
@@ -43,6 +43,7 @@ class TrainSetup(NamedTuple):
     axis of seeds.
 
     Attributes:
+      config: the configuration, with what follows from the data decided.
       trainer: the training of one seed.
       genotype: of the network.
       images: the data set.
@@ -58,6 +59,7 @@ class TrainSetup(NamedTuple):
       seconds: what it took: ``data``, and ``init`` of the networks.
     """
 
+    config: TrainConfig
     trainer: Trainer
     genotype: Genotype
     images: Images
@@ -94,6 +96,7 @@ def train_setup(
     """
     begin = time.perf_counter()
     images = load(config.data, trains=not evaluates or config.evaluate_on == "valid")
+    config = config.judged(len(images.test_images) > 0)
     parts = [_parts(config, images, seed) for seed in config.all_seeds]
     batch = config.batch_size
     if evaluates:
@@ -118,6 +121,7 @@ def train_setup(
     data = _place(config, images, axis, train, held)
     seconds = {"data": loaded - begin, "init": time.perf_counter() - loaded}
     return TrainSetup(
+        config,
         trainer,
         genotype,
         images,
@@ -161,7 +165,11 @@ def train_programs(
         steps_per_epoch=start.steps_per_epoch,
     )
     evaluation = make_train_evaluation(
-        start.trainer, spec, axis.batch_mesh, batch_size=start.batch_size
+        start.trainer,
+        spec,
+        axis.batch_mesh,
+        batch_size=start.batch_size,
+        classes=start.images.num_classes,
     )
     return (
         axis.map(chunk, (True, True, _OWN_DATA, False)),
@@ -174,8 +182,7 @@ def _parts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices of what is trained on, and of what is evaluated on."""
     if config.evaluate_on == "valid":
-        data, labels = config.data, images.train_labels
-        return train_valid_split(labels, data.valid_fraction, data.stratified, seed)
+        return halves(config.data, images, seed)
     if not len(images.test_images):
         raise UserError(
             f"{config.data.dir or config.data.name}: has no test images; expected "

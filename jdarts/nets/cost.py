@@ -54,6 +54,17 @@ class NetworkShape:
     image: tuple[int, int, int]
     stem: str = "cifar"
 
+    @property
+    def described(self) -> str:
+        """The size in words."""
+        image = " x ".join(map(str, self.image))
+        stem = "" if self.stem == "cifar" else f", stem {self.stem}"
+        cells = "1 cell" if self.layers == 1 else f"{self.layers} cells"
+        return (
+            f"{self.channels} channels, {cells}, {self.classes} classes, images of "
+            f"{image}{stem}"
+        )
+
     def images(self, batch: int) -> jax.ShapeDtypeStruct:
         """A batch of images."""
         return jax.ShapeDtypeStruct((batch, *self.image), jnp.result_type(float))

@@ -124,6 +124,14 @@ class CostModel(NamedTuple):
         """The cost of the network that a genotype of the space makes."""
         total = self.fixed
         for kind, own in self.edges.items():
+            if kind not in genotype.cells and not own.any():
+                continue  # the network has no such cell
+            if kind not in genotype.cells:
+                raise UserError(
+                    f"genotype: has no {kind} cell, which the network whose cost it is "
+                    f"has; found {', '.join(genotype.cells)}; expected a network of as "
+                    "many layers as that of its search"
+                )
             spec, cell = self.space.cells[kind], genotype.cells[kind]
             for i, node in enumerate(cell.nodes):
                 for name, source in node:

@@ -20,7 +20,14 @@ from jdarts.ops.init import draw
 from jdarts.spaces import Genotype
 from jdarts.types import PyTree
 
-__all__ = ["DropPath", "FixedNetwork", "Outputs", "check_genotype", "fixed_network"]
+__all__ = [
+    "DropPath",
+    "FixedNetwork",
+    "Outputs",
+    "cell_kinds",
+    "check_genotype",
+    "fixed_network",
+]
 
 
 class Outputs(NamedTuple):
@@ -106,14 +113,39 @@ def plan_cells(
       reduce_first: whether its input 0 is twice as large as its input 1.
     """
     plans = []
-    for i in range(layers):
-        reduces = i in (layers // 3, 2 * layers // 3)
-        kind, stride = ("reduce", 2) if reduces else ("normal", 1)
+    check_kinds(genotype, layers)
+    for kind in cell_kinds(layers):
+        stride = 2 if kind == "reduce" else 1
         channels *= stride
         plans.append(CellPlan(kind, channels, stride, reduce_first, widths))
         widths = widths[1], channels * len(genotype.cells[kind].concat)
-        reduce_first = reduces
+        reduce_first = kind == "reduce"
     return plans
+
+
+def cell_kinds(layers: int) -> tuple[str, ...]:
+    """The type of each cell, from the input on."""
+    reduces = (layers // 3, 2 * layers // 3)
+    return tuple("reduce" if i in reduces else "normal" for i in range(layers))
+
+
+def check_kinds(genotype: Genotype, layers: int) -> None:
+    """Raises a UserError unless the genotype has a cell for each of that many layers.
+
+    That of a search with one or two cells, which are reductions, has no normal one.
+    """
+    for kind in dict.fromkeys(cell_kinds(layers)):
+        if kind in genotype.cells:
+            continue
+        fitting = [
+            n for n in range(1, layers) if set(cell_kinds(n)) <= {*genotype.cells}
+        ]
+        found = f" --layers {' or '.join(map(str, fitting))}, or" if fitting else ""
+        raise UserError(
+            f"--layers: {layers} cells, one of them {kind}, but the genotype has only "
+            f"{', '.join(genotype.cells)} cells; expected{found} a genotype with both, "
+            "as of a search with --layers 3 or more"
+        )
 
 
 def group_runs(plans: list[CellPlan]) -> list[tuple[int, int]]:
@@ -251,7 +283,7 @@ def fixed_network(
         raise UserError(
             f"--channels: {channels}; the stem 'imagenet' expects an even number"
         )
-    check_genotype(genotype)
+    check_genotype(genotype, layers)
     module = _Fixed(genotype, channels, layers, classes, stem, auxiliary, scan, remat)
     connections = max(len(c.connections) for c in genotype.cells.values())
 
@@ -292,14 +324,20 @@ def fixed_network(
     return FixedNetwork(init, apply)
 
 
-def check_genotype(genotype: Genotype) -> None:
-    """Raises a UserError unless a network can be made of the genotype."""
-    for kind in ("normal", "reduce"):
-        if kind not in genotype.cells:
-            found = ", ".join(genotype.cells) or "none"
-            raise UserError(
-                f"genotype: cells of the types {found}; expected normal and reduce"
-            )
+def check_genotype(genotype: Genotype, layers: int | None = None) -> None:
+    """Raises a UserError unless a network can be made of the genotype.
+
+    Args:
+      genotype: the cells.
+      layers: of the network; None: of some network.
+    """
+    if not {"reduce"} <= set(genotype.cells) <= {"normal", "reduce"}:
+        found = ", ".join(genotype.cells) or "none"
+        raise UserError(
+            f"genotype: cells of the types {found}; expected normal and reduce"
+        )
+    if layers is not None:
+        check_kinds(genotype, layers)
     for kind, cell in genotype.cells.items():
         for name, _ in cell.connections:
             try:

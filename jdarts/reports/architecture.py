@@ -66,7 +66,9 @@ def parameters(seed: Seed, space: SearchSpace) -> Markup:
       seed: it has rows of `arch`.
       space: what was searched.
     """
-    return html.join(_cell_type(seed, kind, spec) for kind, spec in space.cells.items())
+    cells = space.cells.items()
+    built = [(kind, spec) for kind, spec in cells if kind in seed.arch[-1]["mix"]]
+    return html.join(_cell_type(seed, kind, spec) for kind, spec in built)
 
 
 def _cell_type(seed: Seed, kind: str, spec: CellSpec) -> Markup:

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from jdarts.config import AnySearchConfig, config_names, load_config
+from jdarts.config import AnySearchConfig, config_names, load_config, run_name
 from jdarts.errors import UserError
 from jdarts.methods import get_method, name_of
 from jdarts.spaces import ZOO, Genotype
@@ -50,6 +50,7 @@ def train_command(config: Recipe, genotype: Genotype, path: Path) -> str:
 
 def _search(name: str, base: AnySearchConfig, config: AnySearchConfig) -> list[str]:
     """A configuration's name, and what turns it into another one."""
+    base = dataclasses.replace(base, name=run_name(base, config))
     method = name_of(config.method)
     if method == name_of(base.method):
         return [name, *_fields(base, config)]

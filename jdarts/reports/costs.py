@@ -1,4 +1,4 @@
-"""What the found cells cost in the network that is usually trained with them."""
+"""What the found cells cost in the network that is trained with them."""
 
 import functools
 from typing import Any
@@ -6,49 +6,48 @@ from typing import Any
 from markupsafe import Markup
 
 from jdarts.errors import UserError
-from jdarts.nets.cost import Cost, NetworkShape, network_cost
-from jdarts.nets.fixed import check_genotype
+from jdarts.nets.cost import Cost, network_cost
+from jdarts.nets.fixed import cell_kinds, check_genotype
 from jdarts.reports import html
 from jdarts.reports.svg import short
+from jdarts.run_network import RunNetwork
 from jdarts.spaces import Genotype
 
-__all__ = ["EVALUATION", "counted", "measured", "total_cost"]
+__all__ = ["counted", "measured", "total_cost"]
 
-EVALUATION = NetworkShape(channels=36, layers=20, classes=10, image=(32, 32, 3))
-"""The network that the DARTS paper trains on CIFAR-10 (ICLR 2019, section 3.2)."""
 _MIB = 2**20
 
 
-def total_cost(genotype: Genotype) -> Cost | None:
-    """Of the whole network of EVALUATION; None if the genotype makes none."""
+def total_cost(genotype: Genotype, network: RunNetwork | None) -> Cost | None:
+    """Of the whole network; None if there is none, or the genotype makes none."""
+    if network is None:
+        return None
     try:
-        check_genotype(genotype)
-        return functools.reduce(Cost.plus, network_cost(genotype, EVALUATION))
+        check_genotype(genotype, network.shape.layers)
+        return functools.reduce(Cost.plus, network_cost(genotype, network.shape))
     except UserError:
         return None
 
 
-def counted(genotype: Genotype) -> Markup:
+def counted(genotype: Genotype, network: RunNetwork) -> Markup:
     """Parameters and multiply-adds by part, counted without running anything.
 
     Args:
       genotype: one that has a `total_cost`.
+      network: in which network.
     """
-    stem, *cells, head = network_cost(genotype, EVALUATION)
-    layers = EVALUATION.layers
-    reduces = (layers // 3, 2 * layers // 3)
-    kinds = ["reduce" if i in reduces else "normal" for i in range(layers)]
+    stem, *cells, head = network_cost(genotype, network.shape)
+    kinds = cell_kinds(network.shape.layers)
     rows = [("Stem", stem)]
     for kind in dict.fromkeys(kinds):
         own = [cost for cost, name in zip(cells, kinds, strict=True) if name == kind]
         rows.append((f"{len(own)} {kind} cells", functools.reduce(Cost.plus, own)))
     rows += [("Head", head), ("All", functools.reduce(Cost.plus, [stem, *cells, head]))]
     per_cell = [(f"Cell {i}, {kinds[i]}", cost) for i, cost in enumerate(cells)]
-    network = f"{EVALUATION.channels} channels, {layers} cells, 32 x 32 pixels"
     return (
         html.paragraph(
-            f"Of the network that the DARTS paper trains on CIFAR-10 ({network}), for "
-            "one image; without its auxiliary head.",
+            f"Of a network of {network.described}, for one image; without an auxiliary "
+            "head.",
             "note",
         )
         + _table("Cost of the network", rows)

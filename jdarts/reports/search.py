@@ -7,8 +7,10 @@ import numpy as np
 from markupsafe import Markup
 
 from jdarts.config import to_json
+from jdarts.loops.train_record import TrainResult
 from jdarts.reports import html
 from jdarts.reports.architecture import drawings, parameters
+from jdarts.reports.classes import class_facts
 from jdarts.reports.command import search_command
 from jdarts.reports.comparison import comparison
 from jdarts.reports.costs import counted, measured, total_cost
@@ -19,6 +21,7 @@ from jdarts.reports.settings import configuration, reproduce
 from jdarts.reports.stages import stages
 from jdarts.reports.times import timing, timing_facts
 from jdarts.reports.train import retrainings
+from jdarts.run_network import RunNetwork, network_of_run
 from jdarts.statistics import mean_deviation
 
 __all__ = ["search_report"]
@@ -53,8 +56,8 @@ def _lead(run: SearchRun) -> str:
 
 
 def _facts(run: SearchRun) -> Markup:
-    entries = []
     ended = [seed.epochs[-1] for seed in run.begun]
+    entries = [*_trained(run), *_known(run)]
     if ended and "supernet_perplexity" in ended[0]:
         entries.append(_perplexity(ended))
     elif ended:
@@ -83,7 +86,58 @@ def _facts(run: SearchRun) -> Markup:
                 f"by the curvature; result: genotype of {which} {shown}",
             )
         )
-    return html.facts([*entries, *timing_facts(run.timing)])
+    return html.facts([*entries, *class_facts(run.path), *timing_facts(run.timing)])
+
+
+def _trained(run: SearchRun) -> Iterator[tuple[str, str, str]]:
+    """What the found cells are worth when they are trained: by recipe and part of the
+    data."""
+    found: dict[tuple[str, str], list[float]] = {}
+    finals = [seed.final for seed in run.seeds]  # cannot be hashed
+    for training in run.trainings:
+        for result in training.results:
+            if result.genotype not in finals:
+                continue
+            if isinstance(result, TrainResult):
+                key = {"test": "Test", "valid": "Validation"}[result.evaluated_on]
+                value = result.last.top1
+                head = f"{key} accuracy of the found cell"
+            else:
+                head, value = (
+                    "Test perplexity of the found cell",
+                    result.test["perplexity"],
+                )
+            found.setdefault((head, training.config.name), []).append(value)
+    for (head, name), values in found.items():
+        mean, deviation = mean_deviation(np.array(values))
+        share = "accuracy" in head
+        note = f"trained by {name}"
+        if deviation is not None:
+            spread = 100 * deviation if share else deviation
+            note += f"; mean of {len(values)} trainings, deviation {spread:.2f}"
+        yield head, percent(mean) if share else f"{mean:.2f}", note
+
+
+def _known(run: SearchRun) -> Iterator[tuple[str, str, str]]:
+    """The true accuracy of the derived cells, by a table of trained ones."""
+    rows = [seed.result_row for seed in run.begun]
+    if not rows or not all("table_test_accuracy" in row for row in rows):
+        return
+    for head, column, note in (
+        (
+            "True test accuracy",
+            "table_test_accuracy",
+            "of the derived cell, by the table",
+        ),
+        ("Regret", "regret", "below the best cell of the table"),
+    ):
+        mean, deviation = mean_deviation(np.array([row[column] for row in rows]))
+        if deviation is not None:
+            note += f"; mean of {len(rows)} seeds, deviation {100 * deviation:.2f}"
+        chance = {"regret": "random_regret"}.get(column, "table_mean_test_accuracy")
+        if chance in rows[0]:
+            note += f"; mean random cell: {percent(rows[0][chance])}"
+        yield head, percent(mean), note
 
 
 def _perplexity(ended: list[Row]) -> tuple[str, str, str]:
@@ -102,7 +156,7 @@ def _sections(run: SearchRun) -> Iterator[Section]:
     several = len(run.seeds) > 1
     begun = run.begun
     if several and begun:
-        yield Section("seeds", "Seeds", _seed_table(begun))
+        yield Section("seeds", "Seeds", _seed_table(begun, network_of_run(run.path)))
     if not several and run.seeds[0].genotype is not None:
         yield Section("cells", "Cells", _cells(run, run.seeds[0]))
     if begun:
@@ -154,11 +208,16 @@ def _cells(run: SearchRun, seed: Seed) -> Markup:
 def _cost(run: SearchRun) -> Markup:
     """Nothing of a genotype that makes no network of the usual form."""
     genotype, text = run.seeds[0].genotype, Markup("")
-    if genotype is not None and total_cost(genotype) is not None:
-        text = counted(genotype)
+    network = network_of_run(run.path)
+    if network is not None and genotype is not None:
+        if total_cost(genotype, network) is not None:
+            text = counted(genotype, network)
     if run.cost is not None:
         return text + measured(run.cost)
-    hint = "python -m jdarts.cost RUN --json RUN/cost.json measures memory and times; "
+    hint = (
+        "python -m jdarts.cost RUN --latency --json RUN/cost.json measures memory and "
+        "times; "
+    )
     return text and text + html.paragraph(f"{hint}the next report shows them.", "note")
 
 
@@ -173,16 +232,17 @@ def _seed(run: SearchRun, seed: Seed) -> Markup:
     return body
 
 
-def _seed_table(seeds: list[Seed]) -> Markup:
+def _seed_table(seeds: list[Seed], network: RunNetwork | None) -> Markup:
     kinds = [n.removeprefix("skips_") for n in seeds[0].epochs[-1] if "skips_" in n]
     rows, text = [], "supernet_perplexity" in seeds[0].epochs[-1]
+    sizes = f"; cost of a network of {network.described}" if network else ""
     for seed in seeds:
         last = seed.epochs[-1]
-        whole = None if seed.genotype is None else total_cost(seed.genotype)
+        whole = None if seed.genotype is None else total_cost(seed.genotype, network)
         cost = ("", "")
         if whole is not None:
             millions = [count / 1e6 for count in whole]
-            cost = (f"{millions[0]:.2f}", f"{millions[1]:.0f}")
+            cost = (f"{millions[0]:.4g}", f"{millions[1]:.4g}")
         rows.append(
             (
                 html.link(f"seed-{seed.seed}", str(seed.seed)),
@@ -196,8 +256,7 @@ def _seed_table(seeds: list[Seed]) -> Markup:
         )
     return html.table(
         "Each seed at its end: the supernet on the validation half, and the number of "
-        "skip connections in the derived cells; cost of the network of 20 cells and 36 "
-        "channels for CIFAR-10",
+        "skip connections in the derived cells" + sizes,
         [
             "Seed",
             *(["Perplexity"] if text else []),

@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from jdarts.reports import html
 from jdarts.reports.architecture import drawings
+from jdarts.reports.classes import class_facts, classes
 from jdarts.reports.command import train_command
 from jdarts.reports.costs import measured
 from jdarts.reports.curves import percent, train_curves
@@ -68,13 +69,16 @@ def _facts(run: TrainRun) -> Markup:
             entries.append((f"{part} accuracy", percent(mean), "so far"))
     if run.begun:
         entries.append(("Epochs", f"{run.epochs} of {run.config.epochs}", ""))
-    return html.facts([*entries, *timing_facts(run.timing)])
+    return html.facts([*entries, *class_facts(run.path), *timing_facts(run.timing)])
 
 
 def _sections(run: TrainRun) -> Iterator[Section]:
     genotype = run.seeds[0].final
     if run.results:
         yield Section("result", "Result", _results([run]))
+    tallies = [result.classes for result in run.results if result.classes]
+    if tallies and len({tally.names for tally in tallies}) == 1:
+        yield Section("classes", "Classes", classes(tallies))
     if run.begun:
         curves = train_curves(run.begun, run.config.evaluate_on)
         yield Section("progress", "Losses and accuracies", curves)

@@ -140,6 +140,12 @@ class SearchSpace:
     reductions: tuple[tuple[int, int], ...] = ((1, 3), (2, 3))
     reference: str = ""
 
+    def kinds(self, layers: int) -> tuple[str, ...]:
+        """The cell types that a network of that many layers has, in their order: with
+        few layers every cell may be a reduction."""
+        built = self.layout(layers)
+        return tuple(kind for kind in self.cells if kind in built)
+
     def layout(self, layers: int) -> tuple[str, ...]:
         """The cell type of each of `layers` cells, from the input on."""
         if self.skeleton == "residual":

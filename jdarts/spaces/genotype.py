@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,6 +112,11 @@ class Genotype:
         """What its networks are for: ``"text"`` (recurrent cells) or ``"images"``."""
         recurrent = any(cell.output == "mean" for cell in self.cells.values())
         return "text" if recurrent else "images"
+
+    def only(self, kinds: Collection[str]) -> "Genotype":
+        """The same with cells of these types alone."""
+        cells = {kind: cell for kind, cell in self.cells.items() if kind in kinds}
+        return dataclasses.replace(self, cells=cells)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``json.dumps``; `from_json` reads it back unchanged."""

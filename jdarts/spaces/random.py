@@ -59,6 +59,7 @@ def random_genotype_of_size(
     tolerance: float = 0.05,
     tries: int = 10_000,
     exclude: Collection[Hashable] = (),
+    kinds: Collection[str] | None = None,
 ) -> tuple[Genotype, int]:
     """A genotype drawn uniformly from those whose size is close to a given one.
 
@@ -73,6 +74,7 @@ def random_genotype_of_size(
       tolerance: the allowed relative difference, >= 0.
       tries: the largest number of draws.
       exclude: networks (`network_of`) that must not come again.
+      kinds: the cell types that it has; None: all of the space.
 
     Returns:
       The genotype, and the number of draws that it took.
@@ -83,6 +85,8 @@ def random_genotype_of_size(
     nearest = float("inf")
     for draws in range(1, tries + 1):
         genotype = random_genotype(space, rng)
+        if kinds is not None:
+            genotype = genotype.only(kinds)
         if network_of(genotype) in exclude:
             continue
         found = size(genotype)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jdarts import tree
@@ -85,12 +86,21 @@ class Scores(NamedTuple):
       correct: images whose class got the highest logit.
       correct5: images whose class is among the five highest.
       count: number of images.
+      confusion: images of each class (rows) that were taken for each class (columns),
+        ``[classes, classes]``; its diagonal sums up to `correct`.
     """
 
     loss: jax.Array
     correct: jax.Array
     correct5: jax.Array
     count: jax.Array
+    confusion: jax.Array
+
+    @classmethod
+    def zero(cls, classes: int, dtype: DTypeLike) -> "Scores":
+        """Of no images."""
+        zero = jnp.zeros((), dtype)
+        return cls(zero, zero, zero, zero, jnp.zeros((classes, classes), dtype))
 
 
 class Trainer(NamedTuple):
@@ -217,11 +227,16 @@ def make_trainer(
         # Ties, and NaN, count against the network.
         above = (~(logits < own)).sum(axis=-1) - 1
         first, five = above < 1, above < _TOP
+        others = jnp.arange(logits.shape[-1]) != batch.labels[:, None]
+        wrong = jnp.where(others, logits, -jnp.inf).argmax(axis=-1)
+        taken = jnp.where(first, batch.labels, wrong)
+        zero = jnp.zeros((logits.shape[-1],) * 2, mask.dtype)
         return Scores(
             (losses * mask).sum(),
             (first * mask).sum(),
             (five * mask).sum(),
             mask.sum(),
+            zero.at[batch.labels, taken].add(mask),
         )
 
     return Trainer(init, step, evaluate)

@@ -198,10 +198,19 @@ def test_other_settings_do_not_go_on(searches, fake, capsys):
 
 
 def test_a_data_set_without_recipe(searches, capsys, fake):
-    data = toy_config().data.__class__(name="npz", dir=searches / "x.npz")
-    write_search(searches / "own", toy_config(data=data), [genotype(0)])
-    err = refusal(capsys, "own")
-    assert "--recipe: not given, and 'npz' has none" in err and "train_digits" in err
+    """The general recipe, of the search's size, judged by what the data have."""
+    images = np.random.default_rng(0).integers(0, 256, (96, 8, 8, 1), np.uint8)
+    np.savez(searches / "x.npz", train_images=images, train_labels=np.arange(96) % 3)
+    data = toy_config().data.__class__(
+        name="npz", dir=searches / "x.npz", crop_padding=1, flip=False
+    )
+    sizes = {"channels": 2, "layers": 3, "batch_size": 16, "data": data}
+    write_search(searches / "own", toy_config(**sizes), [genotype(0)])
+    assert run_command(main, ["own", "--random", "2"]) == 0
+    assert "accuracy on npz, held-out training images" in capsys.readouterr().out
+    for config in fake.configs:
+        assert (config.channels, config.layers, config.epochs) == (4, 3, 9)
+        assert config.data.dir == searches / "x.npz" and config.evaluate_on == "valid"
 
 
 def test_with_real_trainings(searches):

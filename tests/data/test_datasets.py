@@ -52,10 +52,10 @@ def test_digits_are_the_same_every_time():
     assert first.train_labels[:10].tolist() == [6, 6, 6, 5, 6, 2, 2, 1, 1, 9]
 
 
-def test_limit_keeps_the_first_images_and_their_statistics():
-    every, few = load(DataConfig()), load(DataConfig(limit=20))
-    np.testing.assert_array_equal(few.train_images, every.train_images[:20])
-    np.testing.assert_array_equal(few.train_labels, every.train_labels[:20])
+def test_limit_in_file_order_keeps_the_first_images_and_their_statistics():
+    every, few = load(DataConfig()), load(DataConfig(limit=40, split="file_order"))
+    np.testing.assert_array_equal(few.train_images, every.train_images[:40])
+    np.testing.assert_array_equal(few.train_labels, every.train_labels[:40])
     assert few.train_images.base is None  # the others can be freed
     assert len(few.test_images) == 360
     np.testing.assert_allclose(few.mean, (few.train_images / 255).mean())

@@ -82,10 +82,22 @@ def test_limit_reads_no_more(tmp_path):
     every = codes(read(tmp_path).train_images)
     last = int(every[-1])
     (tmp_path / CLASSES[last // 10] / f"{last % 10}.png").write_bytes(b"")
-    np.testing.assert_array_equal(
-        codes(read(tmp_path, limit=4).train_images), every[:4]
+    few = codes(read(tmp_path, limit=6).train_images)
+    assert sorted(few // 10) == [0, 0, 1, 1, 2, 2]  # by class, the first ones of each
+    for label in range(3):
+        own = every[every // 10 == label]
+        assert few[few // 10 == label].tolist() == own[:2].tolist()
+    count = (
+        max(
+            every.tolist().index(own[0])
+            for own in (every[every // 10 == label] for label in range(3))
+        )
+        + 1
     )
-    assert read(tmp_path, limit=4).num_classes == 3
+    ordered = read(tmp_path, limit=count, split="file_order")
+    np.testing.assert_array_equal(codes(ordered.train_images), every[:count])
+    with pytest.raises(UserError, match="training images have none of class"):
+        read(tmp_path, limit=count - 1, split="file_order")
     with pytest.raises(
         UserError, match="--data.limit: 16 is more than the 15 training"
     ):

@@ -59,6 +59,7 @@ def test_the_description(training, exported):
     data = json.loads((exported / "export.json").read_text())
     start = training[1]
     assert data["images"]["shape"] == [8, 8, 1] and data["classes"] == 10
+    assert data["class_names"] == list(map(str, range(10)))
     assert data["images"]["mean"] == pytest.approx(start.images.mean)
     assert data["genotype"] == start.genotype.to_json()
     row = data["files"]["jax"]

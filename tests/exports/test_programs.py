@@ -1,5 +1,6 @@
 """Exported programs give the network's logits, with every primitive."""
 
+import json
 import re
 import subprocess
 import sys
@@ -80,6 +81,14 @@ def test_onnx(case):
     assert [i.name for i in model.graph.input] == ["images"]
     assert [o.name for o in model.graph.output] == ["logits"]
     assert {node.domain for node in model.graph.node} == {""}  # standard ones only
+
+
+def test_onnx_knows_the_names_of_the_classes(case):
+    onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    names = ["ant", "b\u00e9e", 'c"at']
+    model = to_onnx(case.network, case.images.shape[1:], names)
+    (row,) = onnx.load_from_string(model).metadata_props
+    assert row.key == "class_names" and json.loads(row.value) == names
 
 
 def test_onnx_by_its_own_reference(case):

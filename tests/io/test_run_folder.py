@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,20 @@ def test_new_and_again(tmp_path):
         ]
     with RunFolder.open(path, CONFIG) as folder:
         assert folder.resumed
+
+
+def test_what_an_earlier_version_wrote_is_renewed(tmp_path):
+    with RunFolder.open(tmp_path, {"old": 1}):
+        pass
+
+    def renew(config):
+        return {"new": config["old"]}
+
+    with pytest.raises(UserError, match="new: 2 here, 1 in the folder"):
+        RunFolder.open(tmp_path, {"new": 2}, renew=renew)
+    assert read_json(tmp_path / "config.json") == {"old": 1}
+    with RunFolder.open(tmp_path, {"new": 1}, renew=renew) as folder:
+        assert folder.resumed and read_json(folder.config) == {"new": 1}
 
 
 def test_a_part(tmp_path):
@@ -71,8 +86,20 @@ def test_another_configuration_is_named_field_by_field(tmp_path):
     ):
         assert part in str(error.value)
     assert "seed" not in str(error.value)
+    assert f"as --run-dir {tmp_path}-2, or" in str(error.value)
     assert (tmp_path / "config.json").read_bytes() == before
     RunFolder.open(tmp_path, CONFIG).close()  # the lock was given back
+
+
+def test_the_folder_that_is_proposed_is_free(tmp_path, monkeypatch):
+    path = tmp_path / "run"
+    for name in ("run", "run-2", "run-3"):
+        RunFolder.open(tmp_path / name, CONFIG).close()
+    with pytest.raises(UserError, match=f"as --run-dir {path}-4, or"):
+        RunFolder.open(path, {})
+    monkeypatch.chdir(path)
+    with pytest.raises(UserError, match=f"as --run-dir {path}-4, or"):
+        RunFolder.open(Path(), {})
 
 
 def test_many_differences_are_counted(tmp_path):

@@ -14,6 +14,7 @@ import jdarts.search
 from jdarts import compile
 from jdarts.cli import parse_search, run_command
 from jdarts.data import augment_spec, normalise
+from jdarts.errors import UserError
 from jdarts.io import Checkpoints, read_metrics
 from jdarts.loops.setup import setup
 
@@ -23,7 +24,7 @@ RUN = (
     "smoke --channels 2 --layers 1 --batch-size 8 --data.limit 64 --log-every 1 "
     f"--epochs {EPOCHS} --method.hypergradient.name first_order --method.init-scale 1 "
     "--curvature.every 1 --curvature.stop 1e-9 --curvature.window 1 --curvature.back 2 "
-    "--curvature.start 1 --curvature.iterations 30 --max-skips 1 --drop-path.rate 0.3 "
+    "--curvature.start 1 --curvature.iterations 30 --drop-path.rate 0.3 "
     "--method.weights.weight-decay-last 1e-3"
 ).split()
 LAST, RESULT = 3, 1
@@ -63,14 +64,26 @@ def test_stops_with_an_earlier_genotype(stopped):
     stored = json.loads((stopped / "genotype.json").read_text())
     assert stored["final"] == stored["epochs"][RESULT - 1]["genotype"]
     for row, epoch in zip(rows, stored["epochs"], strict=True):
-        nodes = epoch["genotype"]["cells"]["normal"]["nodes"]
+        nodes = epoch["genotype"]["cells"]["reduce"]["nodes"]
         skips = sum(edge[0] == "skip_connect" for node in nodes for edge in node)
-        assert row["skips_normal"] == skips <= 1
+        assert row["skips_reduce"] == skips and "skips_normal" not in row
     said = (stopped / "summary.txt").read_text()
     assert f"{LAST * PER_EPOCH} steps" in said
     assert f"stopped after epoch {LAST}" in said and f"of epoch {RESULT}" in said
     report = (stopped / "report.html").read_text()
     assert "Curvature over the epochs" in report and "Stopped early" in report
+
+
+def test_a_cap_of_skip_connections_reaches_the_genotype():
+    """Of the normal cell; a network without one has nothing to cap."""
+    base = [*RUN[:2], "2", "--batch-size", "8", "--data.limit", "64"]
+    for cap in (0, 1):
+        capped = [*base, "--layers", "3", "--max-skips", str(cap)]
+        start = setup(parse_search(capped).config)
+        cell = start.method.discretize(start.state.arch).cells["normal"]
+        assert sum(c.primitive == "skip_connect" for c in cell.connections) <= cap
+    with pytest.raises(UserError, match="--max-skips: has no effect on 2 cells"):
+        setup(parse_search([*base, "--layers", "2", "--max-skips", "1"]).config)
 
 
 def test_eigenvalue_is_that_of_the_dense_hessian(stopped, x64):

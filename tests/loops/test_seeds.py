@@ -22,9 +22,9 @@ from jdarts.loops.setup import setup
 from jdarts.spaces import Genotype
 
 SEEDS = (5, 0, 9)
-# Stratified: each seed has halves of its own.
+# By class: each seed has halves of its own.
 SMALL = (
-    "smoke --channels 2 --layers 1 --batch-size 8 --data.limit 128 --data.stratified "
+    "smoke --channels 2 --layers 1 --batch-size 8 --data.limit 128 "
     "--log-every 1 --epochs 2 --method.hypergradient.name first_order"
 ).split()
 POPULATION = [*SMALL, "--seeds", *map(str, SEEDS)]
@@ -106,7 +106,7 @@ def test_files_are_those_of_a_run_of_its_own(population, alone, seed):
     missing = expected.keys() - found.keys()
     missing -= {name for name in missing if name.startswith("checkpoints/")}
     # Of all seeds together, in the folder above:
-    assert missing == {"timing.jsonl", "report.html"}
+    assert missing == {"timing.jsonl", "report.html", "data.json"}
     for name in found.keys() & expected.keys() - {"metrics.jsonl", "arch.jsonl"}:
         assert found[name] == expected[name], name
 
@@ -160,7 +160,7 @@ def test_one_compilation_for_all_seeds(runs, population):
 
 def test_the_folder(population):
     names = {".lock", "config.json", "checkpoints", "summary.txt"}
-    names |= {"timing.jsonl", "report.html"}
+    names |= {"timing.jsonl", "report.html", "data.json"}
     assert {f.name for f in population.iterdir()} == names | {
         f"seed_{seed}" for seed in SEEDS
     }
@@ -176,7 +176,7 @@ def test_the_summary(population):
         read_metrics(population / f"seed_{seed}" / "metrics.jsonl")[-1]
         for seed in SEEDS
     ]
-    names = ("supernet_accuracy", "skips_normal", "skips_reduce")
+    names = ("supernet_accuracy", "skips_reduce")
     figures = np.array([[row[name] for name in names] for row in rows])
     figures[:, 0] *= 100
     table = [*zip(SEEDS, figures, strict=True), ("mean", figures.mean(0))]

@@ -35,7 +35,7 @@ from jdarts.train_cli import parse_train
 
 SEEDS = (5, 0, 9)
 SMALL = [*OPTIONS, "--data.limit", "64", "--epochs", "2"]
-SMALL += ["--data.stratified", "--evaluate-on", "valid"]
+SMALL += ["--evaluate-on", "valid"]
 
 
 @pytest.fixture(scope="module")
@@ -281,7 +281,8 @@ def test_seeds_are_runs_of_their_own(train, population, tmp_path):
             assert a == pytest.approx(b, rel=1e-8)
         names = {f.name for f in part.iterdir()}
         missing = {f.name for f in alone.iterdir()} - names
-        assert missing == {"checkpoints", "timing.jsonl", "report.html", ".lock"}
+        common = {"timing.jsonl", "report.html", "data.json", ".lock"}
+        assert missing == {"checkpoints", *common}
         for name in ("config.json", "genotype.json"):
             assert (part / name).read_bytes() == (alone / name).read_bytes()
 
@@ -408,4 +409,14 @@ def test_json_of_a_result_is_documented(unbroken):
         "steps",
         "last",
         "best",
+        "classes",
     ]
+    counts = data["classes"]
+    assert counts["names"] == [str(digit) for digit in range(10)]
+    assert sum(counts["images"]) == data["images"]
+    right = sum(counts["correct"])
+    assert right / data["images"] == pytest.approx(data["last"]["top1"])
+    wrong = sum(count for *_, count in counts["confusions"])
+    assert right + wrong == data["images"]
+    summary = (unbroken / "summary.txt").read_text()
+    assert "lowest accuracy by class: " in summary and "most often confused" in summary

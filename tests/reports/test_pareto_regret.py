@@ -11,7 +11,10 @@ from jdarts.cli import run_command
 from jdarts.data import DataConfig
 from jdarts.errors import UserError
 from jdarts.io import GenotypeLog
+from jdarts.io.data_facts import DataFacts
 from jdarts.methods.nasp import NaspConfig
+from jdarts.nets.cost import NetworkShape, network_cost
+from jdarts.reports import renew_report, write_report
 from jdarts.reports.labels import check_alike, labels
 from jdarts.reports.pareto import non_dominated
 from jdarts.reports.regret import groups_of
@@ -100,6 +103,39 @@ def test_pareto_compares_accuracies_of_one_thing(tmp_path, capsys):
     assert "data.name cifar10, but " in capsys.readouterr().err
     supernet = [runs["a"], runs["b"], *size, "--quality", "supernet"]
     assert run_command(pareto.main, supernet) == 0
+
+
+def test_pareto_speaks_of_the_runs_own_network(tmp_path, capsys):
+    make_run(tmp_path / "a")
+    DataFacts(tuple("abcd"), (16, 8, 3)).write(tmp_path / "a")
+    assert run_command(pareto.main, [str(tmp_path / "a")]) == 0
+    size = "8 channels, 3 cells, 4 classes, images of 16 x 8 x 3"
+    out = capsys.readouterr().out
+    assert f"Networks of {size} (of the recipe train_digits)." in out
+    final = GenotypeLog(tmp_path / "a" / "genotype.json").final
+    shape = NetworkShape(channels=8, layers=3, classes=4, image=(16, 8, 3))
+    count = sum(cost.parameters for cost in network_cost(final, shape))
+    assert f"{count:,}" in out
+
+
+def test_a_searchs_headline_is_what_its_cells_are_worth(tmp_path):
+    """Trained, where they were; by the table, where there is one."""
+    make_run(tmp_path / "a")
+    add_columns(tmp_path, known_accuracies(lambda epoch, folder: 0.8))
+    page = write_report(tmp_path / "a").read_text()
+    assert "80.00 %" in page and "14.00 %" in page
+    places = [page.index(head) for head in ("True test acc", "Regret", "Supernet acc")]
+    assert places == sorted(places)
+    training = tmp_path / "a" / "again"
+    make_training(training)
+    assert "of the found cell" not in write_report(tmp_path / "a").read_text()
+    result = json.loads((training / "result.json").read_text())
+    final = GenotypeLog(tmp_path / "a" / "genotype.json").final
+    result["genotype"] = final.to_json()
+    (training / "result.json").write_text(json.dumps(result))
+    renew_report(tmp_path / "a")
+    page = (tmp_path / "a" / "report.html").read_text()
+    assert page.index("Test accuracy of the found cell") < page.index("True test acc")
 
 
 def test_pareto_compares_networks_of_one_recipe(tmp_path, capsys):

@@ -164,8 +164,8 @@ def test_panels_for_every_primitive_and_edge(reports):
 def test_cost(pages, reports):
     """The weights of the network itself, counted; and the parts add up."""
     genotype = Genotype.load(reports["finished"].parent / "genotype.json")
-    network = fixed_network(genotype, channels=36, layers=20, classes=10)
-    images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    network = fixed_network(genotype, channels=8, layers=3, classes=10)
+    images = jax.ShapeDtypeStruct((1, 8, 8, 1), np.float32)
     w, _ = jax.eval_shape(network.init, jax.random.key(0), images)
     count = sum(leaf.size for leaf in jax.tree.leaves(w))
     text = pages["finished"].text.split("Cost of the network")[1]
@@ -174,13 +174,15 @@ def test_cost(pages, reports):
     )
     assert [name for name, *_ in found] == [
         "Stem",
-        "18 normal cells",
+        "1 normal cells",
         "2 reduce cells",
         "Head",
         "All",
     ]
     *parts, total = [int(number.replace(",", "")) for _, number, _ in found]
     assert sum(parts) == total == count
+    size = "8 channels, 3 cells, 10 classes, images of 8 x 8 x 1"
+    assert f"{size} (of the recipe train_digits)" in pages["finished"].text
 
 
 def test_cells_that_make_no_such_network_have_no_cost(tmp_path):

@@ -34,7 +34,7 @@ def test_a_configuration_as_it_stands_is_its_name(name):
         {"name": "a b; rm 'x", "epochs": 7, "steps": 12, "remat": True},
         {"compute_dtype": "bfloat16", "checkpoint_minutes": 1e-9},
         {"data": DataConfig(name="npz", dir=Path("/tmp/my data.npz"), flip=False)},
-        {"data": DataConfig(name="digits", limit=None, stratified=True)},
+        {"data": DataConfig(name="digits", limit=None, split="file_order")},
         {
             "method": DartsConfig(
                 hypergradient=HypergradientConfig(name="first_order"),

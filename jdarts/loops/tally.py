@@ -1,0 +1,139 @@
+"""What the images of each class were taken for."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jdarts.errors import UserError
+
+__all__ = ["Tally"]
+
+_MOST = 1000  # confusions that are kept: all of them for up to 32 classes
+
+
+@dataclasses.dataclass(frozen=True)
+class Tally:
+    """Counts over evaluated images, by class; bounded for thousands of classes.
+
+    Attributes:
+      names: of the classes, in label order.
+      images: of each class.
+      correct: of those, how many were taken for their class.
+      confusions: ``(class, taken for, images)`` by class number, most frequent first;
+        of very many only the first 1000.
+    """
+
+    names: tuple[str, ...]
+    images: tuple[int, ...]
+    correct: tuple[int, ...]
+    confusions: tuple[tuple[int, int, int], ...]
+
+    @classmethod
+    def of(
+        cls, confusion: Float[np.ndarray, "classes classes"], names: Sequence[str]
+    ) -> "Tally":
+        """From a matrix: rows are classes, columns what they were taken for."""
+        counts = np.rint(np.asarray(confusion)).astype(int)
+        wrong = counts - np.diag(np.diag(counts))
+        true, taken = np.nonzero(wrong)
+        order = np.lexsort((taken, true, -wrong[true, taken]))[:_MOST]
+        rows = zip(true[order], taken[order], wrong[true, taken][order], strict=True)
+        return cls(
+            names=tuple(names),
+            images=tuple(counts.sum(axis=1).tolist()),
+            correct=tuple(np.diag(counts).tolist()),
+            confusions=tuple((int(t), int(p), int(n)) for t, p, n in rows),
+        )
+
+    @property
+    def worst(self) -> list[int]:
+        """The numbers of the classes that have images, lowest accuracy first."""
+        shares = {i: c / n for i, (c, n) in enumerate(self._counts()) if n}
+        return sorted(shares, key=lambda i: shares[i])
+
+    def _counts(self) -> list[tuple[int, int]]:
+        return list(zip(self.correct, self.images, strict=True))
+
+    def plus(self, other: "Tally") -> "Tally":
+        """Of the images of both: of two trainings on the same data, say."""
+        counts: dict[tuple[int, int], int] = {}
+        for true, taken, count in (*self.confusions, *other.confusions):
+            counts[true, taken] = counts.get((true, taken), 0) + count
+        rows = sorted((-count, *pair) for pair, count in counts.items())
+        return Tally(
+            self.names,
+            tuple(a + b for a, b in zip(self.images, other.images, strict=True)),
+            tuple(a + b for a, b in zip(self.correct, other.correct, strict=True)),
+            tuple((true, taken, -count) for count, true, taken in rows[:_MOST]),
+        )
+
+    @property
+    def text(self) -> str:
+        """The three worst classes and the most frequent confusion in words; empty
+        where nothing was confused."""
+        worst = [i for i in self.worst if self.correct[i] < self.images[i]][:3]
+        if not worst or not self.confusions:
+            return ""
+        shown = ", ".join(
+            f"{self.names[i]} {100 * self.correct[i] / self.images[i]:.2f} % "
+            f"({self.correct[i]} of {self.images[i]})"
+            for i in worst
+        )
+        true, taken, count = self.confusions[0]
+        return (
+            f"lowest accuracy by class: {shown}; most often confused: "
+            f"{self.names[true]} taken for {self.names[taken]} ({count})"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "names": list(self.names),
+            "images": list(self.images),
+            "correct": list(self.correct),
+            "confusions": [list(row) for row in self.confusions],
+        }
+
+    @classmethod
+    def from_json(cls, data: Any, source: str) -> "Tally":
+        """Reads what `to_json` wrote.
+
+        Raises:
+          UserError: if it is not that.
+        """
+        try:
+            found = cls(
+                tuple(data["names"]),
+                tuple(data["images"]),
+                tuple(data["correct"]),
+                tuple((t, p, n) for t, p, n in data["confusions"]),
+            )
+            found._check()
+            return found
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{source}: not counts of classes ({type(error).__name__}: {error}); "
+                "expected what jdarts.train wrote"
+            ) from None
+
+    def _check(self) -> None:
+        """Raises a ValueError unless it is one."""
+        size = len(self.names)
+        numbers = (
+            *self.images,
+            *self.correct,
+            *(n for c in self.confusions for n in c),
+        )
+        if any(type(name) is not str for name in self.names) or not size:
+            raise ValueError("names: expected texts")
+        if any(type(number) is not int or number < 0 for number in numbers):
+            raise ValueError("counts: expected whole numbers")
+        if not size == len(self.images) == len(self.correct):
+            raise ValueError(f"{size} names, expected as many counts")
+        if any(c > n for c, n in self._counts()):
+            raise ValueError("correct: more than the images")
+        if any(max(t, p) >= size for t, p, _ in self.confusions):
+            raise ValueError(f"confusions: expected classes below {size}")

@@ -1,0 +1,47 @@
+"""What a run says of its images."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jdarts.data import DataConfig, load
+from jdarts.errors import UserError
+from jdarts.io import RunFolder
+from jdarts.io.data_facts import DataFacts
+
+
+def test_there_and_back(tmp_path):
+    """Also of a part of the run, which has none itself."""
+    images = np.zeros((6, 8, 9, 3), np.uint8)
+    np.savez(tmp_path / "x.npz", train_images=images, train_labels=[0, 1, 2] * 2)
+    facts = DataFacts.of(load(DataConfig("npz", tmp_path / "x.npz")))
+    assert facts == DataFacts(("0", "1", "2"), (8, 9, 3))
+    with RunFolder.open(tmp_path / "run", {}) as folder:
+        assert DataFacts.read(folder.path) is None
+        facts.write(folder.path)
+        assert DataFacts.read(folder.part("seed_1", {}).path) == facts
+    assert DataFacts.read(tmp_path / "run") == facts
+    assert DataFacts.read(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [],
+        None,
+        {},
+        {"classes": "ab", "image": [8, 8, 3]},
+        {"classes": [], "image": [8, 8, 3]},
+        {"classes": [1], "image": [8, 8, 3]},
+        {"classes": ["a"], "image": [8, 8]},
+        {"classes": ["a"], "image": [8, 0, 3]},
+        {"classes": ["a"], "image": [8, 8, 3.0]},
+        {"classes": ["a"], "image": None},
+    ],
+    ids=str,
+)
+def test_damaged(tmp_path, data):
+    (tmp_path / "data.json").write_text(json.dumps(data))
+    with pytest.raises(UserError, match="data.json: not a description of images"):
+        DataFacts.read(tmp_path)
