@@ -4,7 +4,9 @@ Imports only what comes with Python: an interrupt while the rest is imported, wh
 takes seconds, ends in one line too.
 """
 
+import contextlib
 import errno
+import gc
 import importlib
 import logging
 import os
@@ -77,7 +79,12 @@ def start(name: str, arguments: list[str]) -> int:
 def _main(row: Command) -> Callable[[list[str]], int]:
     """Imports a command; what it does is shown where its results are not."""
     show(sys.stderr if row.prints else sys.stdout)
-    return importlib.import_module(row.module).main
+    gc.disable()  # what is imported stays: nothing of it is garbage
+    try:
+        return importlib.import_module(row.module).main
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _finish(output: Output, lost: int) -> int:
@@ -102,7 +109,8 @@ def use_huge_pages() -> None:
     """
     if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
         os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        with contextlib.suppress(OSError):  # it may not be started: then without
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def run_command(main: Callable[[list[str]], int], arguments: list[str]) -> int:

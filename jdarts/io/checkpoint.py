@@ -74,10 +74,12 @@ class Checkpoints:
         self._shown = directory
         self._directory = directory.absolute()
         self._keep = keep
+        self._opened = contextlib.ExitStack()
         self._step: int | None = None  # the one being written
         _quieten_orbax()
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
+            self._directory = self._named(self._directory)
             self._manager = self._open()
         except OSError as error:
             raise UserError(
@@ -128,6 +130,7 @@ class Checkpoints:
             self.wait()
         finally:
             self._manager.close()
+            self._opened.close()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -258,6 +261,16 @@ class Checkpoints:
                 f"{self._shown / str(self._step)}: the checkpoint cannot be written "
                 f"({failure.reason}); older checkpoints are intact"
             )
+
+    def _named(self, folder: Path) -> Path:
+        """The folder by a name in UTF-8: TensorStore takes no other ones."""
+        try:
+            str(folder).encode()
+            return folder
+        except UnicodeEncodeError:
+            opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            self._opened.callback(os.close, opened)
+            return Path(f"/proc/self/fd/{opened}")
 
     def _open(self) -> "ocp.CheckpointManager":
         """Orbax's manager of the folder, from which half-written steps are removed."""

@@ -351,3 +351,16 @@ def test_other_devices_and_a_silent_terminal(tmp_path):
     harm(data_files(tmp_path / "2")["manifest"], "garbage")
     said = run(1, 1)
     assert said.count("\n") == 1 and "damaged" in said and "Traceback" not in said
+
+
+def test_a_folder_whose_name_is_not_utf_8(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    state = {"w": jnp.arange(3.0)}
+    for step in (1, 2):  # opened again
+        with Checkpoints(folder) as checkpoints:
+            checkpoints.save(step, state, {"step": step})
+    with Checkpoints(folder) as checkpoints:
+        restored = checkpoints.restore(jax.eval_shape(lambda: state))
+    assert restored.step == 2 and restored.meta == {"step": 2}
+    np.testing.assert_array_equal(restored.state["w"], [0, 1, 2])
+    assert sorted(os.listdir(folder)) == ["1", "2"]
