@@ -80,11 +80,11 @@ def _main(row: Command) -> Callable[[list[str]], int]:
     """Imports a command; what it does is shown where its results are not."""
     show(sys.stderr if row.prints else sys.stdout)
     gc.disable()  # what is imported stays: nothing of it is garbage
-    try:
-        return importlib.import_module(row.module).main
-    finally:
-        gc.freeze()
-        gc.enable()
+    main = importlib.import_module(row.module).main
+    gc.freeze()
+    gc.enable()
+    _interrupts.works = True
+    return main
 
 
 def _finish(output: Output, lost: int) -> int:
@@ -185,15 +185,18 @@ class _Interrupts:
 
     Python raises KeyboardInterrupt in whatever the main thread is at. Where that is a
     callback that cannot raise (of the garbage collector, a ``__del__``), it is printed
-    and forgotten; a library may also turn it into another error. A second one is meant
-    seriously: it ends the process at once, as SIGKILL may at any time.
+    and forgotten; a library may also turn it into another error; and modules in C may
+    not survive one while they are imported. A second one is meant seriously: it ends
+    the process at once, as SIGKILL may at any time.
 
     Attributes:
       came: whether there was one.
+      works: whether the command has begun, so that there may be something to leave in
+        good order; before, an interrupt ends the process at once.
     """
 
     def __init__(self) -> None:
-        self.came = False
+        self.came = self.works = False
 
     def install(self) -> None:
         """From here on; not where the caller has interrupts ignored (``nohup``)."""
@@ -204,19 +207,37 @@ class _Interrupts:
 
         def hook(complaint: Any) -> None:
             if issubclass(complaint.exc_type, KeyboardInterrupt):
-                self.came = False  # it has had no effect: once more, outside of here
-                threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
+                self.came = False  # it has had no effect
+                self._again()
             else:
                 usual(complaint)
 
         sys.unraisablehook = hook
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
-        if self.came:
+        if self.came or not self.works:
             os.write(2, f"{_INTERRUPTED}\n".encode())
             os._exit(128 + signal.SIGINT)
+        if _imports(frame):
+            self._again()
+            return
         self.came = True
         raise KeyboardInterrupt
+
+    def _again(self) -> None:
+        """The same a little later, when something else is going on."""
+        later = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+        later.daemon = True
+        later.start()
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 _interrupts = _Interrupts()

@@ -72,6 +72,12 @@ def run(main, *, prints=False, **options):
         "    raise ImportError('numpy cannot be imported')",
         # While the error of a user is on its way.
         "try:\n    interrupt(); wait()\nfinally:\n    raise UserError('wrong')",
+        # While a module is imported that may not survive it.
+        "import importlib, os, tempfile\n"
+        "folder = tempfile.mkdtemp()\nsys.path.append(folder)\n"
+        "text = 'import __main__\\n__main__.interrupt()\\nimport _bisect'\n"
+        "open(folder + '/imported.py', 'w').write(text)\n"
+        "import imported\nassert imported._bisect\nwait()",
         # The user means it.
         "try:\n    interrupt(); wait()\nfinally:\n    interrupt(); wait()",
         "try:\n    interrupt(); wait()\nexcept BaseException:\n    pass\n"
