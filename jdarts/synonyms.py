@@ -108,6 +108,7 @@ FLAGS = {
     "root": "--data.dir",
     "dataset": "--data.name",
     "set": "--data.name",
+    "stratified": "--data.split by_class",
     "trainportion": "--data.valid-fraction",
     "trainratio": "--data.valid-fraction",
     "valratio": "--data.valid-fraction",

@@ -56,6 +56,7 @@ SAMPLES = {
     ("data", "dir"): Path("x"),
     ("data", "classes"): 3,
     ("data", "limit"): 3,
+    ("data", "split"): "file_order",
     ("data", "valid_fraction"): 0.25,
     ("method", "hypergradient", "name"): "first_order",
     ("method", "hypergradient", "steps"): 2,
@@ -131,6 +132,8 @@ def test_every_field_is_an_option(names):
     expected = dict(leaves(base)) | given
     if names == ("seeds",):  # instead of the seed
         expected[("seed",)] = None
+    if names == ("data", "name"):  # the run is named by its data
+        expected[("name",)] = "darts_cifar10_npz"
     assert found == expected
     assert written(names, value)[0] in set(config_flags(config))
 
