@@ -114,7 +114,6 @@ FLAGS = {
     "valratio": "--data.valid-fraction",
     "validratio": "--data.valid-fraction",
     "split": "--data.split --data.valid-fraction",
-    "stratified": "--data.split by_class",
     "datastratified": "--data.split by_class",
     "datanostratified": "--data.split file_order",
     "stratify": "--data.split by_class",
