@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jdarts import compile, trust
-from jdarts.ops import native
+from jdarts.ops.native import build as native
 from jdarts.trust import read_trusted, trusted, trusted_folder
 
 ME, OTHER = os.geteuid(), os.geteuid() + 1234
@@ -153,17 +153,20 @@ def test_kernels_of_others_are_not_loaded(monkeypatch, tmp_path):
         Path(command[-1]).write_bytes(b"built")
 
     monkeypatch.setattr(native, "_run", build)
-    monkeypatch.setattr(native.shutil, "which", lambda name: name)
+    monkeypatch.setattr(native, "compiler", lambda: "c++")
+    library = native.Library("pack")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    made = native._build()
+    made = native._build(library)
     assert made.is_relative_to(tmp_path) and made.stat().st_mode & 0o777 == 0o600
     made.write_bytes(b"planted")
-    assert native._build() == made and made.read_bytes() == b"planted"  # one's own
+    assert (
+        native._build(library) == made and made.read_bytes() == b"planted"
+    )  # one's own
     made.chmod(0o666)
-    assert native._build() == made and made.read_bytes() == b"built"
+    assert native._build(library) == made and made.read_bytes() == b"built"
     made.write_bytes(b"planted")
     compile.cache_folder().chmod(0o777)
-    private = native._build()
+    private = native._build(library)
     assert private.read_bytes() == b"built" and made.read_bytes() == b"planted"
     assert private.parent.stat().st_mode & 0o777 == 0o700
     assert not private.is_relative_to(tmp_path)

@@ -84,7 +84,7 @@ def _affine_plain(
 def _affine_cpu(
     x: Array, scale: Array, shift: Array
 ) -> tuple[Array, Array, Array, Array]:
-    if not native.usable(x.dtype):
+    if not native.usable("norm_affine", x.dtype):
         return _affine_plain(x, scale, shift)
     like = jax.ShapeDtypeStruct(scale.shape, scale.dtype)
     out = (jax.ShapeDtypeStruct(x.shape, x.dtype), like, like, like)
@@ -131,7 +131,7 @@ def _pull_plain(
 def _pull_cpu(
     g: Array, x: Array, m: Array, r: Array, scale: Array
 ) -> tuple[Array, Array, Array]:
-    if not native.usable(x.dtype):
+    if not native.usable("norm_affine_pull", x.dtype):
         return _pull_plain(g, x, m, r, scale)
     like = jax.ShapeDtypeStruct(m.shape, m.dtype)
     out = (jax.ShapeDtypeStruct(x.shape, x.dtype), like, like)

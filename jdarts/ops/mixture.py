@@ -140,7 +140,7 @@ def _shape_of_sum(z: Array, edges: int) -> jax.ShapeDtypeStruct:
 
 
 def _mixture_cpu(z: Array, share: Array, *, edges: int, epsilon: float) -> tuple:
-    if not native.usable(z.dtype):
+    if not native.usable("mixture", z.dtype):
         return _mixture_plain(z, share, edges=edges, epsilon=epsilon)
     y = _shape_of_sum(z, edges)
     small = jax.ShapeDtypeStruct((*share.shape, z.shape[-1]), y.dtype)
@@ -159,7 +159,7 @@ def _output_cpu(
     *arrays: Array, given: tuple[str, ...], edges: int, epsilon: float
 ) -> Array:
     z = arrays[0]
-    if not native.usable(z.dtype):
+    if not native.usable("mixture_output", z.dtype):
         return _output_plain(*arrays, given=given, edges=edges, epsilon=epsilon)
     out, bits = _shape_of_sum(z, edges), _given_bits(given)
     return native.call_over("mixture_output", out, arrays, z.shape[:-5], given=bits)
@@ -173,7 +173,7 @@ def _input_cpu(
     epsilon: float,
 ) -> list[Array]:
     params = {"edges": edges, "epsilon": epsilon, "given": given, "wanted": wanted}
-    if not native.usable(arrays[0].dtype):
+    if not native.usable("mixture_input", arrays[0].dtype):
         return _input_plain(*arrays, **params)
     out = arrays[:1] * ("z" in wanted) + arrays[1:2] * ("share" in wanted)
     return native.call_over(

@@ -157,7 +157,7 @@ def _standardise_plain(x: Array) -> tuple[Array, Array, Array, Array]:
 
 
 def _standardise_cpu(x: Array) -> tuple[Array, Array, Array, Array]:
-    if not native.usable(x.dtype):
+    if not native.usable("norm_standardise", x.dtype):
         return _standardise_plain(x)
     lead = x.shape[:-4]  # the edges, and what vmap put before them
     wide = jnp.promote_types(x.dtype, jnp.float32)
@@ -212,7 +212,7 @@ def _project_tangent_plain(
 
 def _project_tangent_cpu(*arrays: Array) -> Array:
     t = arrays[3]
-    if not native.usable(t.dtype):
+    if not native.usable("norm_project_tangent", t.dtype):
         return _project_tangent_plain(*arrays)
     out = jax.ShapeDtypeStruct(t.shape, t.dtype)
     return native.call_over("norm_project_tangent", out, arrays, t.shape[:-4])

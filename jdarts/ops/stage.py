@@ -124,13 +124,13 @@ def _out_shape(x: Array, p: Array, window: Window) -> jax.ShapeDtypeStruct:
 
 
 def _stage_cpu(x: Array, p: Array, *d: Array, windows: Windows) -> Array:
-    if not native.usable(x.dtype):
+    if not native.usable("stage_output", x.dtype):
         return _stage_plain(x, p, *d, windows=windows)
     return _output_cpu(x, p, *d, x, windows=windows, given=("dx",))
 
 
 def _output_cpu(*arrays: Array, windows: Windows, given: tuple[str, ...]) -> Array:
-    if not native.usable(arrays[0].dtype):
+    if not native.usable("stage_output", arrays[0].dtype):
         return _output_plain(*arrays, windows=windows, given=given)
     out = _out_shape(arrays[0], arrays[1], windows[0])
     return _call("stage_output", out, arrays, windows, given=_given_bits(given))
@@ -139,7 +139,7 @@ def _output_cpu(*arrays: Array, windows: Windows, given: tuple[str, ...]) -> Arr
 def _input_cpu(
     *arrays: Array, windows: Windows, given: tuple[str, ...], wanted: tuple[str, ...]
 ) -> list[Array]:
-    if not native.usable(arrays[0].dtype):
+    if not native.usable("stage_input", arrays[0].dtype):
         return _input_plain(*arrays, windows=windows, given=given, wanted=wanted)
     like = arrays[:1] * ("x" in wanted)
     like += arrays[1 : 2 + len(windows)] * ("w" in wanted)

@@ -164,13 +164,13 @@ def _pull_plain(
 # --- CPU: compiled kernels -----------------------------------------------------------
 
 
-def _usable(arrays: Sequence) -> bool:
+def _usable(name: str, arrays: Sequence) -> bool:
     types = {a.dtype for a in arrays}
-    return len(types) == 1 and native.usable(types.pop())
+    return len(types) == 1 and native.usable(name, types.pop())
 
 
 def _partition_cpu(*arrays: Array) -> tuple:
-    if not _usable(arrays):
+    if not _usable("vocabulary", arrays):
         return _partition_plain(*arrays)
     shape = arrays[0].shape[:-1]
     types = (arrays[0].dtype, jnp.int32)
@@ -183,7 +183,7 @@ def _given_bits(given: tuple[str, ...]) -> np.int64:
 
 
 def _push_cpu(*arrays: Array, given: tuple[str, ...]) -> Array:
-    if not _usable(arrays):
+    if not _usable("vocabulary_push", arrays):
         return _push_plain(*arrays, given=given)
     out = jax.ShapeDtypeStruct(arrays[4].shape, arrays[4].dtype)
     lead, bits = arrays[0].shape[:-_AXES], _given_bits(given)
@@ -193,7 +193,7 @@ def _push_cpu(*arrays: Array, given: tuple[str, ...]) -> Array:
 def _pull_cpu(
     *arrays: Array, given: tuple[str, ...], wanted: tuple[str, ...]
 ) -> list[Array]:
-    if not _usable(arrays):
+    if not _usable("vocabulary_pull", arrays):
         return _pull_plain(*arrays, given=given, wanted=wanted)
     like = dict(zip(_PRIMAL, (arrays[0], *arrays[2:4]), strict=True))
     out = [jax.ShapeDtypeStruct(like[n].shape, like[n].dtype) for n in wanted]

@@ -2,166 +2,170 @@
 
 XLA:CPU takes long to compile convolutions, pools and normalisers of many edges, and
 runs some of them slowly (a depthwise weight gradient eight times more slowly). The
-kernels here are built on first use into the user's cache folder (some seconds). Where
-there is no compiler, or ``JDARTS_NATIVE=0`` is set, the lowering in plain JAX serves:
-the same results up to rounding, more slowly.
+kernels here are built into the user's cache folder as they are needed
+(`jdarts.ops.native.build`). Where there is no compiler, or ``JDARTS_NATIVE=0`` is set,
+the lowering in plain JAX serves: the same results up to rounding, more slowly.
 """
 
-import atexit
-import concurrent.futures
-import contextlib
 import ctypes
-import functools
-import hashlib
 import logging
 import math
 import os
-import shutil
 import subprocess
-import tempfile
+import threading
+import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
 
-from jdarts.compile import cache_folder
 from jdarts.errors import UserError
+from jdarts.ops.native.build import (
+    HANDLERS,
+    USED,
+    Library,
+    build_ahead,
+    built,
+    compiler,
+    in_cache,
+)
 from jdarts.ops.windows import Window
-from jdarts.trust import trusted, trusted_folder
 
-__all__ = ["available", "call", "call_or", "call_over", "depthwise", "pool", "usable"]
+__all__ = [
+    "available",
+    "call",
+    "call_or",
+    "call_over",
+    "depthwise",
+    "expected",
+    "pool",
+    "prepare",
+    "register_built",
+    "seconds_waited",
+    "usable",
+]
 
 _log = logging.getLogger("jdarts")
-_FOLDER = Path(__file__).parent
-_SOURCES = (
-    "affine_norm.cc",
-    "blend.cc",
-    "depthwise.cc",
-    "mixture.cc",
-    "norm.cc",
-    "pack.cc",
-    "pool.cc",
-    "relu_product.cc",
-    "stage.cc",
-    "vocabulary.cc",
-)
-_HEADERS = ("by_type.h", "exp.h", "micro.h", "norm.h", "panel.h", "parallel.h")
-_FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-w")
-_HANDLERS = (
-    "blend_inner",
-    "blend_product",
-    "depthwise_conv",
-    "depthwise_input_grad",
-    "depthwise_weight_grad",
-    "mixture",
-    "mixture_output",
-    "mixture_input",
-    "norm_affine",
-    "norm_affine_pull",
-    "norm_standardise",
-    "norm_project",
-    "norm_project_tangent",
-    "pack",
-    "pool_winner",
-    "pool_select",
-    "pool_select_transposed",
-    "pool_average",
-    "pool_average_transposed",
-    "relu_product",
-    "relu_product_pull",
-    "relu_product_outer",
-    "stage_output",
-    "stage_input",
-    "unpack",
-    "vocabulary",
-    "vocabulary_push",
-    "vocabulary_pull",
-)
+_SOURCE = {name: source for source, names in HANDLERS.items() for name in names}
+_lock = threading.Lock()  # programs may be compiled side by side
+_known: set[Library] = set()  # to XLA
+_broken = False
+_waited = 0.0
 
 
-@functools.cache
-def available() -> bool:
-    """Whether the kernels are built (now, if need be) and known to XLA."""
+def expected() -> bool:
+    """Whether there are kernels: they are wanted, and what was asked for could be built
+    so far; there is a compiler.
+
+    Raises:
+      UserError: if JDARTS_NATIVE is neither 0 nor 1.
+    """
     wish = os.environ.get("JDARTS_NATIVE", "1")
     if wish not in ("0", "1"):
         raise UserError(f"JDARTS_NATIVE: found '{wish}', expected 0 or 1")
-    if wish == "0":
+    if wish == "0" or _broken:
         return False
-    try:
-        library = ctypes.CDLL(str(_build()))
-    except (OSError, subprocess.SubprocessError) as error:
+    if compiler() is None:
+        _give_up(OSError("no C++ compiler found"))
+    return not _broken
+
+
+def prepare(task: str) -> None:
+    """Begins to build, in the background, what networks for a task call in float32.
+
+    Args:
+      task: ``images`` or ``text``, as a space says.
+    """
+    if jax.default_backend() == "cpu" and _one_device() and expected():
+        build_ahead([Library(source) for source in USED[task]])
+
+
+def available(*names: str, dtype: Any = np.float32) -> bool:
+    """Whether kernels are built (now, if need be) and known to XLA.
+
+    Args:
+      *names: of handlers; by default all that searches on images call.
+      dtype: of their arrays.
+    """
+    wide = np.dtype(dtype) == np.float64
+    sources = {_SOURCE[name]: None for name in names} or USED["images"]
+    needed = [Library(source, wide) for source in sources]
+    if not expected():
+        return False
+    build_ahead(needed)
+    return all(map(_register, needed))
+
+
+def register_built() -> None:
+    """Makes all kernels that are in the cache known to XLA, for stored programs."""
+    if _one_device() and expected():
+        for source in HANDLERS:
+            for wide in (False, True):
+                if in_cache(Library(source, wide)):
+                    _register(Library(source, wide))
+
+
+def seconds_waited() -> float:
+    """How long this process has waited for kernels that were being built."""
+    return _waited
+
+
+def _register(library: Library) -> bool:
+    """Makes a library's handlers known to XLA."""
+    global _waited
+    with _lock:
+        if library in _known:
+            return True
+        begin = time.perf_counter()
+        try:
+            code = ctypes.CDLL(str(built(library)))
+        except (OSError, subprocess.SubprocessError) as error:
+            _give_up(error)
+            return False
+        finally:
+            _waited += time.perf_counter() - begin
+        for name in HANDLERS[library.source]:
+            handler = jax.ffi.pycapsule(getattr(code, f"jdarts_{name}"))
+            target = _target(name, library.wide)
+            jax.ffi.register_ffi_target(target, handler, platform="cpu")
+        _known.add(library)
+        return True
+
+
+def _target(name: str, wide: bool) -> str:
+    """What XLA knows a handler as."""
+    return f"jdarts_{name}" + "_f64" * wide
+
+
+def _give_up(error: Exception) -> None:
+    global _broken
+    if not _broken:
+        _broken = True
         _log.warning(
             "no compiled CPU kernels (%s); searching goes on with slower ones. "
             "They need a C++17 compiler (c++, g++ or clang++)",
             str(error).splitlines()[0] if str(error) else type(error).__name__,
         )
-        return False
-    for name in _HANDLERS:
-        handler = jax.ffi.pycapsule(getattr(library, f"jdarts_{name}"))
-        jax.ffi.register_ffi_target(f"jdarts_{name}", handler, platform="cpu")
-    return True
 
 
-def _build() -> Path:
-    """The shared library, compiled unless it is in the cache."""
-    compiler = next((c for c in ("c++", "g++", "clang++") if shutil.which(c)), None)
-    if compiler is None:
-        raise OSError("no C++ compiler found")
-    texts = [(_FOLDER / name).read_bytes() for name in _SOURCES + _HEADERS]
-    versions = " ".join((compiler, *_FLAGS, jaxlib.__version__)).encode()
-    digest = hashlib.sha256(b"\0".join([*texts, versions])).hexdigest()[:16]
-    library = _folder() / f"kernels-{digest}.so"
-    with contextlib.suppress(FileNotFoundError):
-        if trusted(library):
-            return library
-    with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
-        compile_one = functools.partial(_compile, compiler, Path(scratch))
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            objects = list(pool.map(compile_one, _SOURCES))
-        made = Path(scratch) / "kernels.so"
-        _run(compiler, "-shared", *objects, "-o", str(made))
-        made.chmod(0o600)
-        os.replace(made, library)  # two processes may build at once: either's will do
-    return library
+def _one_device() -> bool:
+    """XLA cannot divide a foreign call over several devices."""
+    return jax.local_device_count("cpu") == 1
 
 
-def _folder() -> Path:
-    """Where the library is kept: for this process alone if others can write the cache,
-    because it is run as it is."""
-    folder = cache_folder()
-    if trusted_folder(folder):
-        return folder
-    private = tempfile.mkdtemp(prefix="jdarts-")
-    atexit.register(shutil.rmtree, private, ignore_errors=True)
-    return Path(private)
+def usable(name: str, dtype: np.dtype) -> bool:
+    """Whether a kernel can serve for arrays of this type; it is built if need be.
 
-
-def _compile(compiler: str, scratch: Path, source: str) -> str:
-    made = str(scratch / f"{source}.o")
-    include = f"-I{jax.ffi.include_dir()}"
-    _run(compiler, *_FLAGS, include, "-c", str(_FOLDER / source), "-o", made)
-    return made
-
-
-def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    if done.returncode:
-        raise OSError(f"{command[0]} failed: {done.stderr.strip()[:200]}")
-
-
-def usable(dtype: np.dtype) -> bool:
-    """Whether the kernels can serve for arrays of this type.
-
-    Not with several devices: XLA cannot divide a foreign call over them.
+    Args:
+      name: of the handler.
+      dtype: of the arrays.
     """
     return (
         dtype in (jnp.bfloat16, np.float32, np.float64)
-        and jax.local_device_count("cpu") == 1
-        and available()
+        and _one_device()
+        and available(name, dtype=dtype)
     )
 
 
@@ -176,7 +180,8 @@ def call(name: str, out: Any, *args: jax.Array, **attributes: Any) -> Any:
     """
     wide = jax.tree.map(lambda o: jax.ShapeDtypeStruct(o.shape, _wide(o.dtype)), out)
     args = tuple(a.astype(_wide(a.dtype)) for a in args)
-    result = jax.ffi.ffi_call(f"jdarts_{name}", wide)(*args, **attributes)
+    target = _target(name, args[0].dtype == np.float64)
+    result = jax.ffi.ffi_call(target, wide)(*args, **attributes)
     return jax.tree.map(lambda r, o: r.astype(o.dtype), result, out)
 
 
@@ -220,7 +225,7 @@ def call_or(
       lead: those axes.
       **attributes: the handler's static parameters.
     """
-    if not usable(arrays[0].dtype):
+    if not usable(name, arrays[0].dtype):
         return plain(*arrays)
     out = jax.eval_shape(plain, *arrays)
     return call_over(name, out, arrays, lead, **attributes)
@@ -245,10 +250,12 @@ def depthwise(
     Returns:
       The result; None where the lowering in plain JAX has to serve.
     """
-    if window.kernel not in (3, 5, 7) or a.dtype != b.dtype or not usable(a.dtype):
+    name = f"depthwise_{name}"
+    known = window.kernel in (3, 5, 7) and a.dtype == b.dtype
+    if not known or not usable(name, a.dtype):
         return None
     return call(
-        f"depthwise_{name}",
+        name,
         jax.ShapeDtypeStruct(out, a.dtype),
         a,
         b,
@@ -272,7 +279,8 @@ def pool(
     Returns:
       The result; None where the lowering in plain JAX has to serve.
     """
-    if window.dilation != 1 or window.kernel > 11 or not usable(args[0].dtype):
+    name, known = f"pool_{name}", window.dilation == 1 and window.kernel <= 11
+    if not known or not usable(name, args[0].dtype):
         return None
     sides = {"kernel": np.int64(window.kernel), "stride": np.int64(window.stride)}
-    return call_over(f"pool_{name}", out, args, out.shape[:-3], **sides)
+    return call_over(name, out, args, out.shape[:-3], **sides)

@@ -7,13 +7,20 @@
 
 namespace jdarts {
 
-// Calls body(T()) with the buffer's element type T.
+// The type that this library computes in: each is compiled once for float, and once for
+// double when that is needed.
+#ifndef JDARTS_REAL
+#define JDARTS_REAL float
+#endif
+using Real = JDARTS_REAL;
+constexpr auto kReal = sizeof(Real) == 4 ? xla::ffi::F32 : xla::ffi::F64;
+
+// Calls body(Real()) if the buffer's elements are of that type.
 template <typename F>
 xla::ffi::Error ByType(const xla::ffi::AnyBuffer& buffer, const F& body) {
   using xla::ffi::Error;
-  if (buffer.element_type() == xla::ffi::F32) return body(float()), Error::Success();
-  if (buffer.element_type() == xla::ffi::F64) return body(double()), Error::Success();
-  return Error::InvalidArgument("expected float32 or float64");
+  if (buffer.element_type() == kReal) return body(Real()), Error::Success();
+  return Error::InvalidArgument("expected float32, or float64 of the library for it");
 }
 
 }  // namespace jdarts

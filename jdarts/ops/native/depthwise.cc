@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "by_type.h"
 #include "parallel.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -262,14 +263,13 @@ ffi::Error Call(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b,
   const Geometry g{x[0],   y[0],   x[1],     x[2],                     x[3], x[4], y[2],
                    y[3],   kernel, stride,   dilation, dilation * (kernel / 2)};
   bool known = false;
-  if (a.element_type() == ffi::F32)
-    known = ByChannels<kWhich, float>(pool, g, a.typed_data<float>(),
-                                      b.typed_data<float>(), out->typed_data<float>());
-  if (a.element_type() == ffi::F64)
-    known = ByChannels<kWhich, double>(pool, g, a.typed_data<double>(),
-                                       b.typed_data<double>(), out->typed_data<double>());
-  return known ? ffi::Error::Success()
-               : ffi::Error::InvalidArgument("depthwise: dtype or kernel size");
+  ffi::Error typed = jdarts::ByType(a, [&](auto zero) {
+    using T = decltype(zero);
+    known = ByChannels<kWhich, T>(pool, g, a.typed_data<T>(), b.typed_data<T>(),
+                                  out->typed_data<T>());
+  });
+  if (typed.failure() || known) return typed;
+  return ffi::Error::InvalidArgument("depthwise: kernel size");
 }
 
 }  // namespace
