@@ -18,6 +18,7 @@ import jax
 import jaxlib
 
 from jdarts.phase import phase
+from jdarts.stopwatch import KERNELS
 from jdarts.trust import trusted_folder
 
 __all__ = [
@@ -70,6 +71,7 @@ class Compiled(NamedTuple):
       compile_seconds: from there to machine code, or to reading the cache.
       temp_bytes: memory that one call needs besides arguments and results; None where
         the platform does not say.
+      kernel_seconds: what it waited for CPU kernels to be built; in none of the others.
     """
 
     call: Callable[..., Any]
@@ -77,6 +79,7 @@ class Compiled(NamedTuple):
     lower_seconds: float
     compile_seconds: float
     temp_bytes: int | None
+    kernel_seconds: float = 0.0
 
 
 def compile_timed(fun: Callable[..., Any], *args: Any, **options: Any) -> Compiled:
@@ -87,11 +90,12 @@ def compile_timed(fun: Callable[..., Any], *args: Any, **options: Any) -> Compil
       *args: arrays or ``jax.ShapeDtypeStruct`` with shardings.
       **options: as for `jit`.
     """
-    start = time.perf_counter()
+    start, before = time.perf_counter(), KERNELS.seconds
     with phase("tracing"):
         traced = jit(fun, **options).trace(*args)
         lowering = time.perf_counter()
-        lowered = traced.lower()
+        lowered = traced.lower()  # calls kernels, which have to be there from here on
+    waited = KERNELS.since(before)
     compiling = time.perf_counter()
     with phase("compiling"):
         compiled = lowered.compile()
@@ -99,10 +103,11 @@ def compile_timed(fun: Callable[..., Any], *args: Any, **options: Any) -> Compil
     return_unused_memory()
     return Compiled(
         compiled,
-        compiling - start,
-        compiling - lowering,
+        compiling - start - waited,
+        compiling - lowering - waited,
         done - compiling,
         temp_bytes(compiled),
+        waited,
     )
 
 

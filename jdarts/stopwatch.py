@@ -9,7 +9,39 @@ from typing import Any
 
 import jax
 
-__all__ = ["device_text", "median_seconds"]
+__all__ = ["KERNELS", "Waited", "device_text", "median_seconds"]
+
+
+class Waited:
+    """Adds up the time that passes inside, over any number of times; use it in a
+    ``with``, not inside of itself.
+
+    Attributes:
+      seconds: so far.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        """Nothing has passed yet.
+
+        Args:
+          clock: seconds; for tests.
+        """
+        self.seconds, self._clock, self._begin = 0.0, clock, 0.0
+
+    def __enter__(self) -> "Waited":
+        self._begin = self._clock()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.seconds += self._clock() - self._begin
+
+    def since(self, before: float) -> float:
+        """Seconds since `seconds` was `before`."""
+        return self.seconds - before
+
+
+KERNELS = Waited()
+"""What this process has waited for CPU kernels that were being built."""
 
 
 def median_seconds(

@@ -22,7 +22,8 @@ class Timing:
     * ``kind`` start: a process began (or went on with) the run: versions, devices, and
       what came before compiling, as ``NAME_seconds``;
     * ``kind`` compile: a ``program``, its ``trace_seconds`` (with lowering),
-      ``lower_seconds``, ``compile_seconds`` and ``temp_bytes``;
+      ``lower_seconds``, ``compile_seconds``, ``temp_bytes``, and ``kernels_seconds``
+      for which it waited for CPU kernels;
     * ``kind`` part: the ``steps`` since the row before, up to ``epoch``, and
       ``NAME_seconds`` for every part that was measured. After a kill the rows behind
       the last checkpoint are dropped, so that no step is counted twice.
@@ -74,6 +75,7 @@ class Timing:
                 "lower_seconds": made.lower_seconds,
                 "compile_seconds": made.compile_seconds,
                 "temp_bytes": made.temp_bytes,
+                "kernels_seconds": made.kernel_seconds,
             }
         )
 

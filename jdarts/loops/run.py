@@ -396,9 +396,11 @@ def evaluate(program: Compiled, state: PyTree, start: Any) -> list[Any]:
 
 def compiled_text(name: str, program: Compiled) -> str:
     """What compiling a program cost, in words."""
+    waited = program.kernel_seconds
     return (
         f"compiled {name}: trace {program.trace_seconds:.1f} s, compile "
         f"{program.compile_seconds:.1f} s"
+        + (f", kernels {waited:.1f} s" if waited > 0.05 else "")
     )
 
 

@@ -1,6 +1,5 @@
 """Everything that a search starts from, placed on the devices."""
 
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -26,6 +25,7 @@ from jdarts.loops.curvature import make_curvature
 from jdarts.loops.measures import IMAGES, Measures, with_cost, with_table
 from jdarts.loops.pinned import pinned_data
 from jdarts.loops.seeds import SeedAxis, seed_axis
+from jdarts.loops.setup_clock import SetupClock
 from jdarts.loops.stages import Stage, first_stage
 from jdarts.methods import (
     SearchMethod,
@@ -75,7 +75,7 @@ class Setup(NamedTuple):
         is not measured.
       pinned: what may not change when the run goes on: option to digest of what it
         names.
-      seconds: what it took: ``data``, and ``init`` of the networks.
+      seconds: what it took, see `SetupClock`.
     """
 
     stage: Stage
@@ -123,19 +123,18 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     stage, table = first_stage(config), _table(config)
     _check_skips(config, stage)
     axis = seed_axis(len(config.all_seeds), config.batch_size, devices)
-    begin = time.perf_counter()
+    clock = SetupClock("images")
     images = load(config.data)
     parts = [halves(config.data, images, seed) for seed in config.all_seeds]
     train, valid = axis.stack(parts)
     per_epoch = _steps_per_epoch(config, *(len(half) for half in parts[0]))
     _check_steps(config, per_epoch)
-    loaded = time.perf_counter()
+    clock.loaded()
     searched = _searched(config, stage, images, axis, per_epoch, table)
     shared = (images.train_images, images.train_labels)
     data = DeviceData(
         *jax.device_put(shared, axis.shared), *jax.device_put((train, valid), axis.own)
     )
-    seconds = {"data": loaded - begin, "init": time.perf_counter() - loaded}
     count = valid.shape[-1]
     chance = {} if table is None else table.chance
     labels = [images.train_labels[half] for _, half in parts]
@@ -150,7 +149,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
         baselines=[{"majority_accuracy": _majority(own)} | chance for own in labels],
         curvature=config.curvature,
         pinned=_pinned(config, images),
-        seconds=seconds,
+        seconds=clock.seconds(),
     )
 
 
@@ -162,7 +161,7 @@ def setup_stage(config: SearchConfig, start: Setup, stage: Stage) -> Setup:
       start: of the stage before, or of any other.
       stage: which one.
     """
-    begin = time.perf_counter()
+    clock = SetupClock("images")
     searched = _searched(
         config,
         stage,
@@ -171,8 +170,7 @@ def setup_stage(config: SearchConfig, start: Setup, stage: Stage) -> Setup:
         start.steps_per_epoch,
         _table(config),
     )
-    seconds = {"init": time.perf_counter() - begin}
-    return start._replace(**searched, seconds=seconds)
+    return start._replace(**searched, seconds=clock.seconds())
 
 
 def _searched(

@@ -1,6 +1,5 @@
 """Everything that a search on a text starts from, placed on the devices."""
 
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from jdarts.errors import UserError
 from jdarts.loops.measures import TEXT, Measures
 from jdarts.loops.pinned import pinned_data
 from jdarts.loops.seeds import SeedAxis, seed_axis
+from jdarts.loops.setup_clock import SetupClock
 from jdarts.loops.stages import Stage, first_stage
 from jdarts.loops.text_chunk import TextData, make_text_chunk, make_text_evaluation
 from jdarts.methods import (
@@ -56,7 +56,7 @@ class TextSetup(NamedTuple):
       curvature: never measured.
       measure: None.
       pinned: what may not change when the run goes on: the digest of the text.
-      seconds: what it took: ``data``, and ``init`` of the networks.
+      seconds: what it took, see `SetupClock`.
     """
 
     stage: Stage
@@ -125,7 +125,7 @@ def text_setup(
             "no channels to leave out; expected 1, or another method, as darts"
         )
     axis = seed_axis(len(config.all_seeds), config.batch_size, devices)
-    begin = time.perf_counter()
+    clock = SetupClock("text")
     text = load_text(config.data)
     where = str(config.data.dir or config.data.name)
     train, valid = (
@@ -142,7 +142,7 @@ def text_setup(
     )
     per_epoch = config.lengths.per_epoch(len(train))
     _check_steps(config, per_epoch)
-    loaded = time.perf_counter()
+    clock.loaded()
     space = get_space(config.space)
     network = mixed_recurrent(
         space,
@@ -166,7 +166,6 @@ def text_setup(
         )
     state, key = _start(config, method, axis)
     data = TextData(*jax.device_put((train, valid, held), axis.shared))
-    seconds = {"data": loaded - begin, "init": time.perf_counter() - loaded}
     return TextSetup(
         stage=stage,
         method=method,
@@ -184,7 +183,7 @@ def text_setup(
         curvature=CurvatureConfig(),
         measure=None,
         pinned=pinned_data(config.data.dir, text),
-        seconds=seconds,
+        seconds=clock.seconds(),
     )
 
 

@@ -1,6 +1,5 @@
 """Everything that the training of a recurrent cell starts from."""
 
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from jdarts.data import Segment, Text, columns, load_text, segment_at
 from jdarts.errors import UserError
 from jdarts.loops.chunk import repeat
 from jdarts.loops.seeds import SeedAxis, seed_axis
+from jdarts.loops.setup_clock import SetupClock
 from jdarts.loops.text_chunk import make_text_evaluation
 from jdarts.loops.text_setup import held_part, text_baselines
 from jdarts.nets.language import language_model
@@ -64,7 +64,7 @@ class TextTrainSetup(NamedTuple):
       parameters: weights of one network.
       seeds: where the seeds are; it holds the mesh.
       baselines: of the validation and of the test part.
-      seconds: what it took: ``data``, and ``init`` of the networks.
+      seconds: what it took, see `SetupClock`.
     """
 
     trainer: TextTrainer
@@ -165,7 +165,7 @@ def text_train_setup(
         each other.
     """
     axis = seed_axis(len(config.all_seeds), config.batch_size, devices)
-    begin = time.perf_counter()
+    clock = SetupClock("text")
     text = load_text(config.data)
     where, lengths = str(config.data.dir or config.data.name), config.lengths
     rows = lengths.longest + 2
@@ -187,7 +187,7 @@ def text_train_setup(
             f"--steps: {config.steps} is more than the {total} steps of "
             f"{config.epochs} epochs; expected at most {total}"
         )
-    loaded = time.perf_counter()
+    clock.loaded()
     network = fixed_recurrent(
         genotype,
         vocabulary=len(text.vocabulary),
@@ -218,7 +218,7 @@ def text_train_setup(
         parameters=tree.size(state.w) // len(config.all_seeds),
         seeds=axis,
         baselines=(text_baselines(text, text.valid), text_baselines(text, text.test)),
-        seconds={"data": loaded - begin, "init": time.perf_counter() - loaded},
+        seconds=clock.seconds(),
     )
 
 

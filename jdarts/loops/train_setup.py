@@ -1,6 +1,5 @@
 """Everything that a training starts from, placed on the devices."""
 
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from jdarts.data import (
 )
 from jdarts.errors import UserError
 from jdarts.loops.seeds import SeedAxis, seed_axis
+from jdarts.loops.setup_clock import SetupClock
 from jdarts.loops.train_chunk import (
     TrainData,
     make_train_chunk,
@@ -56,7 +56,7 @@ class TrainSetup(NamedTuple):
       evaluations: batches of an evaluation.
       parameters: weights of one network, without the auxiliary classifier.
       seeds: where the seeds are; it holds the mesh.
-      seconds: what it took: ``data``, and ``init`` of the networks.
+      seconds: what it took, see `SetupClock`.
     """
 
     config: TrainConfig
@@ -94,7 +94,7 @@ def train_setup(
     Raises:
       UserError: if the data are missing or wrong, or the parts do not fit each other.
     """
-    begin = time.perf_counter()
+    clock = SetupClock("images")
     images = load(config.data, trains=not evaluates or config.evaluate_on == "valid")
     config = config.judged(len(images.test_images) > 0)
     parts = [_parts(config, images, seed) for seed in config.all_seeds]
@@ -104,7 +104,7 @@ def train_setup(
     axis = seed_axis(len(config.all_seeds), batch, devices)
     train, held = axis.stack(parts)
     per_epoch = 1 if evaluates else _steps_per_epoch(config, train.shape[-1])
-    loaded = time.perf_counter()
+    clock.loaded()
     network = fixed_network(
         genotype,
         channels=config.channels,
@@ -119,7 +119,6 @@ def train_setup(
     trainer = make_trainer(network, config.settings, per_epoch)
     state, key = _start(config, trainer, images, axis, batch)
     data = _place(config, images, axis, train, held)
-    seconds = {"data": loaded - begin, "init": time.perf_counter() - loaded}
     return TrainSetup(
         config,
         trainer,
@@ -134,7 +133,7 @@ def train_setup(
         -(-held.shape[-1] // batch),
         _parameters(state) // len(config.all_seeds),
         axis,
-        seconds,
+        clock.seconds(),
     )
 
 

@@ -13,6 +13,7 @@ __all__ = ["Spent", "duration", "spent", "timing", "timing_facts"]
 # What the parts of a row are called; others keep their own names.
 _WORDS = {
     "data": "loading the data",
+    "kernels": "building CPU kernels",
     "init": "initial weights",
     "steps": "steps",
     "evaluation": "evaluation",
@@ -53,6 +54,8 @@ def spent(rows: Sequence[dict[str, Any]]) -> Spent:
     for row in rows:
         if row["kind"] == "compile":
             lowering, program = row["lower_seconds"], row["program"]
+            if row.get("kernels_seconds"):
+                add(_WORDS["kernels"], row["kernels_seconds"])
             add(f"{program}: trace", row["trace_seconds"] - lowering)
             add(f"{program}: lower", lowering)
             add(f"{program}: compile", row["compile_seconds"])

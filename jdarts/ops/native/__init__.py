@@ -13,7 +13,6 @@ import math
 import os
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,6 +31,8 @@ from jdarts.ops.native.build import (
     in_cache,
 )
 from jdarts.ops.windows import Window
+from jdarts.phase import phase
+from jdarts.stopwatch import KERNELS
 
 __all__ = [
     "available",
@@ -43,7 +44,6 @@ __all__ = [
     "pool",
     "prepare",
     "register_built",
-    "seconds_waited",
     "usable",
 ]
 
@@ -52,7 +52,6 @@ _SOURCE = {name: source for source, names in HANDLERS.items() for name in names}
 _lock = threading.Lock()  # programs may be compiled side by side
 _known: set[Library] = set()  # to XLA
 _broken = False
-_waited = 0.0
 
 
 def expected() -> bool:
@@ -107,25 +106,17 @@ def register_built() -> None:
                     _register(Library(source, wide))
 
 
-def seconds_waited() -> float:
-    """How long this process has waited for kernels that were being built."""
-    return _waited
-
-
 def _register(library: Library) -> bool:
     """Makes a library's handlers known to XLA."""
-    global _waited
     with _lock:
         if library in _known:
             return True
-        begin = time.perf_counter()
         try:
-            code = ctypes.CDLL(str(built(library)))
+            with KERNELS, phase("building the CPU kernels, which are kept"):
+                code = ctypes.CDLL(str(built(library)))
         except (OSError, subprocess.SubprocessError) as error:
             _give_up(error)
             return False
-        finally:
-            _waited += time.perf_counter() - begin
         for name in HANDLERS[library.source]:
             handler = jax.ffi.pycapsule(getattr(code, f"jdarts_{name}"))
             target = _target(name, library.wide)
