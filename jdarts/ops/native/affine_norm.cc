@@ -5,11 +5,11 @@
 #include <vector>
 
 #include "by_type.h"
+#include "ffi.h"
 #include "micro.h"
 #include "norm.h"
-#include "xla/ffi/api/ffi.h"
 
-namespace ffi = xla::ffi;
+namespace ffi = jdarts::ffi;
 
 namespace {
 
@@ -70,7 +70,7 @@ void Pull(ffi::ThreadPool& pool, const Geometry& g, const T* t, const T* x, cons
 }
 
 using Arg = ffi::AnyBuffer;
-using Out = ffi::Result<ffi::AnyBuffer>;
+using Out = ffi::Result;
 
 ffi::Error CallAffine(ffi::ThreadPool pool, Arg x, Arg scale, Arg shift, Out y, Out r,
                       Out mean, Out var, double eps) {
@@ -94,25 +94,5 @@ ffi::Error CallPull(ffi::ThreadPool pool, Arg t, Arg x, Arg mean, Arg r, Arg sca
 
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_norm_affine, CallAffine,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Arg>()
-                                  .Arg<Arg>()
-                                  .Arg<Arg>()
-                                  .Ret<Arg>()
-                                  .Ret<Arg>()
-                                  .Ret<Arg>()
-                                  .Ret<Arg>()
-                                  .Attr<double>("eps"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_norm_affine_pull, CallPull,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Arg>()
-                                  .Arg<Arg>()
-                                  .Arg<Arg>()
-                                  .Arg<Arg>()
-                                  .Arg<Arg>()
-                                  .Ret<Arg>()
-                                  .Ret<Arg>()
-                                  .Ret<Arg>());
+JDARTS_HANDLER(jdarts_norm_affine, CallAffine, "eps")
+JDARTS_HANDLER(jdarts_norm_affine_pull, CallPull)

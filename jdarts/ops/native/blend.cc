@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "by_type.h"
+#include "ffi.h"
 #include "micro.h"
 #include "parallel.h"
-#include "xla/ffi/api/ffi.h"
 
-namespace ffi = xla::ffi;
+namespace ffi = jdarts::ffi;
 
 namespace {
 
@@ -137,7 +137,7 @@ template <typename T>
 ffi::Error Take(const ffi::RemainingArgs& args, int64_t first, int64_t blocks,
                 int64_t expected, const ffi::AnyBuffer& like, Rows<T>& taken) {
   for (int64_t i = first; i < first + blocks; ++i) {
-    auto block = args.get<ffi::AnyBuffer>(i);
+    auto block = args[i];
     if (block.has_error()) return block.error();
     auto added = AddBlock<T>(*block, like, taken);
     if (added.failure()) return added;
@@ -151,16 +151,16 @@ template <typename T>
 ffi::Error CallProduct(ffi::ThreadPool& pool, const ffi::RemainingArgs& args,
                        const ffi::RemainingRets& rets, ffi::Span<const int64_t> blocks) {
   Product<T> p;
-  const ffi::AnyBuffer like = **rets.get<ffi::AnyBuffer>(0);
+  const ffi::AnyBuffer like = **rets[0];
   for (size_t i = 0; i < rets.size(); ++i) {
-    auto block = rets.get<ffi::AnyBuffer>(i);
+    auto block = rets[i];
     if (block.has_error()) return block.error();
     auto added = AddBlock<T>(**block, like, p.out);
     if (added.failure()) return added;
   }
   int64_t next = blocks.size();
   for (size_t k = 0; k < blocks.size(); next += blocks[k++]) {
-    auto matrix = args.get<ffi::AnyBuffer>(k);
+    auto matrix = args[k];
     if (matrix.has_error()) return matrix.error();
     const auto shape = matrix->dimensions();
     if (matrix->element_type() != like.element_type() || shape.size() != 3 ||
@@ -182,8 +182,8 @@ ffi::Error CallProduct(ffi::ThreadPool& pool, const ffi::RemainingArgs& args,
 
 template <typename T>
 ffi::Error CallInner(ffi::ThreadPool& pool, const ffi::RemainingArgs& args,
-                     ffi::Result<ffi::AnyBuffer>& out, int64_t left) {
-  auto like = args.get<ffi::AnyBuffer>(0);
+                     ffi::Result& out, int64_t left) {
+  auto like = args[0];
   if (like.has_error()) return like.error();
   const int64_t right = args.size() - left;
   Rows<T> y, x;
@@ -198,7 +198,7 @@ ffi::Error CallInner(ffi::ThreadPool& pool, const ffi::RemainingArgs& args,
 
 ffi::Error ProductOf(ffi::ThreadPool pool, ffi::RemainingArgs args,
                      ffi::RemainingRets rets, ffi::Span<const int64_t> blocks) {
-  auto first = rets.get<ffi::AnyBuffer>(0);
+  auto first = rets[0];
   if (first.has_error()) return first.error();
   ffi::Error done = ffi::Error::Success();
   ffi::Error known = ByType(**first, [&](auto zero) {
@@ -208,7 +208,7 @@ ffi::Error ProductOf(ffi::ThreadPool pool, ffi::RemainingArgs args,
 }
 
 ffi::Error InnerOf(ffi::ThreadPool pool, ffi::RemainingArgs args,
-                   ffi::Result<ffi::AnyBuffer> out, int64_t left) {
+                   ffi::Result out, int64_t left) {
   ffi::Error done = ffi::Error::Success();
   ffi::Error known = ByType(*out, [&](auto zero) {
     done = CallInner<decltype(zero)>(pool, args, out, left);
@@ -218,15 +218,5 @@ ffi::Error InnerOf(ffi::ThreadPool pool, ffi::RemainingArgs args,
 
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_blend_product, ProductOf,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .RemainingArgs()
-                                  .RemainingRets()
-                                  .Attr<ffi::Span<const int64_t>>("blocks"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_blend_inner, InnerOf,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .RemainingArgs()
-                                  .Ret<ffi::AnyBuffer>()
-                                  .Attr<int64_t>("left"));
+JDARTS_HANDLER(jdarts_blend_product, ProductOf, "blocks")
+JDARTS_HANDLER(jdarts_blend_inner, InnerOf, "left")

@@ -80,7 +80,15 @@ USED = {
 """What the networks for a task call: built ahead, in this order."""
 
 _FOLDER = Path(__file__).parent
-_HEADERS = ("by_type.h", "exp.h", "micro.h", "norm.h", "panel.h", "parallel.h")
+_HEADERS = (
+    "by_type.h",
+    "exp.h",
+    "ffi.h",
+    "micro.h",
+    "norm.h",
+    "panel.h",
+    "parallel.h",
+)
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-w")
 _COMPILERS = ("c++", "g++", "clang++")
 

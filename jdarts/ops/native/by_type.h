@@ -3,7 +3,7 @@
 #ifndef JDARTS_OPS_NATIVE_BY_TYPE_H_
 #define JDARTS_OPS_NATIVE_BY_TYPE_H_
 
-#include "xla/ffi/api/ffi.h"
+#include "ffi.h"
 
 namespace jdarts {
 
@@ -13,12 +13,12 @@ namespace jdarts {
 #define JDARTS_REAL float
 #endif
 using Real = JDARTS_REAL;
-constexpr auto kReal = sizeof(Real) == 4 ? xla::ffi::F32 : xla::ffi::F64;
+constexpr auto kReal = sizeof(Real) == 4 ? ffi::F32 : ffi::F64;
 
 // Calls body(Real()) if the buffer's elements are of that type.
 template <typename F>
-xla::ffi::Error ByType(const xla::ffi::AnyBuffer& buffer, const F& body) {
-  using xla::ffi::Error;
+ffi::Error ByType(const ffi::AnyBuffer& buffer, const F& body) {
+  using ffi::Error;
   if (buffer.element_type() == kReal) return body(Real()), Error::Success();
   return Error::InvalidArgument("expected float32, or float64 of the library for it");
 }

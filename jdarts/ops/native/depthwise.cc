@@ -13,10 +13,10 @@
 #include <vector>
 
 #include "by_type.h"
+#include "ffi.h"
 #include "parallel.h"
-#include "xla/ffi/api/ffi.h"
 
-namespace ffi = xla::ffi;
+namespace ffi = jdarts::ffi;
 
 namespace {
 
@@ -253,7 +253,7 @@ bool ByChannels(ffi::ThreadPool& pool, const Geometry& g, const T* a, const T* b
 
 template <Which kWhich>
 ffi::Error Call(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b,
-                ffi::Result<ffi::AnyBuffer> out, int64_t kernel, int64_t stride,
+                ffi::Result out, int64_t kernel, int64_t stride,
                 int64_t dilation) {
   // Which of the three buffers is the source's, and which the output's.
   const auto x = kWhich == Which::kInputGrad ? out->dimensions() : a.dimensions();
@@ -274,17 +274,9 @@ ffi::Error Call(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b,
 
 }  // namespace
 
-#define JDARTS_DEPTHWISE(name, which)                              \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, Call<which>,                 \
-                                ffi::Ffi::Bind()                   \
-                                    .Ctx<ffi::ThreadPool>()        \
-                                    .Arg<ffi::AnyBuffer>()         \
-                                    .Arg<ffi::AnyBuffer>()         \
-                                    .Ret<ffi::AnyBuffer>()         \
-                                    .Attr<int64_t>("kernel")       \
-                                    .Attr<int64_t>("stride")       \
-                                    .Attr<int64_t>("dilation"))
-
-JDARTS_DEPTHWISE(jdarts_depthwise_conv, Which::kForward);
-JDARTS_DEPTHWISE(jdarts_depthwise_input_grad, Which::kInputGrad);
-JDARTS_DEPTHWISE(jdarts_depthwise_weight_grad, Which::kWeightGrad);
+JDARTS_HANDLER(jdarts_depthwise_conv, Call<Which::kForward>, "kernel", "stride",
+               "dilation")
+JDARTS_HANDLER(jdarts_depthwise_input_grad, Call<Which::kInputGrad>, "kernel", "stride",
+               "dilation")
+JDARTS_HANDLER(jdarts_depthwise_weight_grad, Call<Which::kWeightGrad>, "kernel", "stride",
+               "dilation")

@@ -8,18 +8,18 @@
 #include <vector>
 
 #include "by_type.h"
+#include "ffi.h"
 #include "micro.h"
 #include "norm.h"
 #include "parallel.h"
-#include "xla/ffi/api/ffi.h"
 
-namespace ffi = xla::ffi;
+namespace ffi = jdarts::ffi;
 
 namespace {
 
 using namespace jdarts;
 using Arg = ffi::AnyBuffer;
-using Out = ffi::Result<ffi::AnyBuffer>;
+using Out = ffi::Result;
 
 // Bits of the attribute `given`: which operands follow z, share, mean and r.
 enum Given { kC = 1, kDc = 2, kDz = 4, kDshare = 8 };
@@ -111,7 +111,7 @@ struct Operands {
 template <typename T>
 Operands<T> Read(const ffi::RemainingArgs& args, int64_t given) {
   size_t next = 0;
-  auto take = [&] { return args.get<Arg>(next++)->template typed_data<T>(); };
+  auto take = [&] { return args[next++]->template typed_data<T>(); };
   Operands<T> in;
   in.z = take();
   in.share = take();
@@ -268,7 +268,7 @@ ffi::Error CallOutput(ffi::ThreadPool pool, ffi::RemainingArgs args, Out to,
                       int64_t given) {
   return ByType(*to, [&](auto zero) {
     using T = decltype(zero);
-    const Shape g(*args.get<Arg>(0), to->dimensions()[1]);
+    const Shape g(*args[0], to->dimensions()[1]);
     Output<T>(pool, g, Read<T>(args, given), to->typed_data<T>());
   });
 }
@@ -276,12 +276,12 @@ ffi::Error CallOutput(ffi::ThreadPool pool, ffi::RemainingArgs args, Out to,
 ffi::Error CallInput(ffi::ThreadPool pool, ffi::RemainingArgs args,
                      ffi::RemainingRets rets, int64_t edges, int64_t given, bool to_z,
                      bool to_share) {
-  const Arg z = *args.get<Arg>(0);
+  const Arg z = *args[0];
   return ByType(z, [&](auto zero) {
     using T = decltype(zero);
     const Shape g(z, edges);
-    T* gz = to_z ? (*rets.get<Arg>(0))->template typed_data<T>() : nullptr;
-    T* gshare = to_share ? (*rets.get<Arg>(to_z))->template typed_data<T>() : nullptr;
+    T* gz = to_z ? (*rets[0])->template typed_data<T>() : nullptr;
+    T* gshare = to_share ? (*rets[to_z])->template typed_data<T>() : nullptr;
     const Operands<T> in = Read<T>(args, given);
     if (given == kDc)
       Input<T, false>(pool, g, in, gz, gshare);
@@ -292,28 +292,7 @@ ffi::Error CallInput(ffi::ThreadPool pool, ffi::RemainingArgs args,
 
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_mixture, CallForward,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Arg>()
-                                  .Arg<Arg>()
-                                  .Ret<Arg>()
-                                  .Ret<Arg>()
-                                  .Ret<Arg>()
-                                  .Ret<Arg>()
-                                  .Attr<double>("eps"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_mixture_output, CallOutput,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .RemainingArgs()
-                                  .Ret<Arg>()
-                                  .Attr<int64_t>("given"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_mixture_input, CallInput,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .RemainingArgs()
-                                  .RemainingRets()
-                                  .Attr<int64_t>("edges")
-                                  .Attr<int64_t>("given")
-                                  .Attr<bool>("to_z")
-                                  .Attr<bool>("to_share"));
+JDARTS_HANDLER(jdarts_mixture, CallForward, "eps")
+JDARTS_HANDLER(jdarts_mixture_output, CallOutput, "given")
+JDARTS_HANDLER(jdarts_mixture_input, CallInput, "edges", "given", "to_z",
+               "to_share")

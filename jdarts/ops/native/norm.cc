@@ -6,12 +6,12 @@
 #include <vector>
 
 #include "by_type.h"
+#include "ffi.h"
 #include "micro.h"
 #include "norm.h"
 #include "parallel.h"
-#include "xla/ffi/api/ffi.h"
 
-namespace ffi = xla::ffi;
+namespace ffi = jdarts::ffi;
 
 namespace {
 
@@ -98,7 +98,7 @@ void ProjectTangent(ffi::ThreadPool& pool, const Geometry& g, const T* dt, const
 }
 
 using Arg = ffi::AnyBuffer;
-using Out = ffi::Result<ffi::AnyBuffer>;
+using Out = ffi::Result;
 
 ffi::Error CallStandardise(ffi::ThreadPool pool, Arg x, Out y, Out r, Out mean,
                            Out var, double eps) {
@@ -136,30 +136,6 @@ ffi::Error CallProjectTangent(ffi::ThreadPool pool, Arg dt, Arg dn, Arg dr,
 
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_norm_standardise, CallStandardise,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Arg>()
-                                  .Ret<Arg>()
-                                  .Ret<Arg>()
-                                  .Ret<Arg>()
-                                  .Ret<Arg>()
-                                  .Attr<double>("eps"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_norm_project, CallProject,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Arg>()
-                                  .Arg<Arg>()
-                                  .Arg<Arg>()
-                                  .Ret<Arg>()
-                                  .Ret<Arg>());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_norm_project_tangent, CallProjectTangent,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Arg>()
-                                  .Arg<Arg>()
-                                  .Arg<Arg>()
-                                  .Arg<Arg>()
-                                  .Arg<Arg>()
-                                  .Arg<Arg>()
-                                  .Ret<Arg>());
+JDARTS_HANDLER(jdarts_norm_standardise, CallStandardise, "eps")
+JDARTS_HANDLER(jdarts_norm_project, CallProject)
+JDARTS_HANDLER(jdarts_norm_project_tangent, CallProjectTangent)

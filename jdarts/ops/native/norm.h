@@ -14,13 +14,11 @@
 #include <type_traits>
 #include <vector>
 
+#include "ffi.h"
 #include "micro.h"
 #include "parallel.h"
-#include "xla/ffi/api/ffi.h"
 
 namespace jdarts {
-
-namespace ffi = xla::ffi;
 
 struct Geometry {
   int64_t edges, batch, pixels, channels;

@@ -4,10 +4,10 @@
 #include <cstring>
 #include <vector>
 
+#include "ffi.h"
 #include "parallel.h"
-#include "xla/ffi/api/ffi.h"
 
-namespace ffi = xla::ffi;
+namespace ffi = jdarts::ffi;
 
 namespace {
 
@@ -43,10 +43,10 @@ Part PartOf(Buffer& buffer) {
 }
 
 ffi::Error CallPack(ffi::ThreadPool pool, ffi::RemainingArgs arrays,
-                    ffi::Result<ffi::AnyBuffer> vector) {
+                    ffi::Result vector) {
   std::vector<Part> parts;
   for (size_t i = 0; i < arrays.size(); ++i) {
-    auto array = arrays.get<ffi::AnyBuffer>(i);
+    auto array = arrays[i];
     if (array.has_error()) return array.error();
     parts.push_back(PartOf(*array));
   }
@@ -60,7 +60,7 @@ ffi::Error CallUnpack(ffi::ThreadPool pool, ffi::AnyBuffer vector,
                       ffi::RemainingRets arrays) {
   std::vector<Part> parts;
   for (size_t i = 0; i < arrays.size(); ++i) {
-    auto array = arrays.get<ffi::AnyBuffer>(i);
+    auto array = arrays[i];
     if (array.has_error()) return array.error();
     parts.push_back(PartOf(**array));
   }
@@ -72,9 +72,5 @@ ffi::Error CallUnpack(ffi::ThreadPool pool, ffi::AnyBuffer vector,
 
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    jdarts_pack, CallPack,
-    ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().RemainingArgs().Ret<ffi::AnyBuffer>());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    jdarts_unpack, CallUnpack,
-    ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<ffi::AnyBuffer>().RemainingRets());
+JDARTS_HANDLER(jdarts_pack, CallPack)
+JDARTS_HANDLER(jdarts_unpack, CallUnpack)

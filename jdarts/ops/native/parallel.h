@@ -11,14 +11,14 @@
 #include <memory>
 #include <mutex>
 
-#include "xla/ffi/api/ffi.h"
+#include "ffi.h"
 
 namespace jdarts {
 
 // Runs task(0) ... task(count - 1) on the pool and on the calling thread. The caller
 // takes part and waits only for tasks that have begun, so that a pool whose threads all
 // wait here cannot stand still.
-inline void ParallelFor(xla::ffi::ThreadPool& pool, int64_t count,
+inline void ParallelFor(ffi::ThreadPool& pool, int64_t count,
                         const std::function<void(int64_t)>& task) {
   int64_t threads = std::min<int64_t>(pool.num_threads(), count);
   if (threads <= 1) {

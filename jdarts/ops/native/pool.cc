@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "by_type.h"
+#include "ffi.h"
 #include "micro.h"
 #include "parallel.h"
-#include "xla/ffi/api/ffi.h"
 
-namespace ffi = xla::ffi;
+namespace ffi = jdarts::ffi;
 
 namespace {
 
@@ -194,7 +194,7 @@ void AverageTransposed(ffi::ThreadPool& pool, const Geometry& g, const T* gy, T*
 }
 
 using Buffer = ffi::AnyBuffer;
-using Out = ffi::Result<ffi::AnyBuffer>;
+using Out = ffi::Result;
 
 Geometry Shape(const Buffer& image, const Buffer& pooled, int64_t kernel,
                int64_t stride) {
@@ -257,31 +257,12 @@ ffi::Error CallAverageTransposed(ffi::ThreadPool pool, Buffer gy, Out out, int64
   });
 }
 
-auto Unary() {
-  return ffi::Ffi::Bind()
-      .Ctx<ffi::ThreadPool>()
-      .Arg<Buffer>()
-      .Ret<Buffer>()
-      .Attr<int64_t>("kernel")
-      .Attr<int64_t>("stride");
-}
-
-auto Binary() {
-  return ffi::Ffi::Bind()
-      .Ctx<ffi::ThreadPool>()
-      .Arg<Buffer>()
-      .Arg<Buffer>()
-      .Ret<Buffer>()
-      .Attr<int64_t>("kernel")
-      .Attr<int64_t>("stride");
-}
-
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_pool_winner, CallWinner, Unary());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_pool_select, CallSelect, Binary());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_pool_select_transposed, CallSelectTransposed,
-                              Binary());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_pool_average, CallAverage, Unary());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_pool_average_transposed, CallAverageTransposed,
-                              Unary());
+JDARTS_HANDLER(jdarts_pool_winner, CallWinner, "kernel", "stride")
+JDARTS_HANDLER(jdarts_pool_select, CallSelect, "kernel", "stride")
+JDARTS_HANDLER(jdarts_pool_select_transposed, CallSelectTransposed, "kernel",
+               "stride")
+JDARTS_HANDLER(jdarts_pool_average, CallAverage, "kernel", "stride")
+JDARTS_HANDLER(jdarts_pool_average_transposed, CallAverageTransposed, "kernel",
+               "stride")

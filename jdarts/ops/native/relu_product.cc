@@ -8,11 +8,11 @@
 #include <cstdint>
 
 #include "by_type.h"
+#include "ffi.h"
 #include "micro.h"
 #include "parallel.h"
-#include "xla/ffi/api/ffi.h"
 
-namespace ffi = xla::ffi;
+namespace ffi = jdarts::ffi;
 
 namespace {
 
@@ -117,7 +117,7 @@ void Outer(ffi::ThreadPool& pool, const Geometry& g, const T* x, const T* a, con
 }
 
 using Arg = ffi::AnyBuffer;
-using Out = ffi::Result<ffi::AnyBuffer>;
+using Out = ffi::Result;
 
 // The sizes, from operands of the shapes of x and of t.
 Geometry Sizes(Arg x, int64_t out) {
@@ -151,15 +151,6 @@ ffi::Error CallOuter(ffi::ThreadPool pool, Arg x, Arg a, Arg t, Out gp) {
 
 }  // namespace
 
-#define JDARTS_THREE_OPERANDS(name, function)                            \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, function,                          \
-                                ffi::Ffi::Bind()                         \
-                                    .Ctx<ffi::ThreadPool>()              \
-                                    .Arg<Arg>()                          \
-                                    .Arg<Arg>()                          \
-                                    .Arg<Arg>()                          \
-                                    .Ret<Arg>())
-
-JDARTS_THREE_OPERANDS(jdarts_relu_product, CallForward);
-JDARTS_THREE_OPERANDS(jdarts_relu_product_pull, CallPull);
-JDARTS_THREE_OPERANDS(jdarts_relu_product_outer, CallOuter);
+JDARTS_HANDLER(jdarts_relu_product, CallForward)
+JDARTS_HANDLER(jdarts_relu_product_pull, CallPull)
+JDARTS_HANDLER(jdarts_relu_product_outer, CallOuter)

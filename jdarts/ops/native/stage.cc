@@ -19,11 +19,11 @@
 #include <vector>
 
 #include "by_type.h"
+#include "ffi.h"
 #include "micro.h"
 #include "parallel.h"
-#include "xla/ffi/api/ffi.h"
 
-namespace ffi = xla::ffi;
+namespace ffi = jdarts::ffi;
 
 namespace {
 
@@ -358,7 +358,7 @@ void Input(ffi::ThreadPool& pool, const Geometry& g, const Operands<T>& in,
 template <typename T>
 Operands<T> Read(const ffi::RemainingArgs& args, int64_t given, int64_t ops) {
   size_t next = 0;
-  auto take = [&] { return args.get<ffi::AnyBuffer>(next++)->template typed_data<T>(); };
+  auto take = [&] { return args[next++]->template typed_data<T>(); };
   Operands<T> in;
   in.x = take();
   in.p = take();
@@ -374,8 +374,8 @@ Operands<T> Read(const ffi::RemainingArgs& args, int64_t given, int64_t ops) {
 Geometry Shapes(const ffi::RemainingArgs& args, int64_t rows, int64_t columns,
                 int64_t stride, ffi::Span<const int64_t> kernels,
                 ffi::Span<const int64_t> dilations) {
-  const auto x = args.get<ffi::AnyBuffer>(0)->dimensions();
-  const auto d = args.get<ffi::AnyBuffer>(2)->dimensions();
+  const auto x = args[0]->dimensions();
+  const auto d = args[2]->dimensions();
   return {x[0], x[1],    x[2], x[3],   x[4],    x[5],
           rows, columns, d[1], stride, kernels, dilations};
 }
@@ -383,7 +383,7 @@ Geometry Shapes(const ffi::RemainingArgs& args, int64_t rows, int64_t columns,
 using Span = ffi::Span<const int64_t>;
 
 ffi::Error CallOutput(ffi::ThreadPool pool, ffi::RemainingArgs args,
-                      ffi::Result<ffi::AnyBuffer> z, int64_t given, int64_t stride,
+                      ffi::Result z, int64_t given, int64_t stride,
                       Span kernels, Span dilations) {
   const auto shape = z->dimensions();
   const Geometry g = Shapes(args, shape[3], shape[4], stride, kernels, dilations);
@@ -399,13 +399,13 @@ ffi::Error CallInput(ffi::ThreadPool pool, ffi::RemainingArgs args,
                      Span kernels, Span dilations, bool to_source, bool to_weights) {
   // The first operand of the output's shape.
   const auto shape =
-      args.get<ffi::AnyBuffer>(2 + kernels.size())->dimensions();
+      args[2 + kernels.size()]->dimensions();
   const Geometry g = Shapes(args, shape[3], shape[4], stride, kernels, dilations);
-  return ByType(*args.get<ffi::AnyBuffer>(0), [&](auto zero) {
+  return ByType(*args[0], [&](auto zero) {
     using T = decltype(zero);
     const Operands<T> in = Read<T>(args, given, g.ops());
     size_t next = 0;
-    auto take = [&] { return (*rets.get<ffi::AnyBuffer>(next++))->template typed_data<T>(); };
+    auto take = [&] { return (*rets[next++])->template typed_data<T>(); };
     Gradients<T> out;
     if (to_source) out.x = take();
     if (to_weights) {
@@ -418,23 +418,7 @@ ffi::Error CallInput(ffi::ThreadPool pool, ffi::RemainingArgs args,
 
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_stage_output, CallOutput,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .RemainingArgs()
-                                  .Ret<ffi::AnyBuffer>()
-                                  .Attr<int64_t>("given")
-                                  .Attr<int64_t>("stride")
-                                  .Attr<ffi::Span<const int64_t>>("kernels")
-                                  .Attr<ffi::Span<const int64_t>>("dilations"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_stage_input, CallInput,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .RemainingArgs()
-                                  .RemainingRets()
-                                  .Attr<int64_t>("given")
-                                  .Attr<int64_t>("stride")
-                                  .Attr<ffi::Span<const int64_t>>("kernels")
-                                  .Attr<ffi::Span<const int64_t>>("dilations")
-                                  .Attr<bool>("to_source")
-                                  .Attr<bool>("to_weights"));
+JDARTS_HANDLER(jdarts_stage_output, CallOutput, "given", "stride", "kernels",
+               "dilations")
+JDARTS_HANDLER(jdarts_stage_input, CallInput, "given", "stride", "kernels", "dilations",
+               "to_source", "to_weights")

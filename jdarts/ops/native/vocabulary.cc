@@ -17,12 +17,12 @@
 
 #include "by_type.h"
 #include "exp.h"
+#include "ffi.h"
 #include "micro.h"
 #include "panel.h"
 #include "parallel.h"
-#include "xla/ffi/api/ffi.h"
 
-namespace ffi = xla::ffi;
+namespace ffi = jdarts::ffi;
 
 namespace {
 
@@ -478,25 +478,25 @@ Operands<T> OperandsOf(const Sizes& s, int64_t n, Arg x, Arg mask, Arg table, Ar
   int64_t next = 0;
   for (int i = 0; i < 7; ++i)
     if (given >> i & 1)
-      *optional[i] = others.get<Arg>(next++)->typed_data<T>() + n * sizes[i];
+      *optional[i] = others[next++]->typed_data<T>() + n * sizes[i];
   return o;
 }
 
 ffi::Error CallPartition(ffi::ThreadPool pool, Arg x, Arg mask, Arg table, Arg bias,
-                         Args others, ffi::Result<Arg> partition,
-                         ffi::Result<ffi::Buffer<ffi::S32>> word) {
+                         Args others, ffi::Result partition,
+                         ffi::Result word) {
   return ByType(x, [&](auto zero) {
     using T = decltype(zero);
     const Sizes s = SizesOf(x, table);
     for (int64_t n = 0; n < s.problems; ++n)
       Partition<T>(pool, s, OperandsOf<T>(s, n, x, mask, table, bias, others, 0),
                    partition->typed_data<T>() + n * s.rows(),
-                   word->typed_data() + n * s.rows());
+                   word->typed_data<int32_t>() + n * s.rows());
   });
 }
 
 ffi::Error CallPush(ffi::ThreadPool pool, Arg x, Arg mask, Arg table, Arg bias,
-                    Args others, ffi::Result<Arg> moved, int64_t given) {
+                    Args others, ffi::Result moved, int64_t given) {
   return ByType(x, [&](auto zero) {
     using T = decltype(zero);
     const Sizes s = SizesOf(x, table);
@@ -520,7 +520,7 @@ ffi::Error CallPull(ffi::ThreadPool pool, Arg x, Arg mask, Arg table, Arg bias,
       int64_t next = 0;
       for (int i = 0; i < 3; ++i)
         if (wanted >> i & 1)
-          *all[i] = (*results.get<Arg>(next++))->typed_data<T>() + n * sizes[i];
+          *all[i] = (*results[next++])->typed_data<T>() + n * sizes[i];
       Pull<T>(s, o, to).Run(pool);
     }
   });
@@ -528,13 +528,6 @@ ffi::Error CallPull(ffi::ThreadPool pool, Arg x, Arg mask, Arg table, Arg bias,
 
 }  // namespace
 
-#define JDARTS_OPERANDS                                              \
-  ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<Arg>().Arg<Arg>().Arg<Arg>().Arg<Arg>().RemainingArgs()
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_vocabulary, CallPartition,
-                              JDARTS_OPERANDS.Ret<Arg>().Ret<ffi::Buffer<ffi::S32>>());
-XLA_FFI_DEFINE_HANDLER_SYMBOL(jdarts_vocabulary_push, CallPush,
-                              JDARTS_OPERANDS.Ret<Arg>().Attr<int64_t>("given"));
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    jdarts_vocabulary_pull, CallPull,
-    JDARTS_OPERANDS.RemainingRets().Attr<int64_t>("given").Attr<int64_t>("wanted"));
+JDARTS_HANDLER(jdarts_vocabulary, CallPartition)
+JDARTS_HANDLER(jdarts_vocabulary_push, CallPush, "given")
+JDARTS_HANDLER(jdarts_vocabulary_pull, CallPull, "given", "wanted")
