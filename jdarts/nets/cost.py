@@ -150,10 +150,18 @@ class Part:
         return jax.tree.leaves(results)[-1].shape[1:]
 
     def cost(self) -> Cost:
-        """Counted by tracing."""
-        variables = self._variables()
-        weights = jax.tree.leaves(variables.get("params", {}))
-        operations = multiply_adds(self.apply, variables, self.inputs)
+        """Counted by tracing it once, as it makes its weights."""
+        weights = []
+
+        def first_call(key: jax.Array, inputs: PyTree) -> PyTree:
+            module = self.build(False)
+            results, variables = module.init_with_output(
+                key, inputs, False, method=self.call
+            )
+            weights.extend(jax.tree.leaves(variables.get("params", {})))
+            return results
+
+        operations = multiply_adds(first_call, jax.random.key(0), self.inputs)
         batch = jax.tree.leaves(self.inputs)[0].shape[0]
         return Cost(sum(w.size for w in weights), operations // batch)
 
