@@ -6,6 +6,7 @@ line what that was. It is there only where there is a limit.
 """
 
 import contextlib
+import ctypes
 import os
 import select
 import signal
@@ -17,6 +18,7 @@ with contextlib.suppress(ImportError):  # not on Windows
 
 __all__ = ["guarded"]
 
+_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
 _HELD = 1.0  # seconds that lines wait: of a process that dies in them nothing is shown
 # How a process ends that gets no memory; SIGKILL comes from the system itself.
 _DEATHS = {
@@ -39,6 +41,7 @@ def guarded() -> int | None:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
+        _follow_parent()
         os.close(reading)
         os.dup2(writing, 2)
         os.close(writing)
@@ -72,21 +75,22 @@ def _limit() -> int | None:
 
 
 def _pass_on_signals(child: int) -> None:
-    """What this process is told, the other one is told; a terminal tells both of an
-    interrupt."""
+    """What this process is told, the other one is told."""
 
     def pass_on(number: int, frame: object) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, pass_on)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        foreground = False
-        with contextlib.suppress(OSError):
-            foreground = os.tcgetpgrp(0) == os.getpgrp()
-        signal.signal(signal.SIGINT, signal.SIG_IGN if foreground else pass_on)
+
+
+def _follow_parent() -> None:
+    """A terminal's signals come from the parent alone, and its end is this one's."""
+    os.setpgid(0, 0)
+    with contextlib.suppress(OSError, AttributeError):  # other systems have none
+        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def _relay(reading: int) -> bytes:

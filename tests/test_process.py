@@ -235,6 +235,22 @@ def test_a_native_death_is_one_line():
         assert "ulimit -v" in done.stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_signals_reach_a_process_with_a_limit(number):
+    """It is the child of the one that the user knows."""
+    code = command("print(os.getpid(), flush=True)\nwait()")
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (2**40, 2**40))\n"
+    code[-1] = limit + code[-1]
+    process = subprocess.Popen(code, stdout=-1, stderr=-1, text=True, env=ENVIRONMENT)
+    child = int(process.stdout.readline())
+    assert child != process.pid
+    process.send_signal(number)
+    _, err = process.communicate(timeout=100)  # also the child's ends are closed then
+    expected = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
+    assert process.returncode == expected[number]
+    assert err == (INTERRUPTED if number == signal.SIGINT else "")
+
+
 def test_a_user_without_a_home(tmp_path, monkeypatch, caplog):
     """Neither HOME nor an entry in the table of users."""
 
