@@ -8,7 +8,6 @@ from pathlib import Path
 
 import compile_time
 import harness
-import mask_noise
 import memory
 import methods
 import ops
@@ -367,12 +366,6 @@ def test_recurrent_baseline_computes_the_same():
     assert_close(g["first"], found["first"], 1e-3)
     nodes = np.stack([found[f"nodes.{i}"] for i in range(8)])
     assert_close(g["nodes"], nodes, 1e-3)
-
-
-def test_mask_noise(capsys):
-    sizes = "--units 4 --batch 4 --length 3 --draws 2 --steps 1".split()
-    assert mask_noise.main(sizes) == 0
-    assert "quotient" in capsys.readouterr().out
 
 
 _OTHER = """#!{python}
