@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Num
 
 from jdarts.errors import UserError
 
@@ -33,7 +33,7 @@ class Tally:
 
     @classmethod
     def of(
-        cls, confusion: Float[np.ndarray, "classes classes"], names: Sequence[str]
+        cls, confusion: Num[np.ndarray, "classes classes"], names: Sequence[str]
     ) -> "Tally":
         """From a matrix: rows are classes, columns what they were taken for."""
         counts = np.rint(np.asarray(confusion)).astype(int)
