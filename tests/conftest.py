@@ -15,13 +15,21 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 
 import jax  # noqa: E402
+import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
+from helpers import enable_x64  # noqa: E402
+
+
+@pytest.fixture
+def unchecked_shapes(monkeypatch):
+    """For what jdarts itself says of shapes that do not fit."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture
 def x64():
     """Float64 for one test."""
-    with jax.enable_x64(True):
+    with enable_x64(True):
         yield
 
 

@@ -4,12 +4,17 @@ import contextlib
 import re
 
 import jax
+import jax.experimental
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jdarts import compile
 from jdarts.ops import native
+
+# Before JAX 0.8 it is in `jax.experimental`, which later versions take it out of.
+_place = jax if hasattr(jax, "enable_x64") else jax.experimental
+enable_x64 = _place.enable_x64
 
 
 def relative_error(found, expected):

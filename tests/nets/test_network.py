@@ -46,6 +46,17 @@ def test_training_updates_running_statistics(net):
         assert not np.array_equal(leaf, old), jax.tree_util.keystr(path)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
+@pytest.mark.parametrize("rows", [slice(1, None), slice(-1)], ids=["edge", "primitive"])
+def test_mixing_weights_of_another_space(net, rows):
+    """An edge too few would otherwise get the weights of the last one."""
+    network, _, w, model_state, mix, *_ = net
+    at = (rows,) if rows.start else (slice(None), rows)
+    wrong = mix | {"reduce": mix["reduce"][at]}
+    with pytest.raises(AssertionError, match="shape"):
+        jax.eval_shape(lambda w: network.apply(w, model_state, wrong, IMAGES, True), w)
+
+
 def test_training_does_not_read_running_statistics(net):
     _, apply, w, model_state, mix, *_ = net
     logits, _ = apply(w, model_state, mix, IMAGES, True)

@@ -107,6 +107,15 @@ def test_what_comes_after_the_length_does_not_count():
     assert compiled(toy(), True)._cache_size() == 1
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
+def test_mixing_weights_of_another_space():
+    w, statistics = start(toy())
+    wrong = {kind: weights[1:] for kind, weights in mix().items()}
+    rest = TOKENS, 2, jnp.zeros((B, H)), Masks()
+    with pytest.raises(AssertionError, match="shape"):
+        compiled(toy(), True)(w, statistics, wrong, *rest)
+
+
 def test_a_text_in_two_segments():
     """The hidden state is all that a segment needs of those before."""
     w, statistics = start(toy())

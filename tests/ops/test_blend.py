@@ -107,6 +107,7 @@ def test_vmap(case, times, x64):
     assert_close(found, expected, 1e-12)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 @pytest.mark.parametrize(
     "wrong",
     [

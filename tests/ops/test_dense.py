@@ -98,6 +98,7 @@ def test_vmap_of_images_alone_is_a_larger_batch():
     assert shapes and all(len(shape) == 4 and shape[0] == 14 for shape in shapes)
 
 
+@pytest.mark.usefixtures("unchecked_shapes")
 def test_a_kernel_that_does_not_fit():
     with pytest.raises(TypeError, match=r"conv: images \(1, 5, 5, 3\) and kernel"):
         conv(jnp.ones((1, 5, 5, 3)), jnp.ones((3, 3, 2, 4)))

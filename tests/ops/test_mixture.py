@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from helpers import assert_close, random_like
+from helpers import assert_close, enable_x64, random_like
 from jax.interpreters import partial_eval
 
 from jdarts.compile import jit
@@ -23,7 +23,7 @@ ARGUMENTS = {"z": (0,), "share": (1,), "both": (0, 1)}
 
 @pytest.fixture(scope="module", autouse=True)
 def float64():
-    with jax.enable_x64(True):
+    with enable_x64(True):
         yield
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, directional_difference, random_like
+from helpers import assert_close, directional_difference, enable_x64, random_like
 
 from jdarts import tree
 from jdarts.ops.init import draw
@@ -154,7 +154,7 @@ def test_statistics_have_derivatives(shape):
 
 def test_float32_far_from_zero():
     """The variance must not drown in the square of the mean."""
-    with jax.enable_x64(False):
+    with enable_x64(False):
         x = 100 + random_like(jax.random.key(0), jnp.zeros(SHAPE, jnp.float32))
         y = BatchNorm().apply({}, x, train=True)
     exact = np.asarray(x, np.float64)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from helpers import assert_close, random_like
+from helpers import assert_close, enable_x64, random_like
 from jax import lax
 from jax.interpreters import partial_eval
 
@@ -26,7 +26,7 @@ CASES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def float64():
-    with jax.enable_x64(True):
+    with enable_x64(True):
         yield
 
 
