@@ -197,6 +197,8 @@ def _place_vertically(columns: list[list[Slot]]) -> None:
 def _spread(column: list[Slot], wanted: list[float]) -> None:
     """The heights nearest to `wanted` (least squares) that keep the distances: less the
     slots' own heights, a monotone regression by pooling adjacent violators."""
+    if not column:  # of labels, where no node has a connection
+        return
     offsets = [0.0]
     for above, below in itertools.pairwise(column):
         offsets.append(offsets[-1] + above.down + below.up + _SPACE)

@@ -164,3 +164,9 @@ def test_text_of_a_recurrent_cell():
     assert lines[0] == "node 0 = sigmoid(s_0)" and lines[4] == "node 4 = tanh(node 1)"
     nodes = ", ".join(f"node {i}" for i in range(8))
     assert lines[-1] == f"h_t    = mean({nodes})"
+
+
+def test_a_cell_without_a_connection():
+    """As NAS-Bench-201 has one: `none` on every edge."""
+    cell = CellGenotype(((), (), ()), (3,), inputs=1)
+    assert "<svg" in cell_svg(cell, "empty") and "node 2" in cell_text(cell)
