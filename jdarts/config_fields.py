@@ -13,6 +13,7 @@ from jdarts.data import get_dataset
 from jdarts.data.split import BY_CLASS, FILE_ORDER
 from jdarts.errors import UserError, unknown_choice
 from jdarts.io import read_json
+from jdarts.limits import check_numbers
 from jdarts.nets.network import COMPUTE_DTYPES
 from jdarts.spaces import SPACES, get_space
 
@@ -50,6 +51,7 @@ def check_run(config: Any) -> None:
     Raises:
       UserError: it names the field as on the command line.
     """
+    check_numbers(config)
     for field in ("epochs", "batch_size", "log_every"):
         check_least(field, getattr(config, field), 1)
     if config.steps is not None:
@@ -99,10 +101,12 @@ def settle_seeds(config: Any, default: int) -> None:
 def _check_seeds(seeds: tuple[int, ...]) -> None:
     if not seeds:
         raise UserError("--seeds: none given; expected numbers, as in --seeds 0 1 2")
+    seen = set()
     for seed in seeds:
         _check_seed("--seeds", seed)
-        if seeds.count(seed) > 1:
+        if seed in seen:
             raise UserError(f"--seeds: {seed} is given twice; expected it once")
+        seen.add(seed)
 
 
 def _check_seed(flag: str, seed: int) -> None:

@@ -26,6 +26,7 @@ from jdarts.compile import compile_timed, enable_cache
 from jdarts.errors import UserError
 from jdarts.io import Progress, load_genotype, split_choice, write_json
 from jdarts.io.printed import is_printed
+from jdarts.limits import check_numbers
 from jdarts.nets.cost import Cost, NetworkShape, auxiliary_head, network_cost, parts
 from jdarts.nets.fixed import fixed_network
 from jdarts.nets.stems import STEMS
@@ -74,6 +75,7 @@ class CostOptions:
 
     def __post_init__(self) -> None:
         """Raises a UserError that names the field."""
+        check_numbers(self)
         if self.batch_size < 2:
             raise UserError(f"--batch-size: {self.batch_size}; expected at least 2")
         self.network(PUBLISHED).shape.check_sizes()

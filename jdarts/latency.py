@@ -18,6 +18,7 @@ from jdarts.cli import parse_options
 from jdarts.compile import compile_timed, enable_cache
 from jdarts.errors import UserError
 from jdarts.io import Progress, write_json
+from jdarts.limits import check_numbers
 from jdarts.nets.cost import NetworkShape, Part
 from jdarts.nets.expected_cost import Place, skeleton
 from jdarts.spaces import SPACES, get_space
@@ -49,6 +50,7 @@ class LatencyOptions:
 
     def __post_init__(self) -> None:
         """Raises a UserError that names the field."""
+        check_numbers(self)
         self.shape().check_sizes()
         if not self.budget > 0:
             raise UserError(f"--budget: {self.budget}; expected more than 0")

@@ -17,6 +17,7 @@ from jdarts.cli import parse_options
 from jdarts.errors import UserError, unknown_choice
 from jdarts.hardware import COSTS, model_of
 from jdarts.io import write_atomic
+from jdarts.limits import check_numbers
 from jdarts.reports.labels import check_alike, check_distinct
 from jdarts.reports.pareto import (
     QUALITIES,
@@ -64,6 +65,7 @@ class ParetoOptions:
 
     def __post_init__(self) -> None:
         """Raises a UserError that names the field."""
+        check_numbers(self)
         if not self.runs:
             raise UserError("RUN: none given; expected folders of searches")
         if self.cost not in COSTS:

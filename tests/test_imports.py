@@ -33,7 +33,7 @@ ORDER = [
     {"relaxation", "derive", "perturbation", "accuracy_table"},
     {"data", "io", "sharding"},
     {"spaces"},
-    {"tree", "types", "errors", "compile", "statistics", "stopwatch"}
+    {"tree", "types", "errors", "limits", "compile", "statistics", "stopwatch"}
     | {"fingerprint", "trust", "entry", "output", "commands", "lazy", "version"}
     | {"phase", "synonyms", "options", "guard"},
 ]

@@ -10,6 +10,7 @@ from jdarts.cli import one_line_errors, refuse_other
 from jdarts.comparisons.plan import MEASURES
 from jdarts.comparisons.searches import Search, read_searches
 from jdarts.errors import UserError, unknown_choice
+from jdarts.limits import check_numbers
 from jdarts.options import check_values, option_types
 from jdarts.recipes import on_images_of, recipe_of_search
 from jdarts.reports.run import read_search
@@ -46,6 +47,7 @@ class CompareOptions:
 
     def __post_init__(self) -> None:
         """Raises a UserError that names the field."""
+        check_numbers(self)
         if self.retrainings < 1:
             raise UserError(f"--retrainings: {self.retrainings}; expected at least 1")
         if self.random < 2:

@@ -17,6 +17,7 @@ from jdarts import compile, tree
 from jdarts.config import SearchConfig
 from jdarts.errors import RunError, UserError
 from jdarts.io import Checkpoints
+from jdarts.limits import check_numbers
 from jdarts.loops.pinned import check_pinned, pinned_data
 from jdarts.loops.run import abstract, compiled_text, evaluate
 from jdarts.loops.setup import Setup
@@ -52,6 +53,7 @@ class PerturbConfig:
 
     def __post_init__(self) -> None:
         """Raises a UserError that names the field."""
+        check_numbers(self)
         if self.epochs_between < 0:
             raise UserError(
                 f"--epochs-between: {self.epochs_between}; expected a whole number >= 0"

@@ -20,6 +20,7 @@ from jdarts.data import (
 from jdarts.errors import UserError
 from jdarts.hardware import Hardware, hardware_of, pinned_files
 from jdarts.io.files import file_digest
+from jdarts.limits import check_memory, image_bytes
 from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
 from jdarts.loops.curvature import make_curvature
 from jdarts.loops.measures import IMAGES, Measures, with_cost, with_table
@@ -38,6 +39,7 @@ from jdarts.methods.drop_path import drop_rate, drop_rates
 from jdarts.nets.cost import NetworkShape
 from jdarts.nets.network import COMPUTE_DTYPES, Network
 from jdarts.nets.paths import DropRates
+from jdarts.nets.stems import STEMS
 from jdarts.phase import phased
 from jdarts.spaces import Genotype, get_space
 
@@ -129,6 +131,9 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     train, valid = axis.stack(parts)
     per_epoch = _steps_per_epoch(config, *(len(half) for half in parts[0]))
     _check_steps(config, per_epoch)
+    edges = max(len(spec.edges) for spec in stage.space.cells.values())
+    need = image_bytes(config, images.image_shape, STEMS[config.stem].stride, edges)
+    check_memory(need, "--channels, --layers, --batch-size, --seeds")
     clock.loaded()
     searched = _searched(config, stage, images, axis, per_epoch, table)
     shared = (images.train_images, images.train_labels)

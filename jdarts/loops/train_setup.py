@@ -1,5 +1,6 @@
 """Everything that a training starts from, placed on the devices."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from jdarts.data import (
     steps_per_epoch,
 )
 from jdarts.errors import UserError
+from jdarts.limits import check_memory, image_bytes
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.loops.setup_clock import SetupClock
 from jdarts.loops.train_chunk import (
@@ -25,6 +27,7 @@ from jdarts.loops.train_chunk import (
 )
 from jdarts.nets.fixed import fixed_network
 from jdarts.nets.network import COMPUTE_DTYPES
+from jdarts.nets.stems import STEMS
 from jdarts.phase import phased
 from jdarts.spaces import Genotype
 from jdarts.train_config import TrainConfig
@@ -104,6 +107,10 @@ def train_setup(
     axis = seed_axis(len(config.all_seeds), batch, devices)
     train, held = axis.stack(parts)
     per_epoch = 1 if evaluates else _steps_per_epoch(config, train.shape[-1])
+    edges = max(len(cell.connections) for cell in genotype.cells.values())
+    sized = dataclasses.replace(config, batch_size=batch)
+    need = image_bytes(sized, images.image_shape, STEMS[config.stem].stride, edges)
+    check_memory(need, "--channels, --layers, --batch-size, --seeds")
     clock.loaded()
     network = fixed_network(
         genotype,
