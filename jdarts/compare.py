@@ -62,6 +62,7 @@ def _plan(command: CompareCommand) -> tuple[CompareCommand, Plan]:
         command.options,
     )
     config, images = start.config, start.images
+    print(start.described, flush=True)
     shape = NetworkShape(
         channels=config.channels,
         layers=config.layers,

@@ -70,6 +70,7 @@ def main(arguments: list[str]) -> int:
     config = _search(options.run)
     enable_cache()
     start = setup(supernet_only(config))
+    print(start.described, flush=True)
     with RunFolder.open(options.run, to_json(config), renew=renewed) as folder:
         results = perturb(
             config,

@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> int:
     command = parse_search(arguments)
     enable_cache()
     start = setup(command.config)
+    print(start.described, flush=True)
     with RunFolder.open(
         command.run_dir, to_json(command.config), _MAY_DIFFER, command.extend, renewed
     ) as folder:

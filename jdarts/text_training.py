@@ -44,6 +44,7 @@ def train_text(command: TrainCommand) -> int:
     assert isinstance(config, TextTrainConfig)  # by the table that leads here
     check_recurrent(genotype)
     start = text_train_setup(config, genotype, evaluates=command.eval_only)
+    print(start.text.described, flush=True)
     if command.eval_only:
         with hold(command.checkpoints.parent):
             found = test_checkpoint(config, start, command.checkpoints)

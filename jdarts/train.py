@@ -45,6 +45,7 @@ def _train_images(command: TrainCommand) -> int:
     genotype = command.genotype
     start = train_setup(for_images(command.config, "the recipe"), genotype)
     config = start.config
+    print(start.described, flush=True)
     described = recipe_to_json(config, genotype)
     with RunFolder.open(
         command.run_dir, described, MAY_DIFFER, command.extend, renewed
@@ -69,6 +70,7 @@ def _evaluate(command: TrainCommand) -> int:
     recipe = for_images(command.config, "the recipe")
     start = train_setup(recipe, command.genotype, evaluates=True)
     config = start.config
+    print(start.images.described, flush=True)
     with hold(command.checkpoints.parent):
         scores = evaluate_checkpoint(config, start, command.checkpoints)
     for seed, score in zip(config.all_seeds, scores, strict=True):

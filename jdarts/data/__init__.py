@@ -18,7 +18,10 @@ from jdarts.data.base import (
     Images,
     RawImages,
     channel_statistics,
+    check_memory,
+    limit_note,
     shape_text,
+    some,
 )
 from jdarts.data.batches import (
     batch_at,
@@ -27,6 +30,7 @@ from jdarts.data.batches import (
     steps_per_epoch,
 )
 from jdarts.data.ngrams import Baselines, baselines
+from jdarts.data.pictures import resized
 from jdarts.data.segments import Lengths, Segment, columns, segment_at
 from jdarts.data.split import FILE_ORDER, kept, train_valid_split
 from jdarts.data.text import TEXTS, Text, TextConfig, load_text
@@ -86,14 +90,17 @@ DATASETS: dict[str, Dataset] = {
     ),
     "image_folder": Dataset(
         load=image_folder.load,
-        description="image files of one size, one folder a class",
-        dir="a folder with train/CLASS/IMAGE and test/CLASS/IMAGE, or CLASS/IMAGE",
+        description="image files, one folder a class",
+        dir="a folder with train/CLASS/IMAGE and, if there are any, val/CLASS/IMAGE "
+        "and test/CLASS/IMAGE; or CLASS/IMAGE",
+        from_files=True,
         own=True,
     ),
     "npz": Dataset(
         load=npz.load,
         description="arrays in one NumPy file",
-        dir="a .npz file with train_images, train_labels, test_images, test_labels",
+        dir="a .npz file with train_images, train_labels and, if there are any, "
+        "valid_images, valid_labels, test_images, test_labels",
         own=True,
     ),
     "tfds:NAME": Dataset(
@@ -142,42 +149,65 @@ def load(config: DataConfig, trains: bool = True) -> Images:
         raise UserError(
             f"{where}: cannot be read ({error.strerror or error})"
         ) from None
-    _check(raw, str(config.dir or config.name), trains)
+    where = str(config.dir or config.name)
+    _check(raw, where, trains)
+    if config.resize is not None and not dataset.from_files:
+        raw = _resized(raw, config.resize, where)
     _check_fits(raw, config, trains)
-    images, labels = raw.train_images, raw.train_labels
+    images, labels, notes = raw.train_images, raw.train_labels, raw.notes
     if config.limit is not None and config.limit < len(images):
         assert config.split is not None  # settled above
         chosen = kept(labels, config.limit, config.split, raw.class_names)
         # Copies, so that the images that are not used can be freed.
+        notes = (limit_note(config.limit, len(images)), *notes)
         images, labels = images[chosen], labels[chosen]
     counted = images if len(images) else raw.test_images
     computed = channel_statistics(counted) if not dataset.mean else ((), ())
+    valid_images, valid_labels = raw.parts["valid"]
     return Images(
         name=config.name,
+        source=where,
         train_images=images,
         train_labels=labels.astype(np.int32),
+        valid_images=valid_images,
+        valid_labels=valid_labels.astype(np.int32),
         test_images=raw.test_images,
         test_labels=raw.test_labels.astype(np.int32),
         class_names=raw.class_names,
         mean=dataset.mean or computed[0],
         std=dataset.std or computed[1],
+        notes=notes,
     )
 
 
 def halves(
     config: DataConfig, images: Images, seed: int
 ) -> tuple[Int32[np.ndarray, " train"], Int32[np.ndarray, " valid"]]:
-    """Indices of the training images that train the weights, and of those that train
-    the architecture, or that a training with ``--evaluate-on valid`` is judged by.
+    """Indices of the images that train the weights, and of those that train the
+    architecture, or that a training with ``--evaluate-on valid`` is judged by.
+
+    The latter are the validation part, if there is one; otherwise a share of the
+    training part.
 
     Args:
       config: how they are divided.
       images: what `load` made of it.
       seed: of the run.
 
+    Returns:
+      Two disjoint index arrays into `Images.train_and_valid`.
+
     Raises:
-      UserError: as `train_valid_split`.
+      UserError: as `train_valid_split`; or if there is a validation part and it lacks
+        a class of the training part, or the configuration asks for a share.
     """
+    if images.has_valid:
+        _check_valid(config, images)
+        count = len(images.train_labels)
+        # Supernets are judged with the statistics of each batch: in mixed order.
+        mixed = np.random.default_rng(0).permutation(len(images.valid_labels))
+        train = np.arange(count, dtype=np.int32)
+        return train, mixed.astype(np.int32) + count
     return train_valid_split(
         images.train_labels,
         config.valid_fraction,
@@ -185,6 +215,23 @@ def halves(
         seed,
         images.class_names,
     )
+
+
+def _check_valid(config: DataConfig, images: Images) -> None:
+    if config.valid_fraction != DataConfig.valid_fraction:
+        raise UserError(
+            f"--data.valid-fraction: {config.valid_fraction} has no effect, as "
+            f"{images.source} has a validation part of {len(images.valid_labels)} "
+            f"images; expected the default, {DataConfig.valid_fraction}, or data "
+            "without that part"
+        )
+    lacking = np.setdiff1d(images.train_labels, images.valid_labels)
+    if lacking.size:
+        raise UserError(
+            f"{images.source}: the validation part lacks the classes "
+            f"{some([images.class_names[label] for label in lacking])}; expected each "
+            "class of the training part"
+        )
 
 
 def _check_dir(config: DataConfig, dataset: Dataset) -> None:
@@ -202,16 +249,20 @@ def _check_dir(config: DataConfig, dataset: Dataset) -> None:
         raise UserError(
             f"{config.dir}: no such file or folder (--data.dir); expected {dataset.dir}"
         )
+    if config.skip_damaged and not dataset.from_files:
+        raise UserError(
+            f"--data.skip-damaged: has no effect on data set '{config.name}', which is "
+            "not read image by image; expected it with "
+            f"{', '.join(name for name, row in DATASETS.items() if row.from_files)}"
+        )
 
 
 def _check(raw: RawImages, where: str, trains: bool) -> None:
     """Raises unless the arrays are what RawImages says, with at least one image."""
     if len(raw.train_images) == 0 and (trains or len(raw.test_images) == 0):
         raise UserError(f"{where}: has no training images; expected at least one")
-    for part, images, labels in (
-        ("training", raw.train_images, raw.train_labels),
-        ("test", raw.test_images, raw.test_labels),
-    ):
+    for name, (images, labels) in raw.parts.items():
+        part = {"train": "training", "valid": "validation"}.get(name, name)
         if (
             images.dtype != np.uint8
             or images.ndim != 4
@@ -234,6 +285,23 @@ def _check(raw: RawImages, where: str, trains: bool) -> None:
                 f"{where}: the {part} labels go from {labels.min()} to {labels.max()}; "
                 f"expected 0 to {last}"
             )
+
+
+def _resized(raw: RawImages, size: tuple[int, int], where: str) -> RawImages:
+    """All parts brought to a height and width."""
+    height, width, channels = raw.train_images.shape[1:]
+    if (height, width) == size:
+        return raw
+    count = sum(len(images) for images, _ in raw.parts.values())
+    check_memory((count, *size, channels), f"{where}: {count} images")
+    found = {part: resized(images, size) for part, (images, _) in raw.parts.items()}
+    note = f"from {height} x {width} scaled to cover {size[0]} x {size[1]}"
+    return raw._replace(
+        train_images=found["train"],
+        valid_images=found["valid"] if raw.valid_images is not None else None,
+        test_images=found["test"],
+        notes=(f"{note}, what stands over cropped on both sides alike", *raw.notes),
+    )
 
 
 def _check_fits(raw: RawImages, config: DataConfig, trains: bool) -> None:

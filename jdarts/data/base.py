@@ -3,9 +3,10 @@
 import dataclasses
 import functools
 import hashlib
+import math
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +23,11 @@ __all__ = [
     "Images",
     "RawImages",
     "channel_statistics",
+    "check_memory",
     "digest",
+    "limit_note",
     "shape_text",
+    "some",
 ]
 
 DAMAGED = (
@@ -58,6 +62,13 @@ class DataConfig:
     """Mirror half of the training images left to right."""
     cutout: int = 0
     """Side in pixels of the square that is blanked; 0: none."""
+    resize: tuple[int, int] | None = None
+    """Height and width that all images are brought to: scaled, the aspect kept, until
+    they cover both; what then stands over is cropped on both sides alike. Not given:
+    as they are, which has to be one size."""
+    skip_damaged: bool = False
+    """Leave image files out that cannot be read, and name them; otherwise they are an
+    error."""
 
     def __post_init__(self):
         """Checks each value.
@@ -86,6 +97,12 @@ class DataConfig:
                 raise UserError(
                     f"--data.{flag}: {value}; expected a whole number >= {least}"
                 )
+        size = self.resize
+        if size is not None and (len(size) != 2 or min(size) < 1):
+            raise UserError(
+                f"--data.resize: {' '.join(map(str, size))}; expected a height and a "
+                "width in pixels, both >= 1"
+            )
 
 
 class RawImages(NamedTuple):
@@ -97,6 +114,10 @@ class RawImages(NamedTuple):
       test_images: uint8 ``[M, H, W, C]``; M is 0 where the source has no test part.
       test_labels: integers ``[M]``.
       class_names: one name a class, in label order.
+      valid_images: uint8 ``[K, H, W, C]``; None where the source has no validation
+        part.
+      valid_labels: integers ``[K]``; None likewise.
+      notes: what was done to the images and what was left out, in words.
     """
 
     train_images: np.ndarray
@@ -104,6 +125,21 @@ class RawImages(NamedTuple):
     test_images: np.ndarray
     test_labels: np.ndarray
     class_names: tuple[str, ...]
+    valid_images: np.ndarray | None = None
+    valid_labels: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Images and labels by ``train``, ``valid`` and ``test``; none are empty."""
+        valid, labels = self.valid_images, self.valid_labels
+        if valid is None or labels is None:
+            valid, labels = self.train_images[:0], self.train_labels[:0]
+        return {
+            "train": (self.train_images, self.train_labels),
+            "valid": (valid, labels),
+            "test": (self.test_images, self.test_labels),
+        }
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -112,23 +148,31 @@ class Images:
 
     Attributes:
       name: as configured.
+      source: the configured folder or file, or the name.
       train_images: pixels in 0..255.
       train_labels: from 0 to ``num_classes - 1``.
-      test_images: none (``M = 0``) where the source has no test part.
+      valid_images: none where the source has no validation part.
+      valid_labels: as `train_labels`.
+      test_images: none where the source has no test part.
       test_labels: as `train_labels`.
       class_names: one name a class, in label order.
       mean: of each channel of the training images, pixels scaled to [0, 1].
       std: standard deviation of each channel, same scale, > 0.
+      notes: what was done to the images and what was left out, in words.
     """
 
     name: str
+    source: str
     train_images: UInt8[np.ndarray, "train height width channel"]
     train_labels: Int32[np.ndarray, " train"]
+    valid_images: UInt8[np.ndarray, "valid height width channel"]
+    valid_labels: Int32[np.ndarray, " valid"]
     test_images: UInt8[np.ndarray, "test height width channel"]
     test_labels: Int32[np.ndarray, " test"]
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    notes: tuple[str, ...] = ()
 
     def normalised_by(self, meta: dict[str, Any]) -> "Images":
         """The same images with the mean and deviation that a checkpoint tells of, if
@@ -143,6 +187,40 @@ class Images:
             (self.class_names, self.mean, self.std),
             *(self.train_images, self.train_labels),
             *(self.test_images, self.test_labels),
+            *((self.valid_images, self.valid_labels) if self.has_valid else ()),
+        )
+
+    @property
+    def has_valid(self) -> bool:
+        """Whether there are images to validate on beside those to train on."""
+        return len(self.valid_images) > 0
+
+    def train_and_valid(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels of the training part, then of the validation part."""
+        if not self.has_valid:
+            return self.train_images, self.train_labels
+        return (
+            np.concatenate([self.train_images, self.valid_images]),
+            np.concatenate([self.train_labels, self.valid_labels]),
+        )
+
+    @property
+    def described(self) -> str:
+        """What was read, in one line."""
+        counts = {
+            "training": self.train_labels,
+            "validation": self.valid_labels,
+            "test": self.test_labels,
+        }
+        parts = [f"{len(own):,} {part}" for part, own in counts.items() if len(own)]
+        height, width, channels = self.image_shape
+        of = "" if self.source == self.name else f" of {self.source}"
+        return "; ".join(
+            [
+                f"data '{self.name}'{of}: {_and(parts)} images of {height} x {width} "
+                f"x {channels}, {self.num_classes} classes ({some(self.class_names)})",
+                *self.notes,
+            ]
         )
 
     @property
@@ -171,6 +249,8 @@ class Dataset:
       std: published standard deviation of each channel; empty: computed.
       split: how its training images are divided unless that is configured.
       own: whether ``config.dir`` holds data of one's own, which runs are named after.
+      from_files: whether it reads image files one by one: then `load` brings them to
+        the configured size, and can leave damaged ones out.
     """
 
     load: Callable[[DataConfig], RawImages]
@@ -180,6 +260,7 @@ class Dataset:
     std: tuple[float, ...] = ()
     split: str = BY_CLASS
     own: bool = False
+    from_files: bool = False
 
 
 def channel_statistics(
@@ -215,6 +296,46 @@ def channel_statistics(
 def shape_text(array: np.ndarray) -> str:
     """An array's type and shape for an error: ``uint8 [5, 8, 8, 3]``."""
     return f"{array.dtype} {list(array.shape)}"
+
+
+def some(names: Sequence[str], shown: int = 5) -> str:
+    """The first ones of many names, and how many more there are."""
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def limit_note(limit: int, found: int) -> str:
+    """What ``--data.limit`` has left out, in words."""
+    return f"--data.limit keeps {limit:,} of {found:,} training images"
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+
+
+def check_memory(shape: Sequence[int], what: str, expected: str = "less") -> None:
+    """Raises a UserError if bytes of that shape are more than this machine has free.
+
+    Args:
+      shape: of the array to be made.
+      what: is read, for the error.
+      expected: instead, for the error.
+    """
+    needed, free = math.prod(shape), _free_memory()
+    if needed > free:
+        raise UserError(
+            f"{what}: {needed / 2**30:,.1f} GiB, but {free / 2**30:,.1f} GiB of memory "
+            f"are free; expected {expected}"
+        )
+
+
+def _free_memory() -> float:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found = dict(line.split(":", 1) for line in lines)
+        return int(found["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError, IndexError):  # not Linux
+        return math.inf
 
 
 def digest(settings: Any, *arrays: np.ndarray) -> str:

@@ -1,27 +1,36 @@
 """Image files in one folder a class."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from jdarts.data.base import DataConfig, RawImages
-from jdarts.data.split import kept
+from jdarts.data.base import DataConfig, RawImages, some
+from jdarts.data.image_files import Labelled, read_parts
+from jdarts.data.pictures import is_picture, picture_suffixes
 from jdarts.errors import UserError
 
 __all__ = ["load"]
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm")
-_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")  # 8 bits a channel, grey or RGB
+_NAMES = {
+    "train": ("train", "training"),
+    "valid": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
 _SEED = 0  # part of the data set: every run has the same order
+_MOST_ENTRIES = 10_000_000  # a folder of more is not one of images
 
 
 def load(config: DataConfig) -> RawImages:
-    """Reads ``dir/train/CLASS/*`` and ``dir/test/CLASS/*``, or ``dir/CLASS/*``.
+    """Reads ``dir/train/CLASS/**``, ``dir/val/CLASS/**`` and ``dir/test/CLASS/**``, or
+    ``dir/CLASS/**``.
 
-    Grey images become RGB, transparency is dropped; files with other endings and hidden
-    ones are ignored. The training images are in one fixed random order, so that the
-    first ones are not all of one class.
+    Whatever Pillow reads is read, also in folders within the folder of a class, and
+    becomes RGB. Hidden files and folders (whose names begin with a dot), other files
+    and whatever lies outside of the class folders are left out, which the notes say.
+    The training images are in one fixed random order, so that the first ones are not
+    all of one class.
 
     Raises:
       UserError: if there is no image or no class, a class has no images, or an image
@@ -31,94 +40,140 @@ def load(config: DataConfig) -> RawImages:
     assert root is not None  # checked by jdarts.data.load
     if not root.is_dir():
         raise UserError(f"{root}: is a file; expected a folder of class folders")
-    has_parts = (root / "train").is_dir()
-    if not has_parts and (root / "test").is_dir():
-        raise UserError(f"{root / 'train'}: missing; expected it beside test")
-    train_root = root / "train" if has_parts else root
-    class_names = tuple(path.name for path in _folders(train_root))
+    walk = _Walk(root)
+    roots = _roots(root, walk)
+    class_names = tuple(path.name for path in walk.folders(roots["train"]))
     if not class_names:
         raise UserError(
-            f"{train_root}: has no folders; expected one folder of images a class"
+            f"{roots['train']}: has no folders; expected one folder of images a class"
         )
-    train = _files(train_root, class_names)
-    order = np.random.default_rng(_SEED).permutation(len(train))
-    if config.limit is not None and config.limit < len(train):
-        assert config.split is not None  # settled by jdarts.data.load
-        labels = np.array([train[i][1] for i in order])
-        order = order[kept(labels, config.limit, config.split, class_names)]
-    size = _size(train[0][0])
-    x_train, y_train = _read([train[i] for i in order], size, train[0][0])
-    test_root = root / "test"
-    test = _files(test_root, class_names) if has_parts and test_root.is_dir() else []
-    x_test, y_test = _read(test, size, train[0][0])
-    return RawImages(x_train, y_train, x_test, y_test, class_names)
+    parts = {part: walk.images(path, class_names) for part, path in roots.items()}
+    order = np.random.default_rng(_SEED).permutation(len(parts["train"]))
+    parts["train"] = [parts["train"][i] for i in order]
+    return read_parts(config, parts, class_names, walk.notes())
 
 
-def _folders(root: Path) -> list[Path]:
-    """The visible folders in a folder, sorted by name."""
-    return sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] not in "._")
-
-
-def _files(root: Path, class_names: tuple[str, ...]) -> list[tuple[Path, int]]:
-    """Every image file below the class folders with its label, sorted."""
-    files = []
-    for folder in _folders(root):
-        if folder.name not in class_names:
+def _roots(root: Path, walk: "_Walk") -> dict[str, Path]:
+    """The folder of each part; only ``train`` if the class folders are in `root`."""
+    folders = walk.folders(root)
+    roots: dict[str, Path] = {}
+    for part, names in _NAMES.items():
+        found = [path for path in folders if path.name.lower() in names]
+        if len(found) > 1:
             raise UserError(
-                f"{folder}: no such class in the training part; expected one of "
-                f"{', '.join(class_names)}"
+                f"{root}: has {' and '.join(path.name for path in found)}; expected "
+                f"one folder for the part {part}"
             )
-        images = sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in _SUFFIXES and path.name[0] not in "._"
-        )
-        if not images:
+        if found:
+            roots[part] = found[0]
+    if not any(walk.folders(path) for path in roots.values()):
+        # Classes that are called so, unless nothing else is there.
+        if len(folders) > len(roots):
+            roots = {}
+    if not roots:
+        return {"train": root}
+    if "train" not in roots:
+        other = next(iter(roots.values())).name
+        raise UserError(f"{root / 'train'}: missing; expected it beside {other}")
+    walk.leave([path for path in folders if path not in roots.values()])
+    walk.leave_files(root)
+    return roots
+
+
+class _Walk:
+    """Goes through folders and keeps what was left out."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._outside: list[Path] = []
+        self._hidden: list[Path] = []
+        self._others: list[Path] = []
+        self._again: list[Path] = []
+        self._entries = 0
+        self._suffixes = picture_suffixes()
+
+    def folders(self, folder: Path) -> list[Path]:
+        """The visible folders in a folder, sorted by name."""
+        return sorted(p for p in folder.iterdir() if p.is_dir() and not _hidden(p))
+
+    def leave(self, folders: list[Path]) -> None:
+        """Notes folders that are neither a part nor a class."""
+        self._outside += folders
+
+    def leave_files(self, folder: Path) -> None:
+        """Notes the files in a folder of classes or parts, and what is hidden there."""
+        found = sorted(folder.iterdir())
+        self._hidden += [p for p in found if _hidden(p)]
+        self._outside += [p for p in found if not (_hidden(p) or p.is_dir())]
+
+    def images(self, part: Path, class_names: tuple[str, ...]) -> list[Labelled]:
+        """Every image below the class folders, sorted."""
+        items = []
+        self.leave_files(part)
+        for folder in self.folders(part):
+            if folder.name not in class_names:
+                raise UserError(
+                    f"{folder}: no such class in the training part; expected one of "
+                    f"{some(class_names, 20)}"
+                )
+            found = sorted(self._below(folder))
+            if not found:
+                raise UserError(
+                    f"{folder}: has no images; expected at least one file that Pillow "
+                    "reads (PNG, JPEG, TIFF, ...)"
+                )
+            label = class_names.index(folder.name)
+            items += [Labelled(str(path), path, label) for path in found]
+        return items
+
+    def _below(self, folder: Path) -> Iterator[Path]:
+        """Every image in a folder and the folders in it."""
+        seen, waiting = set(), [folder]
+        while waiting:
+            here = waiting.pop()
+            status = here.stat()
+            if (status.st_dev, status.st_ino) in seen:  # a link that leads back
+                self._again.append(here)
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            for name in sorted(os.listdir(here)):
+                path = here / name
+                self._count()
+                if _hidden(path):
+                    self._hidden.append(path)
+                elif path.is_dir():
+                    waiting.append(path)
+                elif path.suffix.lower() in self._suffixes or is_picture(path):
+                    yield path
+                else:
+                    self._others.append(path)
+
+    def _count(self) -> None:
+        self._entries += 1
+        if self._entries > _MOST_ENTRIES:
             raise UserError(
-                f"{folder}: has no images; expected files ending in "
-                f"{', '.join(_SUFFIXES)}"
+                f"{self.root}: has more than {_MOST_ENTRIES:,} files; expected a "
+                "folder of images"
             )
-        label = class_names.index(folder.name)
-        files += [(path, label) for path in images]
-    return files
+
+    def notes(self) -> list[str]:
+        """What was left out, in words."""
+        kinds = {
+            "files that are no images": self._others,
+            "hidden": self._hidden,
+            "outside of the folders of classes": self._outside,
+            "folders met before": self._again,
+        }
+        return [
+            f"left out, {what}: {self._some(paths)}"
+            for what, paths in kinds.items()
+            if paths
+        ]
+
+    def _some(self, paths: list[Path]) -> str:
+        names = [str(path.relative_to(self.root)) for path in paths]
+        return f"{len(paths):,} ({some(names, 3)})"
 
 
-def _read(
-    files: list[tuple[Path, int]], size: tuple[int, int], first: Path
-) -> tuple[np.ndarray, np.ndarray]:
-    """Images ``[N, H, W, 3]`` and labels ``[N]`` in the order of `files`.
-
-    The files are opened in the order of their names, so that of several odd ones the
-    error always names the same.
-    """
-    width, height = size
-    images = np.empty((len(files), height, width, 3), np.uint8)
-    for path, position in sorted((path, i) for i, (path, _) in enumerate(files)):
-        image = _pixels(path)
-        if image.shape != images.shape[1:]:
-            raise UserError(
-                f"{path}: {image.shape[1]} x {image.shape[0]} pixels; expected "
-                f"{width} x {height} as {first}"
-            )
-        images[position] = image
-    return images, np.array([label for _, label in files], np.int32)
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """Width and height of an image."""
-    height, width, _ = _pixels(path).shape
-    return width, height
-
-
-def _pixels(path: Path) -> np.ndarray:
-    """One file as uint8 ``[H, W, 3]``."""
-    try:
-        with Image.open(path) as image:
-            mode = image.mode
-            pixels = np.asarray(image.convert("RGB")) if mode in _MODES else None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow raises SyntaxError for a PNG file with broken chunks.
-        raise UserError(f"{path}: not a readable image ({error})") from None
-    if pixels is None:
-        raise UserError(f"{path}: an image of mode {mode}; expected 8-bit grey or RGB")
-    return pixels
+def _hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name == "__MACOSX"

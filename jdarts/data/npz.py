@@ -2,17 +2,37 @@
 
 import zipfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
-from jdarts.data.base import DAMAGED, DataConfig, RawImages, shape_text
+from jdarts.data.base import (
+    DAMAGED,
+    DataConfig,
+    RawImages,
+    check_memory,
+    shape_text,
+    some,
+)
+from jdarts.data.pictures import open_regular
 from jdarts.errors import UserError
 
 __all__ = ["load"]
 
-_NAMES = {  # of the images and labels of the training part, then of the test part
-    "train_images": ("train_images", "train_labels", "test_images", "test_labels"),
-    "x_train": ("x_train", "y_train", "x_test", "y_test"),
+# Names of images and labels: of the training, the test and the validation part.
+_NAMES = {
+    "train_images": (
+        ("train_images", "train_labels"),
+        ("test_images", "test_labels"),
+        ("valid_images", "valid_labels"),
+        ("val_images", "val_labels"),
+    ),
+    "x_train": (
+        ("x_train", "y_train"),
+        ("x_test", "y_test"),
+        ("x_valid", "y_valid"),
+        ("x_val", "y_val"),
+    ),
 }
 
 
@@ -28,51 +48,71 @@ def load(config: DataConfig) -> RawImages:
     """
     path = config.dir
     assert path is not None  # checked by jdarts.data.load
-    arrays = _read(path)
-    found = (names for names in _NAMES.values() if {*names[::2]} & arrays.keys())
-    names = next(found, None)
+    arrays, others = _read(path)
+    namings = (own for own in _NAMES.values() if {own[0][0], own[1][0]} & {*arrays})
+    names = next(namings, None)
     if names is None:
+        found = ", ".join(sorted({*arrays, *others})) or "(none)"
         raise UserError(
-            f"{path}: found the arrays {', '.join(sorted(arrays)) or '(none)'}; "
+            f"{path}: found the arrays {found}; "
             "expected train_images and train_labels, or x_train and y_train"
         )
-    if names[0] not in arrays and names[1] not in arrays:
-        x_test, y_test = _part(path, arrays, names[2], names[3])
-        classes = _classes(path, names[3], y_test)
-        return RawImages(x_test[:0], y_test[:0], x_test, y_test, classes)
-    x_train, y_train = _part(path, arrays, names[0], names[1])
-    if names[2] in arrays or names[3] in arrays:
-        x_test, y_test = _part(path, arrays, names[2], names[3])
-    else:
-        x_test, y_test = x_train[:0], y_train[:0]
-    classes = _classes(path, names[1], y_train)
-    return RawImages(x_train, y_train, x_test, y_test, classes)
+    train, test, *valid = (_part(path, arrays, *pair) for pair in names)
+    if all(valid):
+        pairs = " and ".join(images for images, _ in names[2:])
+        raise UserError(f"{path}: has both {pairs}; expected one validation part")
+    used = {name for pair in names for name in pair}
+    others = sorted({*arrays, *others} - used)
+    given, pair = (train, names[0]) if train is not None else (test, names[1])
+    assert given is not None  # one of both is there
+    none = given[0][:0], given[1][:0]
+    return RawImages(
+        *(train or none),
+        *(test or none),
+        _classes(path, pair[1], given[1]),
+        *(valid[0] or valid[1] or (None, None)),
+        notes=(f"left out, other arrays: {some(others)}",) if others else (),
+    )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of the file that have a known name; others are not even unpacked."""
+def _read(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays of the file that have a known name, and the names of the others, which
+    are not even unpacked."""
     if path.is_dir():
         raise UserError(f"{path}: is a folder; expected a .npz file")
-    known = {name for names in _NAMES.values() for name in names}
+    known = {n for names in _NAMES.values() for pair in names for n in pair}
+    arrays = {}
     try:
-        with zipfile.ZipFile(path) as archive:
-            found = {n.removesuffix(".npy") for n in archive.namelist()}
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {n: file[n] if n in known else np.empty(0) for n in found}
+        with open_regular(path) as packed, zipfile.ZipFile(packed) as archive:
+            found = {n.removesuffix(".npy"): n for n in archive.namelist()}
+            for name in known & found.keys():
+                with archive.open(found[name]) as file:
+                    arrays[name] = _array(file, f"{path}: {name}")
     except DAMAGED as error:
         raise UserError(
             f"{path}: cannot be read ({error}); expected a .npz file of plain arrays"
         ) from None
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # numpy returns other files' bytes
-            raise UserError(f"{path}: {name} is not an array; expected plain arrays")
-    return arrays
+    return arrays, [name for name in found if name not in arrays]
+
+
+def _array(file: IO[bytes], where: str) -> np.ndarray:
+    """One array, once its header has said that there is memory for it."""
+    version = np.lib.format.read_magic(file)
+    head = np.lib.format.read_array_header_1_0
+    if version != (1, 0):
+        head = np.lib.format.read_array_header_2_0
+    shape, _, dtype = head(file)
+    check_memory((*shape, dtype.itemsize), where)
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _part(
     path: Path, arrays: dict[str, np.ndarray], x_name: str, y_name: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """One part's images ``[N, H, W, C]`` and labels ``[N]``, checked."""
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """One part's images ``[N, H, W, C]`` and labels ``[N]``, checked, or none."""
+    if x_name not in arrays and y_name not in arrays:
+        return None
     for name in (x_name, y_name):
         if name not in arrays:
             raise UserError(

@@ -68,17 +68,39 @@ class Text:
 
     Attributes:
       name: as configured.
+      source: the configured folder or file, or the name.
+      level: what a token is, as configured.
       vocabulary: the tokens, in the order of their numbers; at least two.
       train: the training part, numbers of tokens.
       valid: the validation part.
       test: the test part.
+      notes: what was left out or replaced, in words.
     """
 
     name: str
+    source: str
+    level: str
     vocabulary: tuple[str, ...]
     train: Int32[np.ndarray, " train"]
     valid: Int32[np.ndarray, " valid"]
     test: Int32[np.ndarray, " test"]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def described(self) -> str:
+        """What was read, in one line."""
+        of = "" if self.source == self.name else f" of {self.source}"
+        tokens = [repr(t)[1:-1] for t in self.vocabulary[:6]]
+        more = len(self.vocabulary) - len(tokens)
+        return "; ".join(
+            [
+                f"text '{self.name}'{of}: {len(self.train):,} training, "
+                f"{len(self.valid):,} validation and {len(self.test):,} test "
+                f"{self.level}s, {len(self.vocabulary):,} different ones "
+                f"({' '.join(tokens)}" + (f" and {more:,} more)" if more else ")"),
+                *self.notes,
+            ]
+        )
 
     @property
     def parts(self) -> dict[str, np.ndarray]:
@@ -160,6 +182,7 @@ def load_text(config: TextConfig) -> Text:
     for part, found in tokens.items():
         if not found:
             raise UserError(f"{where}: the {part} part is empty; expected some text")
+    whole = len(tokens["train"])
     tokens["train"] = _limited(tokens["train"], config, where)
     vocabulary = _vocabulary(config, source.closed, tokens)
     if len(vocabulary) < 2:
@@ -171,7 +194,29 @@ def load_text(config: TextConfig) -> Text:
         part: _numbers(found, vocabulary, config, f"{where}, {part} part")
         for part, found in tokens.items()
     }
-    return Text(name=config.name, vocabulary=tuple(vocabulary), **parts)
+    return Text(
+        name=config.name,
+        source=where,
+        level=config.level,
+        vocabulary=tuple(vocabulary),
+        **parts,
+        notes=tuple(_notes(config, whole, tokens, vocabulary)),
+    )
+
+
+def _notes(
+    config: TextConfig,
+    whole: int,
+    tokens: dict[str, Sequence[str]],
+    vocabulary: dict[str, int],
+) -> Iterator[str]:
+    """What was left out or replaced."""
+    if config.limit is not None and config.limit < whole:
+        yield f"--data.limit keeps the first of {whole:,} training {config.level}s"
+    unknown = {p: sum(t not in vocabulary for t in own) for p, own in tokens.items()}
+    if any(unknown.values()):
+        counts = ", ".join(f"{count:,} {part}" for part, count in unknown.items())
+        yield f"not in the vocabulary and made {UNKNOWN}: {counts}"
 
 
 def _check_dir(config: TextConfig, source: TextSource) -> None:

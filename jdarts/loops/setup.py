@@ -101,6 +101,16 @@ class Setup(NamedTuple):
     seconds: dict[str, float]
 
     @property
+    def described(self) -> str:
+        """The data and what they are used for, in one line."""
+        train, valid = self.data.train.shape[-1], self.valid_count
+        own = "the validation part" if self.images.has_valid else "training images"
+        return (
+            f"{self.images.described}; {train:,} train the weights, {valid:,} ({own}) "
+            "the architecture"
+        )
+
+    @property
     def mesh(self) -> jax.sharding.Mesh:
         """The devices."""
         return self.seeds.mesh
@@ -136,13 +146,13 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     check_memory(need, "--channels, --layers, --batch-size, --seeds")
     clock.loaded()
     searched = _searched(config, stage, images, axis, per_epoch, table)
-    shared = (images.train_images, images.train_labels)
+    shared = images.train_and_valid()
     data = DeviceData(
         *jax.device_put(shared, axis.shared), *jax.device_put((train, valid), axis.own)
     )
     count = valid.shape[-1]
     chance = {} if table is None else table.chance
-    labels = [images.train_labels[half] for _, half in parts]
+    labels = [shared[1][half] for _, half in parts]
     return Setup(
         **searched,
         images=images,

@@ -83,6 +83,11 @@ class TextSetup(NamedTuple):
         """The cell types that the networks have: all."""
         return tuple(self.stage.space.cells)
 
+    @property
+    def described(self) -> str:
+        """The data, in one line."""
+        return self.text.described
+
     def programs(
         self, config: TextSearchConfig
     ) -> tuple[Callable[..., Any], Callable[..., Any]]:

@@ -191,7 +191,6 @@ def _result(
 
 def _majorities(config: TrainConfig, start: TrainSetup) -> list[float]:
     """Each seed's baseline: always the most frequent class."""
-    images = start.images
-    labels = images.test_labels if config.evaluate_on == "test" else images.train_labels
+    labels = np.asarray(start.data.held_labels)
     held = [labels[indices] for indices in start.seeds.each(start.data.held)]
     return [float(np.bincount(own).max() / len(own)) for own in held]

@@ -77,6 +77,22 @@ class TrainSetup(NamedTuple):
     seeds: SeedAxis
     seconds: dict[str, float]
 
+    @property
+    def described(self) -> str:
+        """The data and what they are used for, in one line."""
+        images, train = self.images, self.data.train.shape[-1]
+        part, unused = "test", "; the validation images are not used"
+        if self.config.evaluate_on == "valid":
+            part, unused = "validation", ""
+            if not images.has_valid:
+                part = "held-out training"
+        elif not images.has_valid:
+            unused = ""
+        return (
+            f"{images.described}; trained on {train:,}, evaluated on "
+            f"{self.valid_count:,} {part} images{unused}"
+        )
+
 
 def train_setup(
     config: TrainConfig,
@@ -209,10 +225,11 @@ def _place(
     def place(pixels: np.ndarray, labels: np.ndarray) -> tuple[jax.Array, jax.Array]:
         return jax.device_put((pixels, labels), axis.shared)
 
-    pixels, labels = place(images.train_images, images.train_labels)
-    others, other_labels = pixels, labels
     if config.evaluate_on == "test":
+        pixels, labels = place(images.train_images, images.train_labels)
         others, other_labels = place(images.test_images, images.test_labels)
+    else:
+        pixels, labels = others, other_labels = place(*images.train_and_valid())
     own, other = jax.device_put((train, held), axis.own)
     return TrainData(pixels, labels, own, others, other_labels, other)
 

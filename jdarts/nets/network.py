@@ -153,10 +153,11 @@ def _check_size(
     unit = math.prod(strides) * STEMS[stem].stride
     if any(side % unit for side in size):
         before = f"{stem} stem and " if STEMS[stem].stride > 1 else ""
+        fitting = " ".join(str(-(-side // unit) * unit) for side in size)
         raise UserError(
             f"images: {size[0]} x {size[1]} pixels; the network's {before}"
             f"{strides.count(2)} reductions expect a height and a width that {unit} "
-            "divides"
+            f"divides; --data.resize {fitting} makes them so"
         )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tyro
 
-from jdarts.data import DATASETS, DataConfig, Dataset, RawImages, load
+from jdarts.data import DATASETS, DataConfig, Dataset, RawImages, halves, load
 from jdarts.data.base import channel_statistics
 from jdarts.errors import UserError
 
@@ -245,6 +245,70 @@ def test_a_new_row_is_enough(monkeypatch):
     assert images.num_classes == 2
     with pytest.raises(dataclasses.FrozenInstanceError):
         images.name = "other"
+
+
+VALID = GOOD._replace(
+    valid_images=np.full((3, 8, 8, 3), 9, np.uint8), valid_labels=np.array([1, 1, 0])
+)
+
+
+def test_validation_part_is_the_second_half(monkeypatch):
+    monkeypatch.setitem(DATASETS, "mine", Dataset(lambda config: VALID, ""))
+    config = DataConfig(name="mine")
+    images = load(config)
+    train, valid = halves(config, images, seed=0)
+    pixels, labels = images.train_and_valid()
+    np.testing.assert_array_equal(pixels[train], images.train_images)
+    np.testing.assert_array_equal(pixels[valid], VALID.valid_images)
+    np.testing.assert_array_equal(labels[train], GOOD.train_labels)
+    np.testing.assert_array_equal(labels[valid], VALID.valid_labels)
+    assert images.described == (
+        "data 'mine': 4 training, 3 validation and 2 test images of 8 x 8 x 3, 2 "
+        "classes (a, b)"
+    )
+
+
+def test_validation_part_is_pinned(monkeypatch):
+    monkeypatch.setitem(DATASETS, "mine", Dataset(lambda config: VALID, ""))
+    monkeypatch.setitem(DATASETS, "less", Dataset(lambda config: GOOD, ""))
+    other = VALID._replace(valid_labels=np.array([0, 1, 1]))
+    monkeypatch.setitem(DATASETS, "other", Dataset(lambda config: other, ""))
+    names = ("mine", "less", "other")
+    assert len({load(DataConfig(name=name)).digest for name in names}) == 3
+
+
+def test_share_beside_a_validation_part(monkeypatch):
+    monkeypatch.setitem(DATASETS, "mine", Dataset(lambda config: VALID, ""))
+    config = DataConfig(name="mine", valid_fraction=0.3)
+    assert error(halves, config, load(config), 0) == (
+        "--data.valid-fraction: 0.3 has no effect, as mine has a validation part of 3 "
+        "images; expected the default, 0.5, or data without that part"
+    )
+
+
+def test_validation_part_lacks_a_class(monkeypatch):
+    raw = VALID._replace(valid_labels=np.array([1, 1, 1]))
+    monkeypatch.setitem(DATASETS, "mine", Dataset(lambda config: raw, ""))
+    config = DataConfig(name="mine")
+    assert error(halves, config, load(config), 0) == (
+        "mine: the validation part lacks the classes a; expected each class of the "
+        "training part"
+    )
+
+
+def test_what_the_limit_left_out():
+    assert load(DataConfig(limit=20)).described == (
+        "data 'digits': 20 training and 360 test images of 8 x 8 x 1, 10 classes "
+        "(0, 1, 2, 3, 4 and 5 more); --data.limit keeps 20 of 1,437 training images"
+    )
+
+
+@pytest.mark.parametrize("size", [(0, 8), (8, -1), (8,), (8, 8, 3)])
+def test_wrong_resize(size):
+    assert error(DataConfig, resize=size) == (
+        f"--data.resize: {' '.join(map(str, size))}; expected a height and a width in "
+        "pixels, both >= 1"
+    )
 
 
 def test_system_errors_name_the_file(monkeypatch, tmp_path):

@@ -55,6 +55,32 @@ def test_no_test_part(path):
     assert images.test_labels.shape == (0,)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train_images", "train_labels", "valid_images", "valid_labels"),
+        ("train_images", "train_labels", "val_images", "val_labels"),
+        ("x_train", "y_train", "x_valid", "y_valid"),
+        ("x_train", "y_train", "x_val", "y_val"),
+    ],
+)
+def test_validation_part(path, names):
+    np.savez(path, **dict(zip(names, (X, Y, X_TEST, Y_TEST), strict=True)), other=Y)
+    images = read(path)
+    np.testing.assert_array_equal(images.valid_images, X_TEST)
+    np.testing.assert_array_equal(images.valid_labels, Y_TEST)
+    assert images.test_images.shape == (0, 9, 8, 3)
+    assert images.notes == ("left out, other arrays: other",)
+
+
+def test_two_validation_parts(path):
+    more = {"val_images": X, "val_labels": Y, "valid_images": X, "valid_labels": Y}
+    np.savez(path, train_images=X, train_labels=Y, **more)
+    assert error(path) == (
+        f"{path}: has both valid_images and val_images; expected one validation part"
+    )
+
+
 def test_grey_and_column_labels(path):
     np.savez(path, x_train=X[..., 0], y_train=Y[:, None].astype(np.uint8))
     images = read(path)
