@@ -259,13 +259,26 @@ def test_validation_part_is_the_second_half(monkeypatch):
     train, valid = halves(config, images, seed=0)
     pixels, labels = images.train_and_valid()
     np.testing.assert_array_equal(pixels[train], images.train_images)
-    np.testing.assert_array_equal(pixels[valid], VALID.valid_images)
+    np.testing.assert_array_equal(pixels[np.sort(valid)], VALID.valid_images)
     np.testing.assert_array_equal(labels[train], GOOD.train_labels)
-    np.testing.assert_array_equal(labels[valid], VALID.valid_labels)
+    np.testing.assert_array_equal(labels[np.sort(valid)], VALID.valid_labels)
     assert images.described == (
         "data 'mine': 4 training, 3 validation and 2 test images of 8 x 8 x 3, 2 "
         "classes (a, b)"
     )
+
+
+def test_validation_part_is_judged_in_mixed_order(monkeypatch):
+    """A batch of one class would be judged with the statistics of that class."""
+    labels = np.repeat(np.arange(2), 32)
+    raw = GOOD._replace(
+        valid_images=np.zeros((64, 8, 8, 3), np.uint8), valid_labels=labels
+    )
+    monkeypatch.setitem(DATASETS, "mine", Dataset(lambda config: raw, ""))
+    config = DataConfig(name="mine")
+    _, valid = halves(config, load(config), seed=0)
+    batches = labels[valid - 4].reshape(4, 16).mean(axis=1)
+    assert batches.min() > 0.2 and batches.max() < 0.8
 
 
 def test_validation_part_is_pinned(monkeypatch):
