@@ -10,7 +10,17 @@ from functools import partial
 import numpy as np
 from jaxtyping import Int32
 
-from jdarts.data import cifar, digits, image_folder, npz, tfds
+from jdarts.data import (
+    cifar,
+    csv_file,
+    digits,
+    idx,
+    image_folder,
+    npz,
+    parquet,
+    svhn,
+    tfds,
+)
 from jdarts.data.augment import AugmentSpec, augment, augment_spec, normalise
 from jdarts.data.base import (
     DataConfig,
@@ -87,6 +97,47 @@ DATASETS: dict[str, Dataset] = {
         mean=(0.5071, 0.4867, 0.4408),
         std=(0.2675, 0.2565, 0.2761),
         split=FILE_ORDER,
+    ),
+    "cifar100_coarse": Dataset(
+        load=partial(cifar.load, cifar.CIFAR100_COARSE),
+        description="the photographs of cifar100 in its 20 coarse classes",
+        dir="the folder cifar-100-binary or cifar-100-python, or its parent",
+        mean=(0.5071, 0.4867, 0.4408),
+        std=(0.2675, 0.2565, 0.2761),
+        split=FILE_ORDER,
+    ),
+    "idx": Dataset(
+        load=partial(idx.load, ()),
+        description="MNIST, and others in its form (KMNIST, EMNIST, ...)",
+        dir="a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and, if "
+        "there are any, the files t10k-..., packed (.gz) or not",
+    ),
+    "fashion_mnist": Dataset(
+        load=partial(idx.load, idx.FASHION),
+        description="70,000 pieces of clothing, 28 x 28 grey, 10 classes",
+        dir="a folder with the four files of MNIST's form, packed (.gz) or not",
+    ),
+    "svhn": Dataset(
+        load=svhn.load,
+        description="99,289 house numbers, 32 x 32 RGB, 10 classes",
+        dir="a folder with train_32x32.mat and, if it is there, test_32x32.mat",
+    ),
+    "csv": Dataset(
+        load=csv_file.load,
+        description="image files that a table lists",
+        dir="a CSV file with the columns path (relative to its folder), label and, if "
+        "there are parts, split (train, valid, test)",
+        from_files=True,
+        own=True,
+    ),
+    "parquet": Dataset(
+        load=parquet.load,
+        description="tables of images as Hugging Face writes them (extra "
+        "jdarts[parquet])",
+        dir="a .parquet file, or a folder with train-*.parquet and, if there are any, "
+        "validation-*.parquet and test-*.parquet",
+        from_files=True,
+        own=True,
     ),
     "image_folder": Dataset(
         load=image_folder.load,
@@ -204,17 +255,22 @@ def halves(
     if images.has_valid:
         _check_valid(config, images)
         count = len(images.train_labels)
-        # Supernets are judged with the statistics of each batch: in mixed order.
-        mixed = np.random.default_rng(0).permutation(len(images.valid_labels))
         train = np.arange(count, dtype=np.int32)
-        return train, mixed.astype(np.int32) + count
-    return train_valid_split(
-        images.train_labels,
-        config.valid_fraction,
-        config.split or get_dataset(config.name).split,
-        seed,
-        images.class_names,
+        valid = np.arange(len(images.valid_labels), dtype=np.int32) + count
+        return train, _mixed(valid)
+    split = config.split or get_dataset(config.name).split
+    train, valid = train_valid_split(
+        images.train_labels, config.valid_fraction, split, seed, images.class_names
     )
+    held = images.train_labels[valid]
+    in_order = np.count_nonzero(np.diff(held)) == len(np.unique(held)) - 1
+    return train, _mixed(valid) if in_order and split != FILE_ORDER else valid
+
+
+def _mixed(valid: np.ndarray) -> np.ndarray:
+    """In random order, always the same: supernets are judged with the statistics of
+    each batch, which have to be of all classes."""
+    return np.random.default_rng(0).permutation(valid)
 
 
 def _check_valid(config: DataConfig, images: Images) -> None:

@@ -10,7 +10,7 @@ from jdarts.data.base import DataConfig, RawImages, shape_text
 from jdarts.data.safe_pickle import load_pickle
 from jdarts.errors import UserError
 
-__all__ = ["CIFAR10", "CIFAR100", "Cifar", "load"]
+__all__ = ["CIFAR10", "CIFAR100", "CIFAR100_COARSE", "Cifar", "load"]
 
 _PIXELS = 3 * 32 * 32
 
@@ -24,7 +24,8 @@ class Cifar:
       python_folder: name of the folder of pickled batches.
       train: names of the training batches; binary ones end in ``.bin``.
       test: name of the test batch.
-      label_bytes: label bytes before the pixels of a binary record; the last counts.
+      label_bytes: label bytes before the pixels of a binary record.
+      label_at: which of these bytes is the label.
       label_key: of the labels in a pickled batch.
       class_names: in label order.
     """
@@ -34,6 +35,7 @@ class Cifar:
     train: tuple[str, ...]
     test: str
     label_bytes: int
+    label_at: int
     label_key: str
     class_names: tuple[str, ...]
 
@@ -44,6 +46,7 @@ CIFAR10 = Cifar(
     train=tuple(f"data_batch_{i}" for i in range(1, 6)),
     test="test_batch",
     label_bytes=1,
+    label_at=0,
     label_key="labels",
     class_names=tuple(
         "airplane automobile bird cat deer dog frog horse ship truck".split()
@@ -56,6 +59,7 @@ CIFAR100 = Cifar(
     train=("train",),
     test="test",
     label_bytes=2,  # coarse, fine
+    label_at=1,
     label_key="fine_labels",
     class_names=tuple(
         """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy
@@ -68,6 +72,19 @@ CIFAR100 = Cifar(
         snail snake spider squirrel streetcar sunflower sweet_pepper table tank
         telephone television tiger tractor train trout tulip turtle wardrobe whale
         willow_tree wolf woman worm""".split()
+    ),
+)
+
+CIFAR100_COARSE = dataclasses.replace(
+    CIFAR100,
+    label_at=0,
+    label_key="coarse_labels",
+    class_names=tuple(
+        """aquatic_mammals fish flowers food_containers fruit_and_vegetables
+        household_electrical_devices household_furniture insects large_carnivores
+        large_man-made_outdoor_things large_natural_outdoor_scenes
+        large_omnivores_and_herbivores medium_mammals non-insect_invertebrates people
+        reptiles small_mammals trees vehicles_1 vehicles_2""".split()
     ),
 )
 
@@ -136,7 +153,7 @@ def _read_binary(cifar: Cifar, path: Path) -> tuple[np.ndarray, np.ndarray]:
             f"{record}, the bytes of one image and its labels"
         )
     records = data.reshape(-1, record)
-    labels = records[:, cifar.label_bytes - 1].astype(np.int32)
+    labels = records[:, cifar.label_at].astype(np.int32)
     return _checked(cifar, path, records[:, cifar.label_bytes :], labels)
 
 

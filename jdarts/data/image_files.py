@@ -16,10 +16,16 @@ from jdarts.data.pictures import Pixels, decode
 from jdarts.data.split import kept
 from jdarts.errors import UserError
 
-__all__ = ["PARTS", "Labelled", "read_parts"]
+__all__ = ["PART_NAMES", "Labelled", "read_parts"]
 
 _FEWER = "fewer images (--data.limit) or smaller ones (--data.resize)"
-PARTS = ("train", "valid", "test")
+PART_NAMES = {
+    "train": ("train", "training"),
+    "valid": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+"""The parts of a data set, and what they are called where they are files or folders."""
+_SEED = 0  # part of the data set: every run has the same order
 
 
 class Labelled(NamedTuple):
@@ -46,8 +52,9 @@ def read_parts(
 
     Args:
       config: `limit`, `resize` and `skip_damaged` are read here.
-      parts: by names of PARTS; those that are missing are empty. The training images
-        are cut to `limit`; damaged ones that are skipped do not count.
+      parts: by the keys of PART_NAMES; all but ``train`` may be missing. The training
+        images are put in one fixed random order, so that the first ones are not all of
+        one class, and cut to `limit`; damaged ones that are skipped do not count.
       class_names: in label order.
       notes: what else is to be said of the data.
 
@@ -55,11 +62,13 @@ def read_parts(
       UserError: if an image is of another size than the first, or some are damaged and
         are not to be skipped: then it names them all, or the first ones of many.
     """
+    order = np.random.default_rng(_SEED).permutation(len(parts["train"]))
+    parts = {**parts, "train": [parts["train"][i] for i in order]}
     damaged: dict[str, str] = {}
     while True:
         good = {
             part: [item for item in parts.get(part, ()) if item.name not in damaged]
-            for part in PARTS
+            for part in PART_NAMES
         }
         chosen = {**good, "train": _kept(config, good["train"], class_names)}
         reading = _Reading(config, chosen)
@@ -69,7 +78,7 @@ def read_parts(
         damaged |= reading.damaged
         if not config.skip_damaged:
             raise _damaged_error(damaged)
-    for part in PARTS:
+    for part in PART_NAMES:
         if parts.get(part) and not good[part]:
             raise UserError(
                 f"{config.dir}: all images of the part {part} are damaged "

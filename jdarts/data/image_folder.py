@@ -4,21 +4,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from jdarts.data.base import DataConfig, RawImages, some
-from jdarts.data.image_files import Labelled, read_parts
+from jdarts.data.image_files import PART_NAMES, Labelled, read_parts
 from jdarts.data.pictures import is_picture, picture_suffixes
 from jdarts.errors import UserError
 
 __all__ = ["load"]
 
-_NAMES = {
-    "train": ("train", "training"),
-    "valid": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
-_SEED = 0  # part of the data set: every run has the same order
 _MOST_ENTRIES = 10_000_000  # a folder of more is not one of images
 
 
@@ -29,8 +21,6 @@ def load(config: DataConfig) -> RawImages:
     Whatever Pillow reads is read, also in folders within the folder of a class, and
     becomes RGB. Hidden files and folders (whose names begin with a dot), other files
     and whatever lies outside of the class folders are left out, which the notes say.
-    The training images are in one fixed random order, so that the first ones are not
-    all of one class.
 
     Raises:
       UserError: if there is no image or no class, a class has no images, or an image
@@ -48,8 +38,6 @@ def load(config: DataConfig) -> RawImages:
             f"{roots['train']}: has no folders; expected one folder of images a class"
         )
     parts = {part: walk.images(path, class_names) for part, path in roots.items()}
-    order = np.random.default_rng(_SEED).permutation(len(parts["train"]))
-    parts["train"] = [parts["train"][i] for i in order]
     return read_parts(config, parts, class_names, walk.notes())
 
 
@@ -57,7 +45,7 @@ def _roots(root: Path, walk: "_Walk") -> dict[str, Path]:
     """The folder of each part; only ``train`` if the class folders are in `root`."""
     folders = walk.folders(root)
     roots: dict[str, Path] = {}
-    for part, names in _NAMES.items():
+    for part, names in PART_NAMES.items():
         found = [path for path in folders if path.name.lower() in names]
         if len(found) > 1:
             raise UserError(

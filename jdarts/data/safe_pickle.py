@@ -1,64 +1,188 @@
-"""Reading pickled NumPy arrays without giving the file any code to run."""
+"""Reading pickled NumPy arrays without giving the file any code to run.
 
+What a file may call are four makers of this module, and what they make knows nothing
+but its parts: arrays are made of them afterwards, once these are plain numbers.
+"""
+
+import io
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jdarts.data.base import check_memory
+from jdarts.data.pictures import open_regular
 from jdarts.errors import UserError
 
 __all__ = ["load_pickle"]
 
+_MOST_STEPS = (
+    5_000_000  # of the unpickler; the largest batch of CIFAR needs 0.2 million
+)
+_NUMBERS = re.compile(r"[biuf][1248]|b1|\?|S[0-9]{1,6}")
 
-def _dtype(code: Any, align: Any = False, copy: Any = False) -> np.dtype:
-    """``numpy.dtype`` for the 0 and 1 that old pickles have instead of booleans."""
-    return np.dtype(code, align=bool(align), copy=bool(copy))
+
+class _Inert:
+    """What a file can refer to, but not change."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("it changes what it refers to")
 
 
-def _latin1(text: str, encoding: str) -> bytes:
+class _Dtype(_Inert):
+    """A dtype as the pickle describes it."""
+
+    __slots__ = ("code", "order")
+
+    def __init__(self, code: Any) -> None:
+        self.code, self.order = _text(code), "|"
+
+    def __setstate__(self, state: Any) -> None:
+        _, order, *rest = state
+        if any(part is not None for part in rest[:3]):
+            raise pickle.UnpicklingError("it has a dtype of several fields")
+        self.order = _text(order)
+
+    def made(self) -> np.dtype:
+        """The dtype, if it is one of numbers or bytes."""
+        code = self.code.lstrip("<>|=")
+        if not _NUMBERS.fullmatch(code) or self.order not in ("<", ">", "|", "="):
+            raise pickle.UnpicklingError(f"it has an array of dtype {self.code!r}")
+        return np.dtype(code).newbyteorder(self.order)
+
+
+class _Array(_Inert):
+    """An array as the pickle describes it."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+
+    def __setstate__(self, state: Any) -> None:
+        *_, shape, dtype, fortran, data = state
+        self.parts = data, dtype, shape, "F" if fortran else "C"
+
+    def made(self) -> np.ndarray:
+        """The array."""
+        data, dtype, shape, order = self.parts
+        order = _text(order)
+        if not isinstance(dtype, _Dtype) or not isinstance(data, bytes | bytearray):
+            raise pickle.UnpicklingError("it has an array of no numbers")
+        if order not in ("C", "F"):
+            raise pickle.UnpicklingError(f"it has an array of order {order!r}")
+        values = np.frombuffer(data, dtype.made())
+        if len(shape) > 32 or any(type(n) is not int or n < 0 for n in shape):
+            raise pickle.UnpicklingError(f"it has an array of shape {shape!r}")
+        return values.reshape(shape, order=order).copy(order=order)
+
+
+class _Maker(_Inert):
+    """What a file may call."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Any) -> None:
+        self._make = make
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._make(*arguments)
+
+
+def _text(value: Any) -> str:
+    """A string, which old pickles have as bytes."""
+    text = value.decode("latin1") if isinstance(value, bytes) else value
+    if not isinstance(text, str):
+        raise pickle.UnpicklingError(f"it has a {type(value).__name__} for a name")
+    return text
+
+
+def _latin1(text: Any, encoding: Any) -> bytes:
     """The one use of ``codecs.encode`` in a pickle: bytes, in the old protocols."""
-    if encoding not in ("latin1", b"latin1"):
+    if _text(encoding) != "latin1":
         raise pickle.UnpicklingError(f"encoding {encoding!r}")
-    return text.encode("latin1")
+    return _text(text).encode("latin1")
 
 
-# NumPy names these functions in its pickles, but keeps them in private modules.
-_RECONSTRUCT = np.empty(0, np.uint8).__reduce__()[0]
-_FROM_BUFFER = np.empty(1, np.uint8).__reduce_ex__(5)[0]
+_RECONSTRUCT = _Maker(lambda kind, shape, code: _Array(b"", _Dtype("u1"), (0,), "C"))
+_FROM_BUFFER = _Maker(_Array)
 _ALLOWED = {
-    ("numpy", "dtype"): _dtype,
-    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): _Maker(lambda code, align=False, copy=False: _Dtype(code)),
+    ("numpy", "ndarray"): _Inert(),
     ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy.core.numeric", "_frombuffer"): _FROM_BUFFER,
     ("numpy._core.numeric", "_frombuffer"): _FROM_BUFFER,
-    ("_codecs", "encode"): _latin1,
+    ("_codecs", "encode"): _Maker(_latin1),
 }
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+class _Counted(dict[int, Any]):
+    """The unpickler's operations; ends one that goes on for too long."""
+
+    steps = 0
+
+    def __getitem__(self, key: int) -> Any:
+        self.steps += 1
+        if self.steps > _MOST_STEPS:
+            raise pickle.UnpicklingError("it never comes to an end")
+        return super().__getitem__(key)
+
+
+# The one in C fills memory with as many entries as a file of ten bytes asks for.
+_Unpickler: Any = pickle._Unpickler  # pyrefly: ignore
+
+
+class _ArrayUnpickler(_Unpickler):
     """Finds nothing but what arrays and bytes are made of."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, encoding="bytes")
+        own = {pickle.BYTEARRAY8[0]: _ArrayUnpickler._bytearray}
+        self.dispatch = _Counted({**_Unpickler.dispatch, **own})
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return _ALLOWED[module, name]
 
+    def _bytearray(self) -> None:
+        """As the library's, which first makes room for as much as the file says."""
+        size = int.from_bytes(self.read(8), "little")
+        found = self.read(min(size, 2**40))
+        if len(found) != size:
+            raise pickle.UnpicklingError("it is cut short")
+        self.append(bytearray(found))
+
 
 def load_pickle(path: Path) -> Any:
-    """What the file holds: plain Python values and NumPy arrays, nothing else.
+    """What the file holds: a plain Python value or a NumPy array of numbers or bytes,
+    or a dictionary of them.
 
     Strings that Python 2 wrote come back as bytes.
 
     Raises:
       UserError: if the file is no pickle, is cut short, or asks for anything else.
     """
-    with path.open("rb") as file:
-        try:
-            return _ArrayUnpickler(file, encoding="bytes").load()
-        except Exception as error:  # a damaged pickle raises nearly anything
-            raise UserError(
-                f"{path}: not a readable pickle ({type(error).__name__}: {error}); "
-                "expected one of plain values and NumPy arrays"
-            ) from None
+    with open_regular(path) as file:
+        check_memory((file.seek(0, io.SEEK_END),), str(path))
+        file.seek(0)
+        content = io.BytesIO(file.read())
+    try:
+        found = _ArrayUnpickler(content).load()
+        if type(found) is dict:
+            return {key: _made(value) for key, value in found.items()}
+        return _made(found)
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise UserError(
+            f"{path}: not a readable pickle ({type(error).__name__}: {error}); "
+            "expected one of plain values and NumPy arrays"
+        ) from None
+
+
+def _made(value: Any) -> Any:
+    return value.made() if isinstance(value, _Array | _Dtype) else value

@@ -141,14 +141,15 @@ TEXTS: dict[str, TextSource] = {
     "ptb": TextSource(
         load=text_files.ptb,
         description="Penn Treebank, 0.93 million words, 10,000 different ones",
-        dir="a folder or zip with ptb.train.txt, ptb.valid.txt and ptb.test.txt",
+        dir="a folder or zip with ptb.train.txt, ptb.valid.txt and ptb.test.txt, or "
+        "train.txt, valid.txt and test.txt",
         closed=True,
     ),
     "wikitext2": TextSource(
         load=text_files.wikitext2,
         description="WikiText-2, 2.1 million words, 33,278 different ones",
         dir="a folder or zip with wiki.train.tokens, wiki.valid.tokens and "
-        "wiki.test.tokens",
+        "wiki.test.tokens, or train.txt, valid.txt and test.txt",
         closed=True,
     ),
     "file": TextSource(

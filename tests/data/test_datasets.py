@@ -126,7 +126,8 @@ def test_config_on_the_command_line():
 def test_unknown_name():
     assert error(load, DataConfig(name="cifar")) == (
         "--data.name: unknown 'cifar'; did you mean 'cifar10'? choices: cifar10, "
-        "cifar100, digits, image_folder, npz, tfds:NAME"
+        "cifar100, cifar100_coarse, csv, digits, fashion_mnist, idx, image_folder, "
+        "npz, parquet, svhn, tfds:NAME"
     )
 
 
@@ -279,6 +280,20 @@ def test_validation_part_is_judged_in_mixed_order(monkeypatch):
     _, valid = halves(config, load(config), seed=0)
     batches = labels[valid - 4].reshape(4, 16).mean(axis=1)
     assert batches.min() > 0.2 and batches.max() < 0.8
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_half_of_sorted_images_is_judged_in_mixed_order(monkeypatch, order):
+    labels = np.repeat(order, 64)
+    raw = GOOD._replace(
+        train_images=np.zeros((128, 8, 8, 3), np.uint8), train_labels=labels
+    )
+    monkeypatch.setitem(DATASETS, "mine", Dataset(lambda config: raw, ""))
+    config = DataConfig(name="mine")
+    train, valid = halves(config, load(config), seed=0)
+    batches = labels[valid].reshape(4, 16).mean(axis=1)
+    assert batches.min() > 0.2 and batches.max() < 0.8
+    assert sorted([*train, *valid]) == list(range(128))
 
 
 def test_validation_part_is_pinned(monkeypatch):

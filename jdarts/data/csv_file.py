@@ -1,0 +1,126 @@
+"""Image files that a CSV file lists with their labels."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from jdarts.data.base import DataConfig, RawImages, check_memory, some
+from jdarts.data.image_files import PART_NAMES, Labelled, read_parts
+from jdarts.data.pictures import open_regular
+from jdarts.errors import UserError
+
+__all__ = ["labelled_parts", "load"]
+
+_COLUMNS = {
+    "path": (
+        "path",
+        "image",
+        "file",
+        "filename",
+        "filepath",
+        "image_path",
+        "file_name",
+    ),
+    "label": ("label", "class", "target", "category"),
+    "split": ("split", "part", "set", "subset"),
+}
+
+
+def load(config: DataConfig) -> RawImages:
+    """Reads the images that a CSV file lists in its columns ``path`` and ``label``.
+
+    Paths are relative to the file's folder. Where there is a column ``split``, it says
+    train, valid (val, validation) or test; otherwise all images are to train.
+
+    Raises:
+      UserError: if the file is not so, or an image cannot be read or differs from the
+        first in size; it names the file and the row.
+    """
+    path = config.dir
+    assert path is not None  # checked by jdarts.data.load
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; expected a CSV file")
+    with open_regular(path) as file:
+        size = file.seek(0, io.SEEK_END)
+        check_memory((size, 10), str(path))
+        file.seek(0)
+        data = file.read()
+    try:
+        rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: not UTF-8 (byte {error.start}); expected text in UTF-8"
+        ) from None
+    except csv.Error as error:
+        raise UserError(f"{path}: not a CSV file ({error})") from None
+    head = [name.strip().lower() for name in rows[0]] if rows else []
+    places = {what: _place(path, head, what) for what in _COLUMNS}
+    entries: list[tuple[str, str, Path, str]] = []
+    for number, row in enumerate(rows[1:], start=2):
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) != len(head):
+            raise UserError(
+                f"{path}, row {number}: {len(row)} columns; expected {len(head)} as in "
+                "the first row"
+            )
+        where, label = (row[places[what]].strip() for what in ("path", "label"))
+        if not where or not label:
+            raise UserError(f"{path}, row {number}: no path or no label")
+        split = row[places["split"]] if places["split"] >= 0 else "train"
+        source = path.parent / where
+        entries.append((_part(path, number, split), str(source), source, label))
+    names, parts = labelled_parts(str(path), entries)
+    return read_parts(config, parts, names)
+
+
+def _place(path: Path, head: Sequence[str], what: str) -> int:
+    """The number of a column; -1: the file has no ``split``."""
+    found = [name for name in _COLUMNS[what] if name in head]
+    if not found and what == "split":
+        return -1
+    if len(found) != 1 or head.count(found[0]) != 1:
+        raise UserError(
+            f"{path}: its first row is {some([repr(n) for n in head])}; expected one "
+            f"column '{what}' (or {', '.join(_COLUMNS[what][1:])})"
+        )
+    return head.index(found[0])
+
+
+def _part(path: Path, number: int, split: str) -> str:
+    for part, names in PART_NAMES.items():
+        if split.strip().lower() in names:
+            return part
+    raise UserError(
+        f"{path}, row {number}: the split {split!r}; expected train, valid or test"
+    )
+
+
+def labelled_parts(
+    where: str, entries: Sequence[tuple[str, str, Path | bytes, str]]
+) -> tuple[tuple[str, ...], dict[str, list[Labelled]]]:
+    """The names of the classes, in order, and the images of each part.
+
+    Args:
+      where: of the data, for errors.
+      entries: part, name, source and label of each image.
+
+    Raises:
+      UserError: if there are none to train, or another part has a further label.
+    """
+    labels = {label for part, *_, label in entries if part == "train"}
+    if not labels:
+        raise UserError(f"{where}: has no training images; expected at least one")
+    whole = all(label.lstrip("-").isdecimal() for label in labels)
+    names = sorted(labels, key=lambda label: (int(label) if whole else 0, label))
+    numbers = {label: number for number, label in enumerate(names)}
+    parts: dict[str, list[Labelled]] = {part: [] for part in PART_NAMES}
+    for part, name, source, label in entries:
+        if label not in numbers:
+            raise UserError(
+                f"{where}: the part {part} has the label '{label}', which the training "
+                f"part lacks; expected {some(names)}"
+            )
+        parts[part].append(Labelled(name, source, numbers[label]))
+    return tuple(names), parts

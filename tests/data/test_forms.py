@@ -1,0 +1,225 @@
+"""Forms that people have: CSV, Parquet, idx, SVHN, coarse CIFAR-100, other names."""
+
+import gzip
+
+import numpy as np
+import pytest
+from PIL import Image
+from written import RGB, write_idx, write_parquet, write_svhn
+
+from jdarts.data import DataConfig, TextConfig, load, load_text
+from jdarts.errors import UserError
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (6, 9, 8), np.uint8)
+LABELS = np.array([2, 0, 1, 1, 0, 2])
+
+
+def read(name, path, **config):
+    return load(DataConfig(name=name, dir=path, **config))
+
+
+def error(name, path, **config):
+    with pytest.raises(UserError) as caught:
+        read(name, path, **config)
+    return str(caught.value)
+
+
+def by_pixels(images, labels):
+    return sorted((x.tobytes(), int(y)) for x, y in zip(images, labels, strict=True))
+
+
+# --- idx ---
+
+
+@pytest.mark.parametrize("pack", [False, True])
+@pytest.mark.parametrize("prefix", ["", "emnist-letters-"])
+def test_idx(tmp_path, pack, prefix):
+    write_idx(tmp_path, f"{prefix}train", GREY, LABELS + 1, pack)
+    write_idx(tmp_path, "t10k", GREY[:2], LABELS[:2] + 1, pack)
+    (tmp_path / "notes.txt").touch()
+    images = read("idx", tmp_path)
+    np.testing.assert_array_equal(images.train_images, GREY[..., None])
+    np.testing.assert_array_equal(images.train_labels, LABELS)
+    np.testing.assert_array_equal(images.test_labels, LABELS[:2])
+    assert images.class_names == ("1", "2", "3")
+    assert images.notes == ("left out, other files: notes.txt",)
+
+
+def test_fashion_has_names(tmp_path):
+    labels = np.arange(10)
+    write_idx(tmp_path, "train", np.zeros((10, 28, 28), np.uint8), labels)
+    assert read("fashion_mnist", tmp_path).class_names[9] == "Ankle_boot"
+    write_idx(tmp_path, "train", np.zeros((6, 28, 28), np.uint8), LABELS)
+    assert "has 3 classes, expected the 10" in error("fashion_mnist", tmp_path)
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_idx_that_lies(tmp_path, pack):
+    write_idx(tmp_path, "train", GREY, LABELS, pack)
+    path = next(p for p in tmp_path.iterdir() if "images" in p.name)
+    data = path.read_bytes()
+    data = gzip.decompress(data) if pack else data
+    for count, said in ((7, "bytes after its head"), (2**31, "GiB of memory are")):
+        changed = data[:4] + np.array(count, ">u4").tobytes() + data[8:]
+        path.write_bytes(gzip.compress(changed) if pack else changed)
+        assert said in error("idx", tmp_path)
+
+
+# --- SVHN ---
+
+
+def test_svhn(tmp_path):
+    images = RNG.integers(0, 256, (4, 32, 32, 3), np.uint8)
+    labels = np.array([10, 1, 9, 2], np.uint8)
+    write_svhn(tmp_path / "train_32x32.mat", images, labels)
+    write_svhn(tmp_path / "test_32x32.mat", images[:1], labels[:1])
+    found = read("svhn", tmp_path)
+    np.testing.assert_array_equal(found.train_images, images)
+    assert found.train_labels.tolist() == [0, 1, 9, 2]  # 10 is the digit 0
+    assert found.test_labels.tolist() == [0] and found.num_classes == 10
+    write_svhn(tmp_path / "train_32x32.mat", images, labels + 1)
+    assert "y goes from 2 to 11; expected 1 to 10" in error("svhn", tmp_path)
+
+
+# --- CSV ---
+
+
+def write_images(root):
+    root.mkdir(exist_ok=True)
+    for i, image in enumerate(RGB):
+        Image.fromarray(image).save(root / f"{i}.png")
+
+
+def test_csv(tmp_path):
+    write_images(tmp_path / "pictures")
+    splits = ["train", "train", "Train", "val", "val", "test"]
+    names = ["b", "a", "b", "a", "b", "a"]
+    rows = [f"{n},pictures/{i}.png,x,{splits[i]}" for i, n in enumerate(names)]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(["label,path,other,split", *rows]) + "\n\n", "utf-8-sig")
+    images = read("csv", table)
+    assert images.class_names == ("a", "b")
+    found = by_pixels(images.train_images, images.train_labels)
+    assert found == by_pixels(RGB[:3], [1, 0, 1])
+    assert by_pixels(images.valid_images, images.valid_labels) == (
+        by_pixels(RGB[3:5], [0, 1])
+    )
+    np.testing.assert_array_equal(images.test_images, RGB[5:])
+
+
+def test_csv_of_numbers_without_parts(tmp_path):
+    write_images(tmp_path)
+    numbers = [10, 9, 10, 9, 10, 9]
+    rows = [f"{i}.png,{n}" for i, n in enumerate(numbers)]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(["image,class", *rows]))
+    images = read("csv", table)
+    assert images.class_names == ("9", "10")
+    assert by_pixels(images.train_images, images.train_labels) == (
+        by_pixels(RGB, [1, 0, 1, 0, 1, 0])
+    )
+    (tmp_path / "2.png").unlink()
+    assert f"1 image cannot be read: {tmp_path / '2.png'} (No such" in (
+        error("csv", table)
+    )
+    assert len(read("csv", table, skip_damaged=True).train_images) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "its first row is ; expected one column 'path'"),
+        ("path,x\n0.png,a\n", "expected one column 'label' (or class, target"),
+        ("path,label\n", "has no training images"),
+        ("path,label\n0.png\n", "row 2: 1 columns; expected 2"),
+        ("path,label\n0.png,\n", "row 2: no path or no label"),
+        ("path,label,split\n0.png,a,x\n", "row 2: the split 'x'; expected train"),
+        (
+            "path,label,split\n0.png,a,train\n1.png,b,test\n",
+            "the part test has the label 'b', which the training part lacks",
+        ),
+    ],
+)
+def test_wrong_csv(tmp_path, text, said):
+    write_images(tmp_path)
+    (tmp_path / "t.csv").write_text(text)
+    assert said in error("csv", tmp_path / "t.csv")
+
+
+# --- Parquet ---
+
+
+def test_parquet(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    labels = LABELS.tolist()
+    write_parquet(folder / "train-00000-of-00002.parquet", [0, 1], labels)
+    write_parquet(folder / "train-00001-of-00002.parquet", [2], labels)
+    write_parquet(folder / "validation-00000-of-00001.parquet", [3, 4], labels)
+    write_parquet(folder / "test-00000-of-00001.parquet", [5], labels)
+    images = read("parquet", tmp_path)
+    assert images.class_names == ("cat", "dog", "emu")
+    assert by_pixels(images.train_images, images.train_labels) == (
+        by_pixels(RGB[:3], LABELS[:3])
+    )
+    assert by_pixels(images.valid_images, images.valid_labels) == (
+        by_pixels(RGB[3:5], LABELS[3:5])
+    )
+    np.testing.assert_array_equal(images.test_images, RGB[5:])
+
+
+def test_parquet_of_words_in_one_file(tmp_path):
+    path = tmp_path / "mine.parquet"
+    words = ["cat", "ant", "bee", "bee", "ant", "cat"]
+    write_parquet(path, range(6), words, names=())
+    images = read("parquet", path)
+    assert images.class_names == ("ant", "bee", "cat")
+    assert by_pixels(images.train_images, images.train_labels) == by_pixels(RGB, LABELS)
+
+
+def test_parquet_label_out_of_range(tmp_path):
+    path = tmp_path / "mine.parquet"
+    write_parquet(path, range(6), LABELS.tolist(), names=("cat", "dog"))
+    assert f"{path}, row 1: the label 2; expected 0 to 1" == error("parquet", path)
+
+
+# --- CIFAR-100, coarse ---
+
+
+def test_coarse_labels(tmp_path):
+    record = np.zeros((20, 2 + 3072), np.uint8)
+    record[:, 0], record[:, 1] = np.arange(20), np.arange(20) + 70
+    for name in ("train.bin", "test.bin"):
+        (tmp_path / name).write_bytes(record.tobytes())
+    coarse, fine = (read(n, tmp_path) for n in ("cifar100_coarse", "cifar100"))
+    assert coarse.train_labels.tolist() == list(range(20))
+    assert fine.train_labels.tolist() == list(range(70, 90))
+    assert coarse.num_classes == 20 and coarse.class_names[1] == "fish"
+
+
+# --- texts ---
+
+
+@pytest.mark.parametrize("name", ["ptb", "wikitext2"])
+@pytest.mark.parametrize("folder", ["", "penn"])
+def test_other_names_of_texts(tmp_path, name, folder):
+    place = tmp_path / folder
+    place.mkdir(exist_ok=True)
+    for part in ("train", "valid", "test"):
+        (place / f"{part}.txt").write_text(f"a b {part}\n")
+    text = load_text(TextConfig(name, tmp_path))
+    assert text.vocabulary[:3] == ("a", "b", "train") and len(text.test) == 4
+    assert text.described == (
+        f"text '{name}' of {tmp_path}: 4 training, 4 validation and 4 test words, 6 "
+        "different ones (a b train <eos> valid test)"
+    )
+
+
+def test_texts_in_two_folders(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for part in ("train", "valid", "test"):
+            (tmp_path / folder / f"{part}.txt").write_text("a b\n")
+    with pytest.raises(UserError, match="expected one folder"):
+        load_text(TextConfig("ptb", tmp_path))
