@@ -40,7 +40,7 @@ from jdarts.data.batches import (
     steps_per_epoch,
 )
 from jdarts.data.ngrams import Baselines, baselines
-from jdarts.data.pictures import resized
+from jdarts.data.pictures import resize_note, resized
 from jdarts.data.segments import Lengths, Segment, columns, segment_at
 from jdarts.data.split import FILE_ORDER, kept, train_valid_split
 from jdarts.data.text import TEXTS, Text, TextConfig, load_text
@@ -351,12 +351,11 @@ def _resized(raw: RawImages, size: tuple[int, int], where: str) -> RawImages:
     count = sum(len(images) for images, _ in raw.parts.values())
     check_memory((count, *size, channels), f"{where}: {count} images")
     found = {part: resized(images, size) for part, (images, _) in raw.parts.items()}
-    note = f"from {height} x {width} scaled to cover {size[0]} x {size[1]}"
     return raw._replace(
         train_images=found["train"],
         valid_images=found["valid"] if raw.valid_images is not None else None,
         test_images=found["test"],
-        notes=(f"{note}, what stands over cropped on both sides alike", *raw.notes),
+        notes=(f"from {height} x {width} {resize_note(size)}", *raw.notes),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from jdarts.data.base import DataConfig, RawImages, check_memory, limit_note, some
-from jdarts.data.pictures import Pixels, decode
+from jdarts.data.pictures import Pixels, decode, resize_note
 from jdarts.data.split import kept
 from jdarts.errors import UserError
 
@@ -211,11 +211,7 @@ class _Reading:
         """What was done to the images."""
         notes = []
         if self.config.resize is not None:
-            height, width = self.config.resize
-            notes.append(
-                f"scaled to cover {height} x {width}, what stands over cropped on both "
-                "sides alike"
-            )
+            notes.append(resize_note(self.config.resize))
         others = [f"{n} {m}" for m, n in sorted(self._modes.items()) if m != "RGB"]
         if others:
             notes.append(f"made RGB: {', '.join(others)}")

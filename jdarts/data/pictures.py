@@ -15,6 +15,7 @@ __all__ = [
     "is_picture",
     "open_regular",
     "picture_suffixes",
+    "resize_note",
     "resized",
 ]
 
@@ -88,6 +89,12 @@ def decode(source: Path | bytes, size: tuple[int, int] | None = None) -> Pixels:
         if size is not None:
             image = _fit(image, size)
         return Pixels(np.asarray(image), mode, turned, more)
+
+
+def resize_note(size: tuple[int, int]) -> str:
+    """What ``--data.resize`` does, in words."""
+    cropped = "what stands over cropped on both sides alike"
+    return f"scaled to cover {size[0]} x {size[1]}, {cropped}"
 
 
 def resized(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:

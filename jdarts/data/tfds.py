@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jdarts.data.base import DataConfig, RawImages
+from jdarts.data.base import DataConfig, RawImages, check_memory, some
+from jdarts.data.pictures import resize_note, resized
 from jdarts.data.split import kept
 from jdarts.errors import UserError
 
@@ -26,7 +27,8 @@ class _Prepared(NamedTuple):
 
 
 def load(config: DataConfig) -> RawImages:
-    """Reads the parts train and test (or validation, if there is no test).
+    """Reads the parts train, test and validation; where there is no test, validation is
+    the test part. Other parts are left out, which the notes say.
 
     That the data are prepared is checked on the files first: left to itself, TFDS goes
     online for a data set that it knows and does not find.
@@ -40,13 +42,24 @@ def load(config: DataConfig) -> RawImages:
         uint8 images of one size; it names the folder.
     """
     prepared = _find(config)
-    test = next((s for s in ("test", "validation") if s in prepared.splits), None)
+    splits = prepared.splits
+    test = next((s for s in ("test", "validation") if s in splits), None)
     x_train, y_train, names = _read(config, prepared, "train", config.limit)
     if test is None:
         x_test, y_test = x_train[:0], y_train[:0]
     else:
         x_test, y_test, _ = _read(config, prepared, test, None)
-    return RawImages(x_train, y_train, x_test, y_test, names)
+    valid = None, None
+    if test == "test" and "validation" in splits:
+        x_valid, y_valid, _ = _read(config, prepared, "validation", None)
+        valid = x_valid, y_valid
+    notes = ["the part validation is the test part"] if test == "validation" else []
+    if config.resize is not None:
+        notes.append(resize_note(config.resize))
+    others = sorted({*splits} - {"train", "test", "validation"})
+    if others:
+        notes.append(f"left out, other parts: {some(others)}")
+    return RawImages(x_train, y_train, x_test, y_test, names, *valid, tuple(notes))
 
 
 def _find(config: DataConfig) -> _Prepared:
@@ -134,7 +147,7 @@ def _read(
             )
             labels = np.array([example["label"] for example in undecoded])
             chosen = kept(labels, limit, config.split, names)
-        return *_stack(source, chosen, where), names
+        return *_stack(source, chosen, where, config.resize), names
     except UserError:
         raise
     except Exception as error:  # TFDS and array_record share no base class for errors
@@ -156,19 +169,29 @@ def _class_names(features: Any, where: str) -> tuple[str, ...]:
 
 
 def _stack(
-    source: Any, chosen: np.ndarray, where: str
+    source: Any,
+    chosen: np.ndarray,
+    where: str,
+    size: tuple[int, int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The chosen examples as two arrays, read one by one."""
+    """The chosen examples as two arrays, read one by one and brought to a size."""
     first = source[0]["image"]
-    images = np.empty((len(chosen), *first.shape), np.uint8)
+    shape = first.shape if size is None else (*size, *first.shape[2:])
+    check_memory((len(chosen), *shape), where)
+    images = np.empty((len(chosen), *shape), np.uint8)
     labels = np.empty(len(chosen), np.int32)
     for position, i in enumerate(chosen.tolist()):
         example = source[i]
         image = example["image"]
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape != first.shape:
+        if size is not None and image.dtype == np.uint8 and image.ndim == 3:
+            image = resized(image[None], size)[0]
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape != shape:
+            hint = ""
+            if size is None and image.dtype == np.uint8:
+                hint = ", or --data.resize HEIGHT WIDTH"
             raise UserError(
                 f"{where}: image {i} is {image.dtype} {list(image.shape)}; expected "
-                f"uint8 {list(first.shape)} as image 0"
+                f"uint8 {list(shape)} as image 0{hint}"
             )
         images[position], labels[position] = image, example["label"]
     return images, labels

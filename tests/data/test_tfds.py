@@ -133,7 +133,8 @@ def examples(*shapes, dtype=np.uint8):
     [
         (
             examples((4, 4, 3), (4, 5, 3)),
-            "image 1 is uint8 [4, 5, 3]; expected uint8 [4, 4, 3] as image 0",
+            "image 1 is uint8 [4, 5, 3]; expected uint8 [4, 4, 3] as image 0, "
+            "or --data.resize HEIGHT WIDTH",
         ),
         (
             examples((4, 4, 3), dtype=np.float32),
@@ -145,6 +146,33 @@ def test_images_that_differ(tmp_path, source, line):
     folder = describe(tmp_path)
     with tfds.testing.mock_data(as_data_source_fn=source):
         assert error(tmp_path).endswith(f"{folder}: part train: {line}")
+
+
+def test_images_that_differ_are_resized(tmp_path):
+    describe(tmp_path)
+    source = examples((4, 4, 3), (40, 5, 3), (1, 2, 3))
+    with tfds.testing.mock_data(as_data_source_fn=source):
+        images = read(tmp_path, resize=(8, 12))
+    assert images.train_images.shape == (3, 8, 12, 3)
+    assert images.notes == (
+        "scaled to cover 8 x 12, what stands over cropped on both sides alike",
+    )
+
+
+def test_validation_part_and_others(tmp_path):
+    describe(tmp_path, splits=("train", "test", "validation", "extra"))
+    with tfds.testing.mock_data(as_data_source_fn=examples((8, 8, 3), (8, 8, 3))):
+        images = read(tmp_path)
+    assert images.valid_images.shape == images.test_images.shape == (2, 8, 8, 3)
+    assert images.notes == ("left out, other parts: extra",)
+
+
+def test_validation_part_alone(tmp_path):
+    describe(tmp_path, splits=("train", "validation"))
+    with tfds.testing.mock_data(as_data_source_fn=examples((8, 8, 3), (8, 8, 3))):
+        images = read(tmp_path)
+    assert not images.has_valid and len(images.test_images) == 2
+    assert images.notes == ("the part validation is the test part",)
 
 
 def test_empty_part(tmp_path):
