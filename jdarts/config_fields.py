@@ -1,5 +1,6 @@
 """What all configurations share: checks, reading and writing, field by field."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import math
@@ -241,7 +242,8 @@ def _parse_value(hint: Any, value: Any, where: str) -> Any:
             (item, _) = typing.get_args(option)  # tuple[item, ...]
             return tuple(_parse_value(item, v, where) for v in value)
         if option is float and type(value) in (int, float):
-            return float(value)
+            with contextlib.suppress(OverflowError):  # a whole number with no end
+                return float(value)
         if type(value) is option:
             return value
     expected = " or ".join(getattr(o, "__name__", str(o)) for o in options)

@@ -83,6 +83,7 @@ def summary(config: AnySearchConfig, result: SearchResult) -> str:
             f"stopped after epoch {after}: the curvature has grown {ratio:.2f}-fold; "
             f"the result is the genotype of epoch {epoch}"
         )
+    lines += [f"incomplete: {gap}" for gap in result.gaps]
     for kind, cell in result.genotype.cells.items():
         lines += ["", f"{kind} cell", cell_text(cell)]
     return "\n".join(lines) + "\n"
@@ -117,4 +118,5 @@ def population_summary(config: AnySearchConfig, results: list[SearchResult]) -> 
                 f"seed {result.seed} stopped after epoch {after}; its result is the "
                 f"genotype of epoch {epoch}"
             )
+    lines += [f"incomplete: {gap}" for result in results for gap in result.gaps]
     return "\n".join(lines) + "\n"

@@ -103,4 +103,5 @@ def text_summary(results: list[TextResult]) -> str:
         f"counted, on the test text: unigrams {counted['unigram_perplexity']:.2f}, "
         f"bigrams {counted['bigram_perplexity']:.2f}"
     )
+    lines += [f"incomplete: {gap}" for result in results for gap in result.gaps]
     return "\n".join(lines) + "\n"

@@ -119,6 +119,7 @@ def summary(result: TrainResult) -> str:
         f"(always the most frequent class: {100 * result.majority:.2f} %)\n"
         f"best epoch, {best.epoch}: {100 * best.top1:.2f} %; chosen by the images that "
         "it is measured on, so optimistic\n" + (f"{classes}\n" if classes else "")
+        + "".join(f"incomplete: {gap}\n" for gap in result.gaps)
     )
 
 
@@ -145,4 +146,5 @@ def population_summary(results: list[TrainResult]) -> str:
     for name, row in rows:
         cells = [f"{x:{len(h)}.2f}" for x, h in zip(row, heads, strict=True)]
         lines.append("  ".join([name.rjust(width), *cells]))
+    lines += [f"incomplete: {gap}" for result in results for gap in result.gaps]
     return "\n".join(lines) + "\n"

@@ -1,5 +1,6 @@
 """The genotypes of a run: one an epoch, and the final one; genotypes by name."""
 
+import json
 import os
 import zlib
 from pathlib import Path
@@ -65,12 +66,17 @@ class GenotypeLog:
         if kept != self.epochs or self.final is not None:
             self._write(kept, None)
 
+    def pin(self, epoch: int) -> dict[str, int]:
+        """How many genotypes of the epochs up to one there are, and a checksum."""
+        kept = {n: g.to_json() for n, g in self.epochs.items() if n <= epoch}
+        return {"rows": len(kept), "crc": zlib.crc32(json.dumps(kept).encode())}
+
     def _read(self) -> None:
         data, source = read_json(self.path), str(self.path)
         try:
             final = data["final"]
             epochs = {int(row["epoch"]): row["genotype"] for row in data["epochs"]}
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise UserError(
                 f"{source}: not the genotypes of a run ({type(error).__name__}: "
                 f'{error}); expected {{"final": ..., "epochs": [...]}}'

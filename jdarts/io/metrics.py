@@ -2,17 +2,20 @@
 
 import contextlib
 import json
+import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jdarts.errors import UserError
 from jdarts.io.files import cannot, write_atomic
 
-__all__ = ["MetricsLog", "read_metrics"]
+__all__ = ["MetricsLog", "read_metrics", "read_rows"]
 
+_log = logging.getLogger("jdarts")
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -33,6 +36,7 @@ class MetricsLog:
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
             write_atomic(path, whole)
+        self._marks = [_mark(line) for line in _split(whole)]
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Writes one line.
@@ -58,13 +62,42 @@ class MetricsLog:
                     raise
         except OSError as error:
             raise cannot(self.path, "written", error) from None
+        self._marks.append(_mark(line))
+
+    def pin(self, step: int, kinds: Collection[str] = ()) -> dict[str, Any]:
+        """What the file holds up to a step, in short, to be compared later on.
+
+        Args:
+          step: rows of steps up to it, and of epochs that end before it.
+          kinds: of rows; none: all.
+
+        Returns:
+          ``rows``, their number; ``crc``, a checksum; ``last``, whether there is the
+          row of an epoch that ends, whole or not, with the step: it may be written
+          again, so it is not in the two others.
+        """
+        rows = [m for m in self._marks if not kinds or m.kind in kinds]
+        kept = [m for m in rows if m.step < step + (m.kind == "step")]
+        checksums = "".join(f"{mark.crc:08x}" for mark in kept)
+        last = any(m.step == step and m.kind != "step" for m in rows)
+        return {
+            "rows": len(kept),
+            "crc": zlib.crc32(checksums.encode()),
+            "last": last,
+        }
+
+    def ends(self) -> set[float]:
+        """The steps at which the epochs end whose rows there are."""
+        epochs = (mark.step for mark in self._marks if mark.kind == "epoch")
+        return {step for step in epochs if 0 <= step < 2**53}
 
     def truncate_after(self, step: int) -> None:
         """Drops the rows whose ``"step"`` is greater than `step`; other lines stay
-        byte for byte, so that a resumed run's file equals an unbroken one's.
+        byte for byte, so that a resumed run's file equals an unbroken one's. What is no
+        JSON object is dropped, too, with a warning.
 
         Raises:
-          UserError: if a line is not a JSON object, or the file cannot be written.
+          UserError: if the file cannot be written.
         """
         self._keep(lambda row: _step(row) <= step)
 
@@ -78,10 +111,15 @@ class MetricsLog:
 
     def _keep(self, wanted: Callable[[dict[str, Any]], bool]) -> None:
         content = _read(self.path)
-        lines = _lines(self.path, content)
-        kept = b"".join(line for line, row in lines if wanted(row))
-        if kept != content:
-            write_atomic(self.path, kept)
+        lines = [(line, _parsed(line)) for line in _split(content)]
+        bad = [number for number, (_, row) in enumerate(lines, 1) if row is None]
+        if bad:
+            more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+            _log.warning("%s: line %d%s damaged; dropped", self.path, bad[0], more)
+        kept = [line for line, row in lines if row is not None and wanted(row)]
+        if b"".join(kept) != content:
+            write_atomic(self.path, b"".join(kept))
+        self._marks = [_mark(line) for line in kept]
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -97,6 +135,18 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [_number(row) for row in rows]
 
 
+def read_rows(path: Path) -> list[tuple[int, dict[str, Any] | None]]:
+    """Each whole line's number, from 1, with its row; None of one that is no JSON
+    object. Nothing if there is no such file.
+
+    Raises:
+      UserError: if the file cannot be read.
+    """
+    lines = _split(_read(path))
+    found = ((number, _parsed(line)) for number, line in enumerate(lines, 1))
+    return [(n, None if row is None else _number(row)) for n, row in found]
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -108,16 +158,26 @@ def _read(path: Path) -> bytes:
 
 def _lines(path: Path, content: bytes) -> list[tuple[bytes, dict[str, Any]]]:
     """Each whole line with what it says."""
-    lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+    lines = _split(content)
     return [(line, _row(path, i, line)) for i, line in enumerate(lines, start=1)]
 
 
-def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
+def _split(content: bytes) -> list[bytes]:
+    return content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """The JSON object in a line, if it is one."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
-        row = None
-    if not isinstance(row, dict):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    row = _parsed(line)
+    if row is None:
         shown = line[:40].decode(errors="replace").strip()
         raise UserError(
             f"{path}, line {number}: not a JSON object: '{shown}'; "
@@ -129,6 +189,19 @@ def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
 def _step(row: dict[str, Any]) -> float:
     step = row.get("step")
     return step if isinstance(step, int | float) else -math.inf
+
+
+class _Mark(NamedTuple):
+    """What is remembered of a row."""
+
+    kind: str
+    step: float
+    crc: int
+
+
+def _mark(line: bytes) -> _Mark:
+    row = _parsed(line) or {}
+    return _Mark(str(row.get("kind")), _step(row), zlib.crc32(line))
 
 
 def _plain(value: Any) -> Any:

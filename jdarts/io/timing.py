@@ -1,17 +1,22 @@
 """Where a run's time goes: rows in a file beside its metrics."""
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from jdarts.compile import Compiled
+from jdarts.errors import UserError
 from jdarts.io.metrics import MetricsLog
 from jdarts.version import version
 
 __all__ = ["Timing"]
+
+_log = logging.getLogger("jdarts")
 
 
 class Timing:
@@ -30,19 +35,34 @@ class Timing:
     """
 
     def __init__(self, path: Path) -> None:
-        """Opens a file that may or may not exist.
-
-        Raises:
-          UserError: if it is there and not usable.
-        """
-        self._log = MetricsLog(path)
+        """Opens a file that may or may not exist. Where it cannot be used, a warning
+        says so, and no time is written down: a run does not end because of it."""
         self._seconds: dict[str, float] = {}
         self._step = 0
+        self._log: MetricsLog | None = None
+        with self._or_without():
+            self._log = MetricsLog(path)
+
+    @contextlib.contextmanager
+    def _or_without(self) -> Iterator[None]:
+        """Goes on without the file if it cannot be used in here."""
+        try:
+            yield
+        except UserError as error:
+            _log.warning("%s; where the time goes is not written down", error)
+            self._log = None
+
+    def _append(self, row: dict[str, Any]) -> None:
+        if self._log is not None:
+            with self._or_without():
+                self._log.append(row)
 
     def rewind(self, step: int) -> None:
         """The run goes on from this step: drops later rows."""
-        self._log.truncate_after(step)
         self._step = step
+        if self._log is not None:
+            with self._or_without():
+                self._log.truncate_after(step)
 
     def start(self, **seconds: float) -> None:
         """A process begins to compute.
@@ -51,7 +71,7 @@ class Timing:
           **seconds: what it has spent already, by name.
         """
         device = jax.devices()[0]
-        self._log.append(
+        self._append(
             {
                 "kind": "start",
                 "step": self._step,
@@ -66,7 +86,7 @@ class Timing:
 
     def compiled(self, program: str, made: Compiled) -> None:
         """A program was compiled."""
-        self._log.append(
+        self._append(
             {
                 "kind": "compile",
                 "step": self._step,
@@ -96,5 +116,5 @@ class Timing:
         """
         parts = {f"{name}_seconds": value for name, value in self._seconds.items()}
         row = {"kind": "part", "step": step, "epoch": epoch, "steps": step - self._step}
-        self._log.append(row | parts)
+        self._append(row | parts)
         self._seconds, self._step = {}, step

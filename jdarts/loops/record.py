@@ -1,6 +1,7 @@
 """What the run of one seed writes down as it goes on."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ class Record:
       folder: where they are written.
       ended: whether its run is over before the last step; what others of the run still
         do is not its own.
+      gaps: a line for each record that lacks what it held when the run was saved.
     """
 
     def __init__(self, seed: int, folder: RunFolder, averaged: Sequence[str]) -> None:
@@ -39,17 +41,61 @@ class Record:
         """
         self.seed, self.folder, self.ended = seed, folder, False
         self.metrics = MetricsLog(folder.metrics)
+        self.gaps: list[str] = []
         self._averaged = averaged
         self._sums: dict[str, float] = {}  # over the epoch
         self._over = False  # whether that epoch has ended
 
     def meta(self) -> dict[str, Any]:
         """What a checkpoint has to keep of it: plain data."""
-        return {"sums": self._sums, "over": self._over}
+        gaps = {"gaps": self.gaps} if self.gaps else {}
+        return {"sums": self._sums, "over": self._over, **gaps}
 
     def restore(self, meta: dict[str, Any]) -> None:
         """Takes what `meta` returned."""
         self._sums, self._over = meta["sums"], meta.get("over", False)
+        self.gaps = list(meta.get("gaps", []))
+
+    def pins(self, step: int, per_epoch: int) -> dict[str, dict[str, Any]]:
+        """What its files hold up to a step, in short: file name to pin. A checkpoint
+        keeps it, so that `compare` notices what is lost.
+
+        Args:
+          step: of the checkpoint.
+          per_epoch: steps of an epoch.
+        """
+        del per_epoch
+        return {self.folder.metrics.name: self.metrics.pin(step)}
+
+    def ends(self, name: str, per_epoch: int) -> set[int]:
+        """The whole epochs that the file of that name tells of."""
+        del name
+        return {int(step // per_epoch) for step in self.metrics.ends()}
+
+    def compare(
+        self, pins: dict[str, dict[str, Any]], step: int, per_epoch: int
+    ) -> list[str]:
+        """Notes in `gaps` which files lack what they held when a checkpoint was saved.
+
+        Args:
+          pins: what `pins` returned then.
+          step: of the checkpoint; later rows are dropped already.
+          per_epoch: steps of an epoch.
+
+        Returns:
+          The new lines.
+        """
+        found, now = [], self.pins(step, per_epoch)
+        for name, before in pins.items():
+            if before == now.get(name, before):
+                continue
+            whole = set(range(1, step // per_epoch + 1))
+            lost = sorted(whole - self.ends(name, per_epoch))
+            total = before["rows"] + before.get("last", 0)
+            rows = total - now[name]["rows"] - now[name].get("last", 0)
+            found.append(_gap(self.folder.path / name, rows, total, lost, step))
+        self.gaps += found
+        return found
 
     def rewind(self, step: int) -> None:
         """Drops the rows after a step."""
@@ -138,6 +184,20 @@ class SeedRecord(Record):
         super().rewind(step)
         self._arch.truncate_after(step)
 
+    def pins(self, step: int, per_epoch: int) -> dict[str, dict[str, Any]]:
+        # The row of an unfinished epoch goes when the run goes on: see `reopen`.
+        return super().pins(step, per_epoch) | {
+            self.folder.arch.name: self._arch.pin(step, ("epoch",)),
+            self.folder.genotype.name: self.genotypes.pin(step // per_epoch),
+        }
+
+    def ends(self, name: str, per_epoch: int) -> set[int]:
+        if name == self.folder.genotype.name:
+            return set(self.genotypes.epochs)
+        if name == self.folder.arch.name:
+            return {int(step // per_epoch) for step in self._arch.ends()}
+        return super().ends(name, per_epoch)
+
     def drop_epoch(self, step: int) -> None:
         super().drop_epoch(step)
         self._arch.drop_epoch(step)
@@ -210,6 +270,21 @@ class SeedRecord(Record):
         """Whether the search stops after the newest measurement."""
         self.stop = early_stop(self._curvature, self._eigenvalues)
         self.ended = self.stop is not None
+
+
+_SHOWN = 8  # epochs in a line
+
+
+def _gap(path: Path, rows: int, total: int, lost: list[int], step: int) -> str:
+    """A record that lacks what it held, in words."""
+    if rows <= 0:
+        return f"{path}: differs from what the run had written up to step {step}"
+    words = ""
+    if lost:
+        more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
+        epochs = "epoch" if len(lost) == 1 else "epochs"
+        words = f", also of {epochs} {', '.join(map(str, lost[:_SHOWN]))}{more}"
+    return f"{path}: lacks {rows} of {total} rows up to step {step}{words}"
 
 
 def plain_arch(arch: Arch, mix: dict[str, Any]) -> dict[str, dict[str, Any]]:

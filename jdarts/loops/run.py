@@ -14,7 +14,7 @@ import numpy as np
 from jdarts import tree
 from jdarts.compile import Compiled, programs_folder
 from jdarts.errors import RunError, UserError
-from jdarts.io import Checkpoints, Progress, RunFolder, Timing
+from jdarts.io import Checkpoints, Progress, Restored, RunFolder, Timing
 from jdarts.io.run_folder import Extension
 from jdarts.loops.chunk import MAX_STEPS
 from jdarts.loops.pinned import check_pinned
@@ -152,7 +152,8 @@ class Run(Generic[R]):
     # --- resuming and saving ---
 
     def resume(self, checkpoints: Checkpoints) -> None:
-        """Takes the newest checkpoint, if there is one, and drops what came later."""
+        """Takes the newest checkpoint, if there is one, drops what came later, and says
+        what the records lack of what came before."""
         restored = checkpoints.restore(abstract(self.start.state))
         if restored is not None:
             self.state, self.step = restored.state, restored.step
@@ -173,11 +174,14 @@ class Run(Generic[R]):
                 "own criterion; expected a new run"
             )
         self.timing.rewind(self.step)
+        per_epoch = self.start.steps_per_epoch
         for record in self.records:
             record.rewind(self.step)
+        for record, own in zip(self.records, _seeds_of(restored), strict=False):
+            for line in record.compare(own.get("records", {}), self.step, per_epoch):
+                self.say(line)
         if not self.finished:
             self.folder.remove_results()
-            per_epoch = self.start.steps_per_epoch
             epoch = self.step // per_epoch
             for record in self.records:
                 record.reopen(epoch, epoch * per_epoch)
@@ -199,7 +203,8 @@ class Run(Generic[R]):
         self._saved = time.monotonic()
 
     def _meta(self) -> dict[str, Any]:
-        seeds = [record.meta() for record in self.records]
+        place = self.step, self.start.steps_per_epoch
+        seeds = [r.meta() | {"records": r.pins(*place)} for r in self.records]
         shared = {"evaluated": self.evaluated, "pinned": self.pinned(), **self.notes()}
         return shared | ({"seeds": seeds} if len(seeds) > 1 else seeds[0])
 
@@ -208,7 +213,7 @@ class Run(Generic[R]):
         before, now = meta.get("pinned", {}), self.pinned()
         check_pinned(before, now, self.folder.path, expected)
         self.evaluated = meta["evaluated"]
-        for record, own in zip(self.records, meta.get("seeds", [meta]), strict=True):
+        for record, own in zip(self.records, _own(meta), strict=True):
             record.restore(own)
 
     # --- stepping ---
@@ -373,6 +378,15 @@ class Run(Generic[R]):
             for record in self.records:
                 record.drop_epoch(self.step)
         return found
+
+
+def _own(meta: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a checkpoint tells of each seed."""
+    return meta.get("seeds", [meta])
+
+
+def _seeds_of(restored: Restored | None) -> list[dict[str, Any]]:
+    return [] if restored is None else _own(restored.meta)
 
 
 @phased("evaluating")

@@ -63,6 +63,7 @@ class SearchResult:
       stopped: exit status of the signal that stopped the search before its end; 0 if
         it came to its end.
       early: why it came to its end early, if it did.
+      gaps: a line for each record that lacks what the search had written into it.
     """
 
     seed: int
@@ -73,6 +74,7 @@ class SearchResult:
     steps: int
     stopped: int = 0
     early: Stop | None = None
+    gaps: tuple[str, ...] = ()
 
 
 class _Search(Run[SeedRecord]):
@@ -235,7 +237,7 @@ def run_search(
     for record, genotype in zip(records, search.discretize(), strict=True):
         steps = search.step
         if record.stop is not None:
-            genotype = record.genotypes.epochs[record.stop.epoch]
+            genotype = _result_of(record, record.stop.epoch)
             steps = record.stop.after * start.steps_per_epoch
         if stop.signal is None:
             record.genotypes.finish(genotype)
@@ -249,9 +251,20 @@ def run_search(
                 steps=steps,
                 stopped=stop.exit_status,
                 early=record.stop,
+                gaps=tuple(record.gaps),
             )
         )
     return results
+
+
+def _result_of(record: SeedRecord, epoch: int) -> Genotype:
+    """The genotype of an earlier epoch."""
+    if epoch not in record.genotypes.epochs:
+        raise UserError(
+            f"{record.folder.genotype}: lacks the genotype of epoch {epoch}, which is "
+            "the result; expected the file as the run has written it"
+        )
+    return record.genotypes.epochs[epoch]
 
 
 def _resumed(

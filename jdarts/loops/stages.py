@@ -14,10 +14,15 @@ from jdarts.config import AnySearchConfig, SearchConfig
 from jdarts.derive import with_max_skips
 from jdarts.errors import UserError
 from jdarts.io import read_json, write_json
+from jdarts.io.records import COUNT, TEXT, Each, Full, misfit
 from jdarts.methods import get_method, name_of, stages_of
 from jdarts.spaces import CellSpec, SearchSpace, get_space
 
-__all__ = ["Stage", "first_stage", "next_stage", "read_stage", "write_stage"]
+__all__ = ["STAGES", "Stage", "first_stage", "next_stage", "read_stage", "write_stage"]
+
+
+STAGES = [{"epochs": Full(COUNT), "added_layers": COUNT, "primitives": Each([[TEXT]])}]
+"""The form of what `write_stage` writes, see `jdarts.io.records`."""
 
 
 class Stage(NamedTuple):
@@ -174,8 +179,8 @@ def read_stage(config: AnySearchConfig, path: Path, first: Stage) -> Stage:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     rows = read_json(path)
-    if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
-        raise UserError(f"{path}: not a record of stages; expected a list of them")
+    if text := misfit(rows, STAGES):
+        raise UserError(f"{path}: not a record of stages ({text.lstrip(': ')})")
     return rows
 
 

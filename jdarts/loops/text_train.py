@@ -15,7 +15,8 @@
       "best": {"epoch": 140, "perplexity": 59.0},
       "averaged_from": 100,              the epoch after which averaging began, or null
       "test": {"perplexity": 58.0, "tokens": 82429},    of the best epoch's weights
-      "baselines": {"valid": {...}, "test": {...}}      perplexities of counting
+      "baselines": {"valid": {...}, "test": {...}},     perplexities of counting
+      "gaps": [...]                      what records lack, if they lack something
     }
 
 In the folder of a training of several seeds it is ``{"kind": "train", "task": "text",
@@ -33,12 +34,14 @@ import numpy as np
 
 from jdarts import compile
 from jdarts.errors import UserError
-from jdarts.io import Checkpoints, GenotypeLog, RunFolder, read_json
+from jdarts.io import Checkpoints, RunFolder, read_json
+from jdarts.io.records import COUNT, FINITE, TEXT, Maybe, misfit
 from jdarts.loops.measures import perplexity
 from jdarts.loops.pinned import pinned_data
 from jdarts.loops.record import Record
 from jdarts.loops.run import Run, abstract
 from jdarts.loops.text_train_setup import TextTrainSetup
+from jdarts.loops.train_record import result_rows, settle_genotype
 from jdarts.methods.optimizers import cosine_by_epoch
 from jdarts.problem import Evaluation
 from jdarts.spaces import Genotype
@@ -56,6 +59,22 @@ __all__ = [
 ]
 
 
+_SCORE = {"epoch": COUNT, "perplexity": FINITE}
+_COUNTED = {"unigram_perplexity": FINITE, "bigram_perplexity": FINITE}
+_FORM = {
+    "name": TEXT,
+    "seed": COUNT,
+    "parameters": COUNT,
+    "text": TEXT,
+    "steps": COUNT,
+    "last": _SCORE,
+    "best": _SCORE,
+    "averaged_from": Maybe(COUNT),
+    "test": {"perplexity": FINITE},
+    "baselines": {"test": _COUNTED},
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class TextResult:
     """How the training of a seed ended; see the module for the fields' meaning."""
@@ -71,10 +90,13 @@ class TextResult:
     averaged_from: int | None
     test: dict[str, float]
     baselines: dict[str, dict[str, float]]
+    gaps: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as in ``result.json``."""
         data = {"kind": "train", "task": "text", **dataclasses.asdict(self)}
+        if not self.gaps:
+            del data["gaps"]
         return data | {"genotype": self.genotype.to_json()}
 
     @classmethod
@@ -85,10 +107,13 @@ class TextResult:
           UserError: if it is not that.
         """
         try:
+            if text := misfit(data, _FORM):
+                raise ValueError(text)
             own = {k: v for k, v in data.items() if k not in ("kind", "task")}
             own["genotype"] = Genotype.from_json(own["genotype"], source)
+            own["gaps"] = tuple(own.get("gaps", ()))
             return cls(**own)
-        except (AttributeError, KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{source}: not the result of a training on a text "
                 f"({type(error).__name__}: {error}); expected what jdarts.train wrote"
@@ -111,8 +136,7 @@ def read_text_results(folder: Path) -> list[TextResult]:
     """
     file = folder / "result.json"
     data = read_json(file)
-    rows = data.get("runs", [data]) if isinstance(data, dict) else [data]
-    return [TextResult.from_json(row, str(file)) for row in rows]
+    return [TextResult.from_json(row, str(file)) for row in result_rows(data, file)]
 
 
 class _Record(Record):
@@ -280,9 +304,7 @@ def run_text_training(
     """
     records = _records(config, start, folder)
     for record in records:
-        genotypes = GenotypeLog(record.folder.genotype)
-        if genotypes.final != start.genotype:
-            genotypes.finish(start.genotype)
+        settle_genotype(record.folder.genotype, start.genotype)
     training = _TextTraining(config, start, folder, records, say)
     stop = training.proceed()
     if stop.signal is not None:
@@ -372,4 +394,5 @@ def _result(
         averaged_from=record.averaged_from,
         test=_tested(sums),
         baselines={"valid": valid, "test": test},
+        gaps=tuple(record.gaps),
     )

@@ -9,10 +9,15 @@ import numpy as np
 
 from jdarts import compile
 from jdarts.errors import UserError
-from jdarts.io import Checkpoints, GenotypeLog, RunFolder
+from jdarts.io import Checkpoints, RunFolder
 from jdarts.loops.pinned import pinned_data
 from jdarts.loops.run import Run, abstract
-from jdarts.loops.train_record import EpochScore, TrainRecord, TrainResult
+from jdarts.loops.train_record import (
+    EpochScore,
+    TrainRecord,
+    TrainResult,
+    settle_genotype,
+)
 from jdarts.loops.train_setup import TrainSetup, train_programs, train_setup
 from jdarts.train_config import TrainConfig, recipe_to_json
 from jdarts.training import by_epoch
@@ -102,9 +107,7 @@ def run_training(
     """
     records = _records(config, start, folder)
     for record in records:
-        genotypes = GenotypeLog(record.folder.genotype)
-        if genotypes.final != start.genotype:
-            genotypes.finish(start.genotype)
+        settle_genotype(record.folder.genotype, start.genotype)
     training = _Training(config, start, folder, records, say)
     stop = training.proceed()
     if stop.signal is not None:
@@ -186,6 +189,7 @@ def _result(
         last=record.last,
         best=record.highest,
         classes=record.tally,
+        gaps=tuple(record.gaps),
     )
 
 

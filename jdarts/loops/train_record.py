@@ -20,6 +20,7 @@
         "correct": [35, ...],            of those, taken for their class
         "confusions": [[8, 1, 2], ...]   images of class 8 taken for class 1: two; most
       }                                  frequent first, at most 1000
+      "gaps": [...]                      what records lack, if they lack something
     }
 
 Losses are in nats, accuracies in [0, 1]. ``last`` is the result; ``best`` was chosen by
@@ -28,7 +29,9 @@ of several seeds ``result.json`` is ``{"kind": "train", "name": ..., "runs": [RE
 ...]}``. `read_results` reads both.
 """
 
+import contextlib
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,15 +39,37 @@ from typing import Any
 import numpy as np
 
 from jdarts.errors import UserError
-from jdarts.io import RunFolder, read_json
+from jdarts.io import GenotypeLog, RunFolder, read_json
+from jdarts.io.records import COUNT, FINITE, TEXT, misfit
 from jdarts.loops.record import Record
 from jdarts.loops.tally import Tally
 from jdarts.spaces import Genotype
 from jdarts.training import Scores
 
-__all__ = ["EpochScore", "TrainRecord", "TrainResult", "read_results", "results_json"]
+__all__ = [
+    "EpochScore",
+    "TrainRecord",
+    "TrainResult",
+    "read_results",
+    "result_rows",
+    "results_json",
+    "settle_genotype",
+]
 
+_log = logging.getLogger("jdarts")
 KIND = "train"
+_SCORE = {"epoch": COUNT, "loss": FINITE, "top1": FINITE, "top5": FINITE}
+_FORM = {
+    "name": TEXT,
+    "seed": COUNT,
+    "parameters": COUNT,
+    "evaluated_on": ("test", "valid"),
+    "images": COUNT,
+    "majority": FINITE,
+    "steps": COUNT,
+    "last": _SCORE,
+    "best": _SCORE,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,11 +111,14 @@ class TrainResult:
     last: EpochScore
     best: EpochScore
     classes: Tally | None = None
+    gaps: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as in ``result.json``."""
         data = {"kind": KIND, **dataclasses.asdict(self)}
         data["classes"] = None if self.classes is None else self.classes.to_json()
+        if not self.gaps:
+            del data["gaps"]
         return data | {"genotype": self.genotype.to_json()}
 
     @classmethod
@@ -101,14 +129,17 @@ class TrainResult:
           UserError: if it is not that.
         """
         try:
+            if text := misfit(data, _FORM):
+                raise ValueError(text)
             fields: dict[str, Any] = {k: v for k, v in data.items() if k != "kind"}
             fields["genotype"] = Genotype.from_json(fields["genotype"], source)
             for name in ("last", "best"):
                 fields[name] = EpochScore(**fields[name])
             if fields.get("classes") is not None:  # as of runs before they were there
                 fields["classes"] = Tally.from_json(fields["classes"], source)
+            fields["gaps"] = tuple(fields.get("gaps", ()))
             return cls(**fields)
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{source}: not the result of a training "
                 f"({type(error).__name__}: {error}); expected what jdarts.train wrote"
@@ -138,8 +169,36 @@ def read_results(folder: Path) -> list[TrainResult]:
             "training"
         )
     data = read_json(file)
+    return [TrainResult.from_json(row, str(file)) for row in result_rows(data, file)]
+
+
+def result_rows(data: Any, file: Path) -> list[Any]:
+    """The results in a ``result.json``, of one seed or several.
+
+    Raises:
+      UserError: if there are none.
+    """
     rows = data.get("runs", [data]) if isinstance(data, dict) else [data]
-    return [TrainResult.from_json(row, str(file)) for row in rows]
+    if not isinstance(rows, list) or not rows:
+        raise UserError(f"{file}: holds no results; expected what jdarts.train wrote")
+    return rows
+
+
+def settle_genotype(path: Path, genotype: Genotype) -> None:
+    """Writes down what is trained, also over a file that says something else.
+
+    Raises:
+      UserError: if it cannot be written.
+    """
+    try:
+        log = GenotypeLog(path)
+    except UserError as error:
+        _log.warning("%s; written again", error)
+        with contextlib.suppress(OSError):
+            path.unlink()
+        log = GenotypeLog(path)
+    if log.final != genotype:
+        log.finish(genotype)
 
 
 class TrainRecord(Record):

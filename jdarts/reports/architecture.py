@@ -74,7 +74,8 @@ def parameters(seed: Seed, space: SearchSpace) -> Markup:
 def _cell_type(seed: Seed, kind: str, spec: CellSpec) -> Markup:
     """The parameters of one cell type."""
     rows, genotype = seed.arch, seed.genotype
-    kept = {} if genotype is None else _kept(genotype.cells[kind], spec)
+    cells = {} if genotype is None else genotype.cells
+    kept = _kept(cells[kind], spec) if kind in cells else {}
     return (
         html.heading(f"{kind.capitalize()} cell")
         + _heat_maps(rows, kind, spec, kept)
@@ -192,7 +193,8 @@ def _lines(rows: list[Row], kind: str, spec: CellSpec, kept: dict[int, str]) -> 
 
 def _beta(rows: list[Row], kind: str, spec: CellSpec) -> Markup:
     """The edge logits, for the methods that have them."""
-    if kind not in rows[-1]["beta"]:
+    rows = [row for row in rows if kind in row["beta"]]
+    if not rows:
         return Markup("")
     beta = np.array([row["beta"][kind] for row in rows])  # [epoch, edge]
     epochs, names = [row["epoch"] for row in rows], edge_names(spec)
@@ -239,12 +241,13 @@ def _weights_table(row: Row, kind: str, spec: CellSpec) -> Markup:
 
 
 def _kept(cell: CellGenotype, spec: CellSpec) -> dict[int, str]:
-    """Edge to primitive of what the cell keeps."""
+    """Edge to primitive of what the cell keeps of the space's edges."""
     numbers = {edge: i for i, edge in enumerate(spec.edges)}
     return {
         numbers[connection.source, target]: connection.primitive
         for target, node in enumerate(cell.nodes, start=spec.inputs)
         for connection in node
+        if (connection.source, target) in numbers
     }
 
 

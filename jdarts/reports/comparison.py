@@ -19,9 +19,9 @@ __all__ = ["comparison", "comparison_report"]
 
 def comparison_report(run: ComparisonRun) -> str:
     """The page of a comparison, whatever state it is in."""
-    missing = []
-    if run.found is None:
-        missing = ["The outcome: not all networks are trained yet."]
+    missing = list(run.damage)
+    if run.found is None and not missing:
+        missing = ["The outcome: no compare.json; not all networks are trained yet."]
     return page(
         kind="comparison",
         title=run.path.resolve().name,

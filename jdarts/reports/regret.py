@@ -17,6 +17,9 @@ from jdarts.statistics import mean_deviation
 __all__ = ["Group", "groups_of", "regret_page", "sentence"]
 
 _STYLES = 5  # colours
+# What an epoch's row has to say.
+_KNOWN = ("regret", "random_regret", "table_test_accuracy")
+_KNOWN += ("table_mean_test_accuracy", "table_best_test_accuracy")
 
 
 class Group(NamedTuple):
@@ -78,13 +81,25 @@ def groups_of(runs: Sequence[SearchRun]) -> list[Group]:
                     f"{seed.path}: the search is not finished; let it go on"
                 )
             rows = seed.epochs
-            if not rows or not all("random_regret" in row for row in rows):
+            if not rows or not all(name in row for row in rows for name in _KNOWN):
                 raise UserError(
                     f"{seed.path}: no true accuracies in its metrics; expected ended "
                     "epochs of a search with --table FILE from its start"
                 )
+            _check_whole(seed)
             by_label.setdefault(label, []).append(seed)
     return [_group(label, seeds) for label, seeds in by_label.items()]
+
+
+def _check_whole(seed: Seed) -> None:
+    """Raises a UserError if a row of an epoch is not there: what follows would move."""
+    epochs = [row["epoch"] for row in seed.epochs]
+    if epochs != list(range(1, len(epochs) + 1)) or not seed.result_row:
+        raise UserError(
+            f"{seed.path / 'metrics.jsonl'}: has the epochs "
+            f"{', '.join(map(str, epochs[:8]))}, not all from 1 on; expected the file "
+            "as the search has written it"
+        )
 
 
 def _group(label: str, seeds: list[Seed]) -> Group:

@@ -6,23 +6,28 @@ from typing import Any
 
 from jdarts.config import AnySearchConfig, from_json
 from jdarts.errors import UserError
-from jdarts.io import GenotypeLog, read_json, read_metrics
+from jdarts.io import read_json
+from jdarts.io.records import Records, Row
 from jdarts.io.run_folder import PART_FILE
+from jdarts.loops.stages import STAGES
 from jdarts.loops.text_train import read_text_results
 from jdarts.loops.train_record import read_results
+from jdarts.methods import stages_of
+from jdarts.reports import forms
 from jdarts.spaces import Genotype, SearchSpace, get_space
 from jdarts.train_config import Recipe, recipe_from_json, task_of
 
+_SHOWN = 8  # epochs in a line
+
 __all__ = [
     "ComparisonRun",
+    "Row",
     "SearchRun",
     "Seed",
     "TrainRun",
     "read_run",
     "read_search",
 ]
-
-Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +63,10 @@ class Seed:
     def result_row(self) -> Row:
         """The row of the epoch that the genotype was derived after: the last one, or an
         earlier one where the search has stopped early. What rows say of a genotype is
-        read here. There has to be an epoch."""
+        read here. There has to be an epoch. Empty if the row is not there."""
         last = self.epochs[-1]
         epoch = last.get("result_epoch", last["epoch"])
-        return next(row for row in self.epochs if row["epoch"] == epoch)
+        return next((row for row in self.epochs if row["epoch"] == epoch), {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,12 +78,15 @@ class _Run:
       seeds: one entry or more.
       timing: rows of ``timing.jsonl``.
       cost: what `jdarts.cost` has written to ``cost.json``, if it has.
+      damage: a line for everything that is not there although it was written, or that
+        is damaged and left out.
     """
 
     path: Path
     seeds: list[Seed]
     timing: list[Row]
     cost: dict[str, Any] | None
+    damage: list[str]
 
     @property
     def epochs(self) -> int:
@@ -114,11 +122,13 @@ class ComparisonRun:
       path: its folder.
       config: what it depends on.
       found: ``compare.json``; None before its end.
+      damage: as of any run.
     """
 
     path: Path
     config: dict[str, Any]
     found: dict[str, Any] | None
+    damage: list[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,21 +139,18 @@ class SearchRun(_Run):
       config: its configuration.
       trainings: those in its folder, and in its seeds' folders, if they were read.
       comparisons: those in its folder, likewise.
+      stages: what it wrote down of its stages; nothing if it has one.
     """
 
     config: AnySearchConfig
     trainings: list[TrainRun]
     comparisons: list[ComparisonRun]
+    stages: list[Row]
 
     @property
     def space(self) -> SearchSpace:
         """What is searched."""
         return get_space(self.config.space)
-
-    @property
-    def stages(self) -> list[Row]:
-        """What it wrote down of its stages; nothing if it has one."""
-        return _json(self.path / "stages.json") or []
 
     @property
     def finished(self) -> bool:
@@ -158,32 +165,108 @@ _RESULTS = {"images": read_results, "text": read_text_results}
 def read_run(path: Path) -> SearchRun | TrainRun | ComparisonRun:
     """Reads the folder of a run, or of one seed of several.
 
+    Records that are damaged are left out, see `_Run.damage`.
+
     Args:
       path: the folder; what is not there yet is empty in the result.
 
     Raises:
-      UserError: if it is not the folder of a run, or a file in it is damaged.
+      UserError: if it is not the folder of a run, or its configuration is damaged.
     """
     data = _config(path)
     if data.get("kind") == "compare":
-        return ComparisonRun(path, data, _json(path / "compare.json"))
+        records = Records()
+        found = records.json(path / "compare.json", forms.COMPARE)
+        return ComparisonRun(path, data, found, records.damage)
     if "genotype" in data:
-        config = recipe_from_json(data, str(path / "config.json"))
-        read = _RESULTS[task_of(config)]
-        results = read(path) if (path / "result.json").exists() else []
-        common = _common(path, _seeds(path, config))
-        return TrainRun(**common, config=config, results=results)
+        return _read_training(path, data)
     run = read_search(path)
-    inside = [
-        read_run(file.parent)
-        for folder in dict.fromkeys([path, *(seed.path for seed in run.seeds)])
-        for file in sorted(folder.glob("*/config.json"))
-        if not (file.parent / PART_FILE).exists()
-    ]
+    inside = _inside(run)
     return dataclasses.replace(
         run,
         trainings=[other for other in inside if isinstance(other, TrainRun)],
         comparisons=[other for other in inside if isinstance(other, ComparisonRun)],
+    )
+
+
+def _inside(run: SearchRun) -> list[SearchRun | TrainRun | ComparisonRun]:
+    """The runs in the folder of a search, and in its seeds' folders."""
+    found, records = [], Records(run.damage)
+    for folder in dict.fromkeys([run.path, *(seed.path for seed in run.seeds)]):
+        for file in sorted(
+            [*folder.glob("*/result.json"), *folder.glob("*/compare.json")]
+        ):
+            if not (file.parent / "config.json").exists():
+                records.note(f"{file.parent}: holds no config.json; left out")
+        for file in sorted(folder.glob("*/config.json")):
+            if (file.parent / PART_FILE).exists():
+                continue
+            try:
+                other = read_run(file.parent)
+            except UserError as error:
+                records.note(f"{error}; left out")
+                continue
+            found.append(other)
+            for line in other.damage if not isinstance(other, SearchRun) else []:
+                records.note(line)
+    return found
+
+
+def _read_training(path: Path, data: dict[str, Any]) -> TrainRun:
+    config, records = recipe_from_json(data, str(path / "config.json")), Records()
+    genotype = Genotype.from_json(data["genotype"], str(path / "config.json"))
+    task = task_of(config)
+    results = []
+    if (path / "result.json").exists():
+        try:
+            results = _RESULTS[task](path)
+        except UserError as error:
+            records.note(f"{error}; left out")
+    rows = forms.metrics("train", task)
+    seeds = [
+        _read_trained(seed, folder, rows, genotype, records)
+        for seed, folder in _folders(path, config)
+    ]
+    ended = [row["epoch"] for seed in seeds for row in seed.epochs]
+    ended += [_last_epoch(result) for result in results]
+    last = min(max(ended, default=0), config.epochs)
+    if last == config.epochs and not results:
+        records.note(f"{path}: has no usable result.json; its command writes it")
+    for seed in seeds:
+        lacking = set(range(1, last + bool(results)))
+        lacking -= {row["epoch"] for row in seed.epochs}
+        _note_lacking(records, seed.path / "metrics.jsonl", lacking)
+    common = _common(path, seeds, records)
+    return TrainRun(**common, config=config, results=results)
+
+
+def _last_epoch(result: Any) -> int:
+    last = result.last  # of images an object, of a text plain data
+    return last["epoch"] if isinstance(last, dict) else last.epoch
+
+
+def _read_trained(
+    seed: int,
+    folder: Path,
+    rows: dict[str, Any],
+    genotype: Genotype,
+    records: Records,
+) -> Seed:
+    metrics = records.rows(folder / "metrics.jsonl", rows)
+    log = records.genotypes(folder / "genotype.json")
+    if log is not None and log.final != genotype:
+        records.note(
+            f"{folder / 'genotype.json'}: holds another genotype than config.json, "
+            "which is what is trained"
+        )
+    return Seed(
+        seed=seed,
+        path=folder,
+        steps=[row for row in metrics if row["kind"] == "step"],
+        epochs=_whole_or_last(metrics),
+        arch=[],
+        genotypes={},
+        final=genotype if log is not None or metrics else None,
     )
 
 
@@ -193,9 +276,22 @@ def read_search(path: Path) -> SearchRun:
     Raises:
       UserError: as `read_run`, or if it is the folder of something else.
     """
-    config = from_json(_config(path), str(path / "config.json"))
-    common = _common(path, _seeds(path, config))
-    return SearchRun(**common, config=config, trainings=[], comparisons=[])
+    config, records = from_json(_config(path), str(path / "config.json")), Records()
+    space = get_space(config.space)
+    seeds = [
+        _read_searched(seed, folder, space, records)
+        for seed, folder in _folders(path, config)
+    ]
+    stages = records.json(path / "stages.json", STAGES) or []
+    if text := forms.stages_misfit(stages, space):
+        records.note(f"{path / 'stages.json'}: damaged ({text}); left out")
+        stages = []
+    if not stages and stages_of(config.method) and any(s.epochs for s in seeds):
+        records.note(f"{path / 'stages.json'}: not there, or damaged")
+    common = _common(path, seeds, records)
+    return SearchRun(
+        **common, config=config, trainings=[], comparisons=[], stages=stages
+    )
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -209,46 +305,79 @@ def _config(path: Path) -> dict[str, Any]:
     return data
 
 
-def _common(path: Path, seeds: list[Seed]) -> dict[str, Any]:
+def _common(path: Path, seeds: list[Seed], records: Records) -> dict[str, Any]:
     timing = path / "timing.jsonl"
     if not timing.exists() and (path / PART_FILE).exists():
         timing = path.parent / "timing.jsonl"
-    cost = _json(path / "cost.json")
-    return {"path": path, "seeds": seeds, "timing": _rows(timing), "cost": cost}
+    return {
+        "path": path,
+        "seeds": seeds,
+        "timing": records.rows(timing, forms.TIMING),
+        "cost": records.json(path / "cost.json", forms.COST),
+        "damage": records.damage,
+    }
 
 
-def _seeds(path: Path, config: AnySearchConfig | Recipe) -> list[Seed]:
+def _folders(path: Path, config: AnySearchConfig | Recipe) -> list[tuple[int, Path]]:
+    """Each seed with its folder."""
     if config.seeds is None:
-        folders = [path]
-    else:
-        folders = [path / f"seed_{seed}" for seed in config.seeds]
-    return list(map(_read_seed, config.all_seeds, folders))
+        return [(config.all_seeds[0], path)]
+    return [(seed, path / f"seed_{seed}") for seed in config.seeds]
 
 
-def _read_seed(seed: int, folder: Path) -> Seed:
-    metrics = _rows(folder / "metrics.jsonl")
-    genotypes = GenotypeLog(folder / "genotype.json")
+def _read_searched(
+    seed: int,
+    folder: Path,
+    space: SearchSpace,
+    records: Records,
+) -> Seed:
+    files = [folder / f"{name}.jsonl" for name in ("metrics", "arch")]
+    metrics = records.rows(files[0], forms.metrics("search", space.task))
+    arch = records.rows(files[1], forms.arch(space))
+    genotypes, final = _genotypes(folder / "genotype.json", records)
+    epochs = _whole_or_last(metrics)
+    arch = _whole_or_last(arch)
+    # What one of the three tells of, the others have to tell of, too; of the newest
+    # epoch only when the run is over, for they are written one after the other.
+    known = {row["epoch"] for row in (*epochs, *arch)} | set(genotypes)
+    settled = known if final is not None else known - {max(known, default=0)}
+    _note_lacking(records, files[0], settled - {row["epoch"] for row in epochs})
+    if arch or files[1].exists():  # older runs have none
+        _note_lacking(records, files[1], settled - {row["epoch"] for row in arch})
+    _note_lacking(records, folder / "genotype.json", settled - set(genotypes))
     return Seed(
         seed=seed,
         path=folder,
-        steps=[row for row in metrics if row.get("kind") == "step"],
-        epochs=_whole_or_last(metrics),
-        arch=_whole_or_last(_rows(folder / "arch.jsonl")),
-        genotypes=genotypes.epochs,
-        final=genotypes.final,
+        steps=[row for row in metrics if row["kind"] == "step"],
+        epochs=epochs,
+        arch=arch,
+        genotypes=genotypes,
+        final=final,
     )
+
+
+def _genotypes(
+    path: Path, records: Records
+) -> tuple[dict[int, Genotype], Genotype | None]:
+    """Those of the epochs, and the final one."""
+    log = records.genotypes(path)
+    return ({}, None) if log is None else (log.epochs, log.final)
+
+
+def _note_lacking(records: Records, path: Path, epochs: set[int]) -> None:
+    """Notes that a record has nothing of epochs that others have."""
+    if not epochs:
+        return
+    ordered = sorted(epochs)
+    shown = ", ".join(map(str, ordered[:_SHOWN]))
+    more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
+    what = "lacks" if path.exists() else "not there; lacks"
+    word = "epoch" if len(ordered) == 1 else "epochs"
+    records.note(f"{path}: {what} {word} {shown}{more}")
 
 
 def _whole_or_last(rows: list[Row]) -> list[Row]:
     """The rows of epochs; one of a run that ended inside an epoch only as the last
     row: if the run went on, the epoch has a row of its own."""
-    found = [row for row in rows if row.get("kind") in ("epoch", "stop")]
+    found = [row for row in rows if row["kind"] in ("epoch", "stop")]
     return [row for row in found if row["kind"] == "epoch" or row is found[-1]]
-
-
-def _rows(path: Path) -> list[Row]:
-    return read_metrics(path) if path.exists() else []
-
-
-def _json(path: Path) -> Any:
-    return read_json(path) if path.exists() else None

@@ -39,7 +39,7 @@ def search_report(run: SearchRun) -> str:
         lead=_lead(run),
         top=_facts(run),
         sections=list(_sections(run)),
-        missing=list(_missing(run)),
+        missing=[*run.damage, *_missing(run)],
     )
 
 
@@ -178,8 +178,8 @@ def _sections(run: SearchRun) -> Iterator[Section]:
             yield Section(f"comparison-{i}", "Comparison with chance", body)
     if not several and (cost := _cost(run)):
         yield Section("cost", "Cost", cost)
-    if run.timing:
-        yield Section("time", "Time", timing(run.timing))
+    if times := timing(run.timing):
+        yield Section("time", "Time", times)
     defaults = dataclasses.replace(
         type(run.config)().with_method(type(run.config.method)()), seed=None
     )
@@ -250,7 +250,7 @@ def _seed_table(seeds: list[Seed], network: RunNetwork | None) -> Markup:
                 f"{100 * last['supernet_accuracy']:.2f}",
                 f"{last['supernet_loss']:.4f}",
                 f"{last['epoch_train_loss']:.4f}",
-                *(str(seed.result_row[f"skips_{kind}"]) for kind in kinds),
+                *(_skips(seed, kind) for kind in kinds),
                 *cost,
             )
         )
@@ -271,10 +271,15 @@ def _seed_table(seeds: list[Seed], network: RunNetwork | None) -> Markup:
     )
 
 
+def _skips(seed: Seed, kind: str) -> str:
+    return str(seed.result_row.get(f"skips_{kind}", "unknown"))
+
+
 def _missing(run: SearchRun) -> Iterator[str]:
     if not any(seed.epochs for seed in run.seeds):
-        yield "Losses, accuracies and cells: no epoch has ended yet."
-    elif not run.finished:
+        if not any(seed.genotype for seed in run.seeds):
+            yield "Losses, accuracies and cells: no epoch has ended yet."
+    elif not run.finished and run.epochs < run.config.epochs:
         yield (
             f"The end of the search: it is at epoch {run.epochs} of "
             f"{run.config.epochs}; the command below goes on with it."
@@ -282,6 +287,9 @@ def _missing(run: SearchRun) -> Iterator[str]:
     if any(seed.epochs and not seed.arch for seed in run.seeds):
         yield "Architecture parameters: the run has no arch.jsonl (made before it was)."
     if any(other.found is None for other in run.comparisons):
-        yield "The outcome of a comparison: not all networks are trained yet."
+        yield (
+            "The outcome of a comparison: no compare.json; not all networks are "
+            "trained yet."
+        )
     if not run.timing:
         yield "Time: the run has no timing.jsonl."

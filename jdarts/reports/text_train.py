@@ -33,7 +33,7 @@ def text_train_report(run: TrainRun) -> str:
         lead=_lead(run),
         top=_facts(run),
         sections=list(_sections(run)),
-        missing=list(_missing(run)),
+        missing=[*run.damage, *_missing(run)],
     )
 
 
@@ -79,8 +79,8 @@ def _sections(run: TrainRun) -> Iterator[Section]:
         yield Section("progress", "Perplexities", text_train_curves(run.begun))
     if genotype is not None:
         yield Section("cells", "Cells", drawings(genotype))
-    if run.timing:
-        yield Section("time", "Time", timing(run.timing))
+    if times := timing(run.timing):
+        yield Section("time", "Time", times)
     shown = configuration(recipe_to_json(run.config), recipe_to_json(TextTrainConfig()))
     yield Section("configuration", "Configuration", shown)
     if genotype is not None:
@@ -90,9 +90,9 @@ def _sections(run: TrainRun) -> Iterator[Section]:
 
 
 def _missing(run: TrainRun) -> Iterator[str]:
-    if not run.begun:
+    if not run.begun and not run.results:
         yield "Perplexities: no epoch has ended yet."
-    elif not run.results:
+    elif not run.results and run.epochs < run.config.epochs:
         yield (
             f"The result: the training is at epoch {run.epochs} of "
             f"{run.config.epochs}; its command goes on with it."

@@ -66,7 +66,8 @@ def spent(rows: Sequence[dict[str, Any]]) -> Spent:
                 if part != name:
                     add(_WORDS.get(part, part), seconds)
     steps = sum(row.get("steps", 0) for row in rows)
-    each = parts[_WORDS["steps"]] / steps if steps else None
+    stepping = parts.get(_WORDS["steps"])
+    each = stepping / steps if steps and stepping is not None else None
     return Spent(list(parts.items()), steps, compiling, each)
 
 
@@ -76,9 +77,9 @@ def timing_facts(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
     Args:
       rows: of ``timing.jsonl``, also none.
     """
-    if not rows:
-        return []
     found, entries = spent(rows), []
+    if not found.total:
+        return []
     if found.step_seconds is not None:
         milliseconds = f"{1e3 * found.step_seconds:.3g} ms"
         whole = duration(found.step_seconds)
@@ -94,9 +95,11 @@ def timing(rows: Sequence[dict[str, Any]]) -> Markup:
     """A bar of all parts, a table, and the time a step over the run.
 
     Args:
-      rows: of ``timing.jsonl``, at least one.
+      rows: of ``timing.jsonl``; nothing if they have no seconds.
     """
     found = spent(rows)
+    if not found.total:
+        return Markup("")
     styles = {name: f"f{i % 12}" for i, (name, _) in enumerate(found.parts)}
     shares = [
         (
@@ -131,7 +134,7 @@ def _step_chart(rows: Sequence[dict[str, Any]]) -> Markup:
     points = [
         (row["epoch"], 1e3 * row["steps_seconds"] / row["steps"])
         for row in rows
-        if row["kind"] == "part" and row["steps"]
+        if row["kind"] == "part" and row["steps"] and "steps_seconds" in row
     ]
     if not points:
         return Markup("")

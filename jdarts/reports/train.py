@@ -34,7 +34,7 @@ def train_report(run: TrainRun) -> str:
         lead=_lead(run),
         top=_facts(run),
         sections=list(_sections(run)),
-        missing=list(_missing(run)),
+        missing=[*run.damage, *_missing(run)],
     )
 
 
@@ -86,8 +86,8 @@ def _sections(run: TrainRun) -> Iterator[Section]:
         yield Section("cells", "Cells", drawings(genotype))
     if run.cost is not None:
         yield Section("cost", "Cost", measured(run.cost))
-    if run.timing:
-        yield Section("time", "Time", timing(run.timing))
+    if times := timing(run.timing):
+        yield Section("time", "Time", times)
     shown = configuration(recipe_to_json(run.config), recipe_to_json(TrainConfig()))
     yield Section("configuration", "Configuration", shown)
     if genotype is not None:
@@ -97,15 +97,15 @@ def _sections(run: TrainRun) -> Iterator[Section]:
 
 
 def _missing(run: TrainRun) -> Iterator[str]:
-    if not run.begun:
+    if not run.begun and not run.results:
         yield "Losses and accuracies: no epoch has ended yet."
-    elif not run.results:
+    elif not run.results and run.epochs < run.config.epochs:
         yield (
             f"The result: the training is at epoch {run.epochs} of "
             f"{run.config.epochs}; its command goes on with it."
         )
     if run.seeds[0].final is None:
-        yield "Cells and command: the run has no genotype.json yet."
+        yield "Cells and command: the run has no genotype.json."
     if not run.timing:
         yield "Time: the run has no timing.jsonl."
 

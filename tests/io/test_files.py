@@ -95,9 +95,15 @@ def test_metrics_garbage_names_the_line(tmp_path, garbage):
     path.write_text('{"step": 1}\n' + garbage + '\n{"step": 2}\n')
     with pytest.raises(UserError, match="m.jsonl, line 2: not a JSON object"):
         read_metrics(path)
-    with pytest.raises(UserError, match="line 2"):
-        MetricsLog(path).truncate_after(1)
-    assert path.read_text().endswith('{"step": 2}\n')
+
+
+@pytest.mark.parametrize("garbage", ["nonsense", "[1]", "", "\x00\x00"])
+def test_metrics_garbage_is_dropped_when_the_run_goes_on(tmp_path, garbage, caplog):
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"step": 1}\n' + garbage + '\n{"step": 2}\n')
+    MetricsLog(path).truncate_after(1)
+    assert path.read_text() == '{"step": 1}\n'
+    assert f"{path}: line 2 damaged; dropped" in caplog.messages
 
 
 def test_missing_metrics(tmp_path):

@@ -27,6 +27,7 @@ class Seeds(Run):
                 seed=i,
                 ended=over,
                 meta=dict,
+                pins=lambda *place: {},
                 add_step=lambda *_, seed=i, **__: self.told.append(seed),
             )
             for i, over in enumerate(ended)

@@ -1,0 +1,109 @@
+"""What can happen to a file: one function an alteration."""
+
+import json
+import random
+import shutil
+
+
+def deleted(path):
+    path.unlink()
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def cut(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def replaced_by_a_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def one_byte(seed):
+    def changed(path):
+        content = bytearray(path.read_bytes())
+        rng = random.Random(f"{seed} {path.name} {len(content)}")
+        if content:
+            place = rng.randrange(len(content))
+            content[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+
+    changed.__name__ = f"one_byte_{seed}"
+    return changed
+
+
+def another_type(value):
+    """The whole file, or every row of it, is another JSON value."""
+
+    def replaced(path):
+        lines = path.read_text().count("\n") if path.suffix == ".jsonl" else 1
+        path.write_text(f"{value}\n" * lines)
+
+    replaced.__name__ = f"type_{value}"
+    return replaced
+
+
+def values(name, new):
+    """All numbers (or texts, or lists) inside are another value."""
+    kind = {"numbers": (int, float), "texts": str, "lists": list}[name]
+
+    def replace(data, inside=False):
+        if isinstance(data, bool) or data is None:
+            return data
+        if inside and isinstance(data, kind):
+            return new
+        if isinstance(data, dict):
+            return {
+                key: value if key == "kind" else replace(value, True)
+                for key, value in data.items()
+            }
+        if isinstance(data, list):
+            return [replace(value, True) for value in data]
+        return data
+
+    def replaced(path):
+        lines = path.read_text().splitlines() if path.suffix == ".jsonl" else None
+        if lines is None:
+            path.write_text(json.dumps(replace(json.loads(path.read_text()))))
+        else:
+            rows = [json.dumps(replace(json.loads(line))) for line in lines]
+            path.write_text("".join(f"{row}\n" for row in rows))
+
+    replaced.__name__ = f"{name}_{type(new).__name__}_{str(new)[:8]}"
+    return replaced
+
+
+ANY = (
+    deleted,
+    emptied,
+    cut,
+    replaced_by_a_folder,
+    *(one_byte(seed) for seed in range(3)),
+)
+"""Of every file."""
+JSON = (
+    *(another_type(value) for value in ("null", "[]", "{}", "7", '"text"', "[[1]]")),
+    values("numbers", 10**400),
+    values("numbers", 1e308),
+    values("numbers", -1),
+    values("numbers", float("nan")),
+    values("numbers", "text"),
+    values("texts", 3),
+    values("texts", ""),
+    values("lists", {}),
+    values("lists", []),
+)
+"""Of those with JSON in them."""
+
+
+def alterations(path):
+    return (*ANY, *JSON) if path.suffix in (".json", ".jsonl") else ANY
+
+
+def copy_of(folder, place):
+    shutil.rmtree(place, ignore_errors=True)
+    return shutil.copytree(folder, place)
