@@ -118,7 +118,8 @@ def summary(result: TrainResult) -> str:
         f"after the last epoch: {_words(part, result.last)}\n"
         f"(always the most frequent class: {100 * result.majority:.2f} %)\n"
         f"best epoch, {best.epoch}: {100 * best.top1:.2f} %; chosen by the images that "
-        "it is measured on, so optimistic\n" + (f"{classes}\n" if classes else "")
+        "it is measured on, so optimistic\n"
+        + (f"{classes}\n" if classes else "")
         + "".join(f"incomplete: {gap}\n" for gap in result.gaps)
     )
 

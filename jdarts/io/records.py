@@ -29,7 +29,6 @@ __all__ = [
     "Each",
     "Full",
     "Maybe",
-    "Optional",
     "Records",
     "Row",
     "misfit",
@@ -64,12 +63,6 @@ class Columns(NamedTuple):
 
     names: Mapping[str, Any]
     rest: Any
-
-
-class Optional(NamedTuple):
-    """A JSON object in which these names have a form, where they are there."""
-
-    names: Mapping[str, Any]
 
 
 class Full(NamedTuple):
@@ -116,13 +109,11 @@ def misfit(value: Any, form: Any, where: str = "") -> str | None:
     return None if good else f"{where}: {_short(value)}, expected {expected}"
 
 
-_Object = dict | Each | Columns | Optional | Arrays
+_Object = dict | Each | Columns | Arrays
 
 
-def _names(value: dict, form: dict | Each | Columns | Optional) -> Mapping[str, Any]:
+def _names(value: dict, form: dict | Each | Columns) -> Mapping[str, Any]:
     """The form of every name that has one."""
-    if isinstance(form, Optional):
-        return {name: own for name, own in form.names.items() if name in value}
     if isinstance(form, Each):
         return dict.fromkeys(value, form.form)
     if isinstance(form, Columns):
