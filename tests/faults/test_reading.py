@@ -201,13 +201,13 @@ def nothing_is_computed():
 
 
 def remembered(function):
-    """The same, which is computed once for each genotype."""
+    """The same, which is computed once for each genotype and network."""
     found = {}
 
-    def once(genotype):
-        key = json.dumps(genotype.to_json())
+    def once(genotype, *network):
+        key = json.dumps(genotype.to_json()) + repr(network)
         if key not in found:
-            found[key] = function(genotype)
+            found[key] = function(genotype, *network)
         return found[key]
 
     return once

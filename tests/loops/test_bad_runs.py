@@ -99,7 +99,6 @@ def test_all_checkpoints_are_corrupt(copied, search, capsys):
     [
         ("genotype.json", b'{"final": '),
         ("genotype.json", b'{"final": {"space": "toy"}, "epochs": []}'),
-        ("metrics.jsonl", b'{"kind": "step"}\nnot a row\n{}\n'),
         ("config.json", b"{"),
     ],
 )
@@ -109,6 +108,16 @@ def test_a_corrupt_file(copied, search, capsys, name, content):
     assert search(copied) == 2
     assert str(copied / name) in error_line(capsys)
     assert contents(copied) == before
+
+
+def test_corrupt_metrics(copied, search, capsys, caplog):
+    """They end no run; what is lost is said."""
+    file = copied / "metrics.jsonl"
+    file.write_bytes(b'{"kind": "step"}\nnot a row\n{}\n')
+    assert search(copied) == 0
+    assert f"{file}: line 2 damaged; dropped" in caplog.text
+    assert f"{file}: lacks " in capsys.readouterr().out
+    assert f"incomplete: {file}" in (copied / "summary.txt").read_text()
 
 
 def test_no_checkpoints_any_more(copied, unbroken, search):
