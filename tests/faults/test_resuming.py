@@ -5,7 +5,6 @@ and measures the same each time. `test_reading` has what only reads.
 """
 
 import functools
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -16,6 +15,7 @@ from alterations import values as all_values
 import jdarts.search
 import jdarts.train
 from jdarts.cli import run_command
+from jdarts.compile import Compiled
 from jdarts.io import Checkpoints, read_json, read_metrics, write_json
 from jdarts.loops import run as loops_run
 from jdarts.loops.chunk import MAX_STEPS
@@ -54,13 +54,9 @@ def fake_program(folder, fun, *args, **options):
             return Evaluation(*sums)
         return Scores(loss=sums[0], correct=sums[1], correct5=sums[1], count=sums[2])
 
-    return SimpleNamespace(
-        call=steps if chunk else evaluate,
-        trace_seconds=1.0,
-        lower_seconds=0.5,
-        compile_seconds=2.0,
-        temp_bytes=None,
-    )
+    seconds = dict.fromkeys(Compiled._fields, 1.0)
+    call = steps if chunk else evaluate
+    return Compiled(**seconds | {"call": call, "temp_bytes": None})
 
 
 @pytest.fixture(scope="module")
