@@ -16,7 +16,7 @@ import jdarts.search
 import jdarts.train
 from jdarts.cli import run_command
 from jdarts.compile import Compiled
-from jdarts.io import Checkpoints, read_json, read_metrics, write_json
+from jdarts.io import read_json, write_json
 from jdarts.loops import run as loops_run
 from jdarts.loops.chunk import MAX_STEPS
 from jdarts.problem import Evaluation
@@ -144,7 +144,7 @@ KEPT = {"metrics.jsonl", "arch.jsonl", "genotype.json"}
 
 @pytest.mark.parametrize(
     ("kind", "steps"),
-    [("search", STEPS), ("search", 6), ("seeds", STEPS), ("training", 6)],
+    [("search", STEPS), ("search", 6), ("seeds", STEPS)],
 )
 def test_every_alteration(kind, steps, whole, runs, tmp_path, capsys):
     wrong, done = [], 0
@@ -221,8 +221,7 @@ def test_a_changed_row_is_named(whole, runs, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("kind", "steps"),
-    [("search", 3), ("search", 6), ("search", 8), ("search", STEPS), ("seeds", 8)]
-    + [("training", 6), ("training", 8)],
+    [("search", 3), ("search", 6), ("search", 8), ("search", STEPS), ("seeds", 8)],
 )
 def test_nothing_is_said_of_a_whole_record(kind, steps, whole, runs, tmp_path, capsys):
     """Wherever the run was stopped; and it ends as one that was not."""
@@ -237,54 +236,3 @@ def test_nothing_is_said_of_a_whole_record(kind, steps, whole, runs, tmp_path, c
             if file.name in KEPT and steps % PER_EPOCH == 0:
                 expected = (whole(kind) / file).read_bytes()
                 assert (run / file).read_bytes() == expected
-
-
-def test_the_pins_of_a_checkpoint(whole):
-    with Checkpoints(whole("search") / "checkpoints") as checkpoints:
-        _, leaves = checkpoints._read_meta(STEPS)
-        meta, _ = checkpoints._read_meta(STEPS)
-    del leaves
-    rows = read_metrics(whole("search") / "metrics.jsonl")
-    pins = meta["records"]
-    assert pins["metrics.jsonl"]["rows"] == len(rows) - 1 and pins["arch.jsonl"]["last"]
-    assert pins["genotype.json"]["rows"] == 3
-
-
-def test_times_never_end_a_run(whole, runs, tmp_path, capsys, caplog):
-    """Nor does one flipped bit in them end a finished search."""
-    for steps in (6, STEPS):
-        run = copy_of(whole("search", steps), tmp_path / "run")
-        content = bytearray((run / "timing.jsonl").read_bytes())
-        content[3] ^= 0x80
-        (run / "timing.jsonl").write_bytes(content)
-        assert runs("search", run) == 0
-        assert "timing.jsonl" in caplog.text
-        (run / "timing.jsonl").unlink()
-        (run / "timing.jsonl").mkdir()
-        assert runs("search", run) == 0
-
-
-def test_every_file_of_a_checkpoint(whole, runs, tmp_path, capsys):
-    """The run goes on from an earlier one, or says why it cannot."""
-    newest = whole("search", 8) / "checkpoints" / "8"
-    files = [p.relative_to(newest) for p in newest.rglob("*") if p.is_file()]
-    wrong, done = [], 0
-    for file in files:
-        for alter in (deleted, cut, replaced_by_a_folder, one_byte(1)):
-            run = copy_of(whole("search", 8), tmp_path / "search-12")
-            alter(run / "checkpoints" / "8" / file)
-            capsys.readouterr()
-            try:
-                status = runs("search", run)
-            except BaseException as error:
-                status = f"{type(error).__name__}: {error}"
-            out, err = capsys.readouterr()
-            done += 1
-            one = err.count("\n") == 1 and err.startswith("error: ")
-            if status == 0:
-                expected = (whole("search") / "metrics.jsonl").read_bytes()
-                if (run / "metrics.jsonl").read_bytes() != expected:
-                    wrong.append(f"{file}, {alter.__name__}: other metrics")
-            elif status != 2 or not one:
-                wrong.append(f"{file}, {alter.__name__}: {status} {out}{err}")
-    assert done >= 20 and not wrong, "\n".join(wrong)
