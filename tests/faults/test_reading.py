@@ -320,11 +320,11 @@ TAKEN = {
     "table": {"report", "cells", "pareto", "regret", "cost", "train", "compare"}
     | {"perturb"},
     "seeds": {"report", "cells", "pareto", "compare", "perturb"},
-    "stages": {"report", "cells", "cost", "train", "compare"},
+    "stages": {"report", "cells", "pareto", "cost", "train", "compare"},
     "unfinished": {"report", "cells"},
     "text search": {"report", "cells", "train"},
     "training": {"report", "cost", "train", "export"},
-    "trainings": {"report", "train"},
+    "trainings": {"report"},
     "text training": {"report", "train"},
     "comparison": {"report"},
 }
