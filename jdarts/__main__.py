@@ -34,8 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         error = unknown_choice(what, first, [*COMMANDS, "--help", "--version"])
         print(f"error: {error}", file=sys.stderr)
         return 2
-    output.flush()
-    return 1 if output.lost else 0
+    return output.close_quietly()
 
 
 if __name__ == "__main__":

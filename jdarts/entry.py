@@ -20,7 +20,7 @@ from typing import Any
 from jdarts.commands import COMMANDS, Command
 from jdarts.errors import RunError, UserError
 from jdarts.guard import guarded
-from jdarts.output import Output, open_streams
+from jdarts.output import Output, drop, open_streams
 from jdarts.phase import show
 
 __all__ = ["run_command", "start", "use_huge_pages"]
@@ -70,10 +70,10 @@ def start(name: str, arguments: list[str]) -> int:
         status = run_command(lambda given: _main(row)(given), arguments)
     except SystemExit as stop:  # of --help
         status = stop.code if isinstance(stop.code, int) else 0
-        return max(status, _finish(output, lost=1))
+        return _finish(output, status, lost=1)
     except KeyboardInterrupt:  # while an error was being printed
         status = _say_interrupted()
-    return max(status, _finish(output, lost=1 if row.prints else 0))
+    return _finish(output, status, lost=1 if row.prints else 0)
 
 
 def _main(row: Command) -> Callable[[list[str]], int]:
@@ -87,16 +87,20 @@ def _main(row: Command) -> Callable[[list[str]], int]:
     return main
 
 
-def _finish(output: Output, lost: int) -> int:
+def _finish(output: Output, status: int, lost: int) -> int:
     """Writes what is left to write; from here on an interrupt changes nothing.
 
     Args:
       output: the standard output.
-      lost: the exit status if not all of it could be written.
+      status: the exit status so far.
+      lost: the exit status if not all of the output could be written.
+
+    Returns:
+      The exit status.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    output.flush()
-    return lost if output.lost else 0
+    written = output.close_quietly()
+    return status or (lost if written == 1 else written)
 
 
 def use_huge_pages() -> None:
@@ -124,7 +128,7 @@ def run_command(main: Callable[[list[str]], int], arguments: list[str]) -> int:
     try:
         return main(arguments)
     except BrokenPipeError:  # nobody reads the output any more: `... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop(sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:
         return _say_interrupted()

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-__all__ = ["Output", "open_streams"]
+__all__ = ["Output", "drop", "open_streams"]
 
 
 class Output(io.TextIOWrapper):
@@ -35,11 +35,25 @@ class Output(io.TextIOWrapper):
         except OSError as error:
             self._lose(error)
 
+    def close_quietly(self) -> int:
+        """Writes what is left to write.
+
+        Returns:
+          The exit status: 0; 1 if something was lost; 141, as a shell reports it for
+          SIGPIPE, if the reader has gone.
+        """
+        try:
+            self.flush()
+        except BrokenPipeError:
+            drop(self.fileno())
+            return 141
+        return 1 if self.lost else 0
+
     def _lose(self, error: OSError) -> None:
         if error.errno == errno.EPIPE:
             raise error
         # What is still in the buffer has to go somewhere when the process ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+        drop(self.fileno())
         if not self.lost:
             self.lost = True
             with contextlib.suppress(OSError):
@@ -47,6 +61,13 @@ class Output(io.TextIOWrapper):
                     f"warning: standard output cannot be written ({error.strerror}); "
                     "going on without it\n"
                 )
+
+
+def drop(number: int) -> None:
+    """From here on what is written to this descriptor goes nowhere."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, number)
+    os.close(nothing)
 
 
 def open_streams() -> Output:

@@ -137,6 +137,41 @@ def test_an_interrupt_at_any_moment(tmp_path, number):
 # --- output ---
 
 
+def into_nobody(*arguments):
+    """Runs a command whose reader has gone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as pipe:
+        return subprocess.run(
+            arguments, stdout=pipe, stderr=-1, text=True, env=ENVIRONMENT, cwd=ROOT
+        )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "jdarts",
+        "jdarts --help",
+        "jdarts --version",
+        "jdarts methods",
+        "jdarts completion --help",
+        "jdarts search --help",
+        "jdarts.methods",
+    ],
+)
+def test_a_reader_that_has_gone_is_no_error(arguments):
+    done = into_nobody(sys.executable, "-m", *arguments.split())
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+@pytest.mark.parametrize("end", ["return 0", "raise SystemExit"])
+def test_a_reader_that_has_gone(size, end):
+    """Little is written at the end only, much at once."""
+    done = into_nobody(*command(f"print('x' * {size})\n{end}"))
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 @pytest.mark.parametrize("prints", [False, True])
 def test_a_full_disk_is_said_once_and_ends_nothing(tmp_path, prints):
     main = (
