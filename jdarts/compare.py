@@ -14,6 +14,7 @@ from jdarts.comparisons.outcome import outcome
 from jdarts.comparisons.plan import Plan, make_plan
 from jdarts.comparisons.trainings import MAY_DIFFER, train_all
 from jdarts.compile import enable_cache
+from jdarts.config_fields import renewed
 from jdarts.io import RunFolder, write_atomic, write_json
 from jdarts.lazy import LazyModule
 from jdarts.loops.train import train_setup
@@ -35,7 +36,9 @@ def main(arguments: list[str]) -> int:
     enable_cache()
     described = _described(command, plan)
     may_differ = tuple(f"train.{name}" for name in MAY_DIFFER)
-    with RunFolder.open(command.run_dir, described, may_differ) as folder:
+    with RunFolder.open(
+        command.run_dir, described, may_differ, renew=_renewed
+    ) as folder:
         trainings = folder.path / "trainings"
         accuracies, stopped = train_all(plan, command.config, trainings)
         if stopped:
@@ -52,6 +55,11 @@ def main(arguments: list[str]) -> int:
         reports.write_report(folder.path)
         print(f"\n{text}\nwritten to {folder.path}", flush=True)
     return 0
+
+
+def _renewed(stored: dict[str, Any]) -> dict[str, Any]:
+    train = stored.get("train")
+    return stored | {"train": renewed(train)} if isinstance(train, dict) else stored
 
 
 def _plan(command: CompareCommand) -> tuple[CompareCommand, Plan]:

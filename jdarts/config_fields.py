@@ -196,7 +196,9 @@ def plain(value: Any) -> Any:
 def renewed(config: dict[str, Any]) -> dict[str, Any]:
     """What a run's ``config.json`` says, as this version writes it.
 
-    The first version, 0.1.0, had ``data.stratified`` for ``data.split``.
+    The first version, 0.1.0, had ``data.stratified`` for ``data.split``; it wrote it
+    for trainings with all training images as well, which nothing divides. Images were
+    never resized or left out.
     """
     data = config.get("data")
     if not isinstance(data, dict) or type(data.get("stratified")) is not bool:
@@ -204,7 +206,10 @@ def renewed(config: dict[str, Any]) -> dict[str, Any]:
     split = BY_CLASS if data["stratified"] else FILE_ORDER
     usual = get_dataset(str(data.get("name", "digits"))).split
     rest = {name: value for name, value in data.items() if name != "stratified"}
-    return config | {"data": rest | {"split": None if split == usual else split}}
+    whole = config.get("evaluate_on") == "test" and data.get("limit") is None
+    unsaid = whole or split == usual
+    rest |= {"split": None if unsaid else split, "resize": None, "skip_damaged": False}
+    return config | {"data": rest}
 
 
 def parse_fields(kind: Any, data: Any, where: str, **given: Any) -> Any:

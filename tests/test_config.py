@@ -6,16 +6,19 @@ from pathlib import Path
 
 import pytest
 
+import jdarts.compare
 from jdarts.config import SearchConfig, config_names, from_json, load_config, to_json
-from jdarts.data import DataConfig, TextConfig
+from jdarts.config_fields import renewed
+from jdarts.data import DATASETS, DataConfig, TextConfig
 from jdarts.errors import UserError
 from jdarts.hypergradient import HypergradientConfig
+from jdarts.io import RunFolder, read_json, write_json
 from jdarts.methods import METHODS
 from jdarts.methods.darts import DartsConfig
 from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer
 from jdarts.nets.recurrent import Dropout
 from jdarts.text_config import TextSearchConfig
-from jdarts.train_config import recipe_from_json
+from jdarts.train_config import TrainConfig, recipe_from_json, recipe_to_json
 
 SHIPPED = sorted(config_names())
 
@@ -204,6 +207,45 @@ def test_a_configuration_with_stratified_is_read(name, stratified, split):
     old = {"data": {"name": name, "stratified": stratified, "limit": 9}}
     assert from_json(old).data == DataConfig(name, limit=9, split=split)
     assert recipe_from_json({"evaluate_on": "valid", **old}).data.split == split
+
+
+@pytest.mark.parametrize("limit", [None, 9])
+@pytest.mark.parametrize("stratified", [True, False])
+@pytest.mark.parametrize("name", DATASETS)
+def test_folders_of_the_first_version_are_read(name, stratified, limit):
+    """Of searches, and of trainings, which divide nothing if they use all images."""
+    old = {"data": {"name": name, "stratified": stratified, "limit": limit}}
+    said = "by_class" if stratified else "file_order"
+    split = None if said == DATASETS[name].split else said
+    assert from_json(old).data == DataConfig(name, limit=limit, split=split)
+    for part in ("valid", "test"):
+        found = recipe_from_json({"evaluate_on": part, **old})
+        left = None if part == "test" and limit is None else split
+        assert found.data == DataConfig(name, limit=limit, split=left)
+        assert recipe_from_json(recipe_to_json(found)) == found
+
+
+def as_by_the_first_version(config):
+    """What it wrote for what this version writes."""
+    new = {"split", "resize", "skip_damaged"}
+    rest = {name: value for name, value in config["data"].items() if name not in new}
+    return config | {"data": rest | {"stratified": False}}
+
+
+@pytest.mark.parametrize("written", [to_json, recipe_to_json], ids=["search", "train"])
+def test_a_folder_of_the_first_version_goes_on(tmp_path, written):
+    kind = SearchConfig if written is to_json else TrainConfig
+    split = "file_order" if kind is SearchConfig else None
+    config = written(kind(data=DataConfig(split=split)))
+    old = as_by_the_first_version(config)
+    write_json(tmp_path / "config.json", old)
+    with RunFolder.open(tmp_path, config, renew=renewed):
+        assert read_json(tmp_path / "config.json") == json.loads(json.dumps(config))
+    whole = {"kind": "compare", "train": config}
+    (tmp_path / "compare").mkdir()
+    write_json(tmp_path / "compare" / "config.json", whole | {"train": old})
+    with RunFolder.open(tmp_path / "compare", whole, renew=jdarts.compare._renewed):
+        pass
 
 
 def test_a_wrong_stratified_is_refused():
