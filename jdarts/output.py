@@ -93,12 +93,14 @@ def open_streams() -> Output:
     elif not isinstance(sys.stdout, Output):
         old: Any = sys.stdout
         lines = old.line_buffering
+        through = old.write_through  # of python -u
         encoding = old.encoding
         sys.stdout = Output(
             old.detach(),
             encoding=encoding,
             errors="backslashreplace",
             line_buffering=lines,
+            write_through=through,
         )
     return sys.stdout  # pyrefly: ignore
 

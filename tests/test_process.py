@@ -188,6 +188,19 @@ def test_a_full_disk_is_said_once_and_ends_nothing(tmp_path, prints):
     assert done.returncode == (1 if prints else 0)  # what was printed was the result
 
 
+@pytest.mark.parametrize("way", ["-u", "PYTHONUNBUFFERED"])
+def test_unbuffered(way):
+    """What is printed is there at once: it outlives a process that is killed."""
+    code = command("print('said')\nos.kill(os.getpid(), signal.SIGKILL)")
+    environment = dict(ENVIRONMENT)
+    if way == "-u":
+        code.insert(1, way)
+    else:
+        environment[way] = "1"
+    done = subprocess.run(code, stdout=-1, env=environment)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"said\n")
+
+
 @pytest.mark.parametrize("closed", ["1", "2", "0 1 2"])
 def test_closed_streams(tmp_path, closed):
     """A file that is opened later does not become the standard output."""
