@@ -69,7 +69,7 @@ def start(name: str, arguments: list[str]) -> int:
             return status
         status = run_command(lambda given: _main(row)(given), arguments)
     except SystemExit as stop:  # of --help
-        status = stop.code if isinstance(stop.code, int) else 0
+        status = _status_of(stop)
         return _finish(output, status, lost=1)
     except KeyboardInterrupt:  # while an error was being printed
         status = _say_interrupted()
@@ -85,6 +85,14 @@ def _main(row: Command) -> Callable[[list[str]], int]:
     gc.enable()
     _interrupts.works = True
     return main
+
+
+def _status_of(stop: SystemExit) -> int:
+    """The exit status; a text is the reason of a failure, as Python takes it."""
+    if stop.code is None or isinstance(stop.code, int):
+        return stop.code or 0
+    print(f"error: {' '.join(str(stop.code).split())}", file=sys.stderr)
+    return 1
 
 
 def _finish(output: Output, status: int, lost: int) -> int:

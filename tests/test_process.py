@@ -229,6 +229,25 @@ def test_what_an_encoding_lacks_is_written_by_its_number(encoding):
     assert done.stderr == b"error: " + letter + b" \\udcff\n"
 
 
+# --- what the code says ---
+
+
+@pytest.mark.parametrize(
+    "stop, status, said",
+    [
+        ("SystemExit", 0, ""),
+        ("SystemExit(0)", 0, ""),
+        ("SystemExit(3)", 3, ""),
+        ("SystemExit('no such\\nthing')", 1, "error: no such thing\n"),
+        ("SystemExit('')", 1, "error: \n"),
+        ("UserError('wrong')", 2, "error: wrong\n"),
+    ],
+)
+def test_the_exit_status_and_its_reason(stop, status, said):
+    done = run(f"raise {stop}", text=True)
+    assert (done.returncode, done.stderr) == (status, said)
+
+
 # --- what the machine refuses ---
 
 
