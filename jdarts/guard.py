@@ -31,6 +31,8 @@ _DEATHS = {
 def guarded() -> int | None:
     """Goes on in a child process, if the memory of this one is limited.
 
+    Where the system gives no other process it goes on in this one, unwatched.
+
     Returns:
       None in the process that is to do the work; in the other one, when that has
       ended, the exit status.
@@ -38,8 +40,16 @@ def guarded() -> int | None:
     limit = _limit()
     if limit is None:
         return None
-    reading, writing = os.pipe()
-    child = os.fork()
+    try:
+        reading, writing = os.pipe()
+    except OSError:
+        return None
+    try:
+        child = os.fork()
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        return None
     if child == 0:
         _follow_parent()
         os.close(reading)
@@ -108,6 +118,6 @@ def _relay(reading: int) -> bytes:
 
 
 def _write(text: bytes) -> None:
-    sys.stderr.flush()
     with contextlib.suppress(OSError):
+        sys.stderr.flush()
         os.write(2, text)

@@ -41,6 +41,8 @@ sys.modules["of_a_test"] = types.SimpleNamespace(main=main)
 COMMANDS["test"] = Command("of_a_test", "", computes=True, prints={prints})
 sys.exit(start("test", sys.argv[1:]))
 """
+# Before a command: a limit that is set, and high.
+LIMIT = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (2**40, 2**40))\n"
 ENVIRONMENT = os.environ | {"GLIBC_TUNABLES": "glibc.x=1", "PYTHONPATH": str(ROOT)}
 
 
@@ -292,22 +294,35 @@ def test_a_limit_of_memory_is_one_line(mebibytes):
 
 def test_a_native_death_is_one_line():
     """XLA, LLVM and the C++ library end the process where they get no memory."""
-    limit = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (2**40, 2**40))\n"
     for death in ("os.abort()", "os.kill(os.getpid(), signal.SIGSEGV)"):
         code = command(f"os.write(2, b'terminate called: bad_alloc\\n')\n{death}")
-        code[-1] = limit + code[-1]
+        code[-1] = LIMIT + code[-1]
         done = subprocess.run(code, capture_output=True, text=True, env=ENVIRONMENT)
         assert done.returncode == 2
         assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
         assert "ulimit -v" in done.stderr
 
 
+@pytest.mark.parametrize("refused", ["fork", "pipe"])
+def test_where_nobody_can_watch(refused):
+    """The work is done in the process itself, which keeps nothing open for it."""
+    code = command(
+        "print(sorted(os.listdir('/dev/fd')) == OPEN and os.getpid())\nreturn 0"
+    )
+    code[-1] = LIMIT + (
+        "import os\ndef refuse(): raise BlockingIOError(11, 'busy')\n"
+        f"os.{refused} = refuse\nOPEN = sorted(os.listdir('/dev/fd'))\n{code[-1]}"
+    )
+    process = subprocess.Popen(code, stdout=-1, stderr=-1, text=True, env=ENVIRONMENT)
+    out, err = process.communicate(timeout=100)
+    assert (process.returncode, out, err) == (0, f"{process.pid}\n", "")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_signals_reach_a_process_with_a_limit(number):
     """It is the child of the one that the user knows."""
     code = command("print(os.getpid(), flush=True)\nwait()")
-    limit = "import resource\nresource.setrlimit(resource.RLIMIT_AS, (2**40, 2**40))\n"
-    code[-1] = limit + code[-1]
+    code[-1] = LIMIT + code[-1]
     process = subprocess.Popen(code, stdout=-1, stderr=-1, text=True, env=ENVIRONMENT)
     child = int(process.stdout.readline())
     assert child != process.pid
