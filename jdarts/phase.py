@@ -39,6 +39,7 @@ class Phases:
         self._live = stream.isatty()
         self._running: list[_Running] = []
         self._last: float | None = None  # when something was said of what goes on
+        self._hidden = 0  # how many `hidden` go on
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -62,10 +63,23 @@ class Phases:
                 if not self._running:
                     self._last = None
 
+    @contextlib.contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Nothing is written inside; also not of a phase that has begun before."""
+        with self._changed:
+            if self._live and any(one.said for one in self._running):
+                self._write("")  # takes the line off the terminal
+            self._hidden += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._hidden -= 1
+
     def tick(self) -> None:
         """Says what has to be said now."""
         with self._changed:
-            if not self._running:
+            if self._hidden or not self._running:
                 return
             now, inner = self._clock(), self._running[-1]
             spent = now - inner.start
@@ -78,6 +92,8 @@ class Phases:
             self._write(f"{text} ..." + ("" if self._live else "\n"))
 
     def _write(self, text: str) -> None:
+        if self._hidden:
+            return
         with contextlib.suppress(ValueError):  # the stream is closed: the process ends
             self._stream.write((_CLEAR if self._live else "") + text)
             self._stream.flush()
@@ -101,10 +117,10 @@ class _Running:
     """A phase that goes on.
 
     Attributes:
-      what: it is.
-      start: when it began.
+      what: a few words on it.
+      start: the clock's seconds at its beginning.
       first: seconds after which it is said.
-      said: whether that was said.
+      said: whether it has been said.
     """
 
     def __init__(self, what: str, start: float, first: float) -> None:
@@ -145,12 +161,6 @@ def phased(what: str) -> Callable[[F], F]:
     return decorate
 
 
-@contextlib.contextmanager
-def hidden() -> Iterator[None]:
+def hidden() -> contextlib.AbstractContextManager[None]:
     """In here no phase is shown: something else moves on the terminal."""
-    global _shown
-    before, _shown = _shown, None
-    try:
-        yield
-    finally:
-        _shown = before
+    return contextlib.nullcontext() if _shown is None else _shown.hidden()

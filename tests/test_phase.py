@@ -1,5 +1,6 @@
 """What goes on is said: with a clock that is set by hand, and by the thread."""
 
+import contextlib
 import io
 import threading
 
@@ -128,13 +129,51 @@ def test_a_library_prints_nothing(capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_shown_and_hidden(capsys):
+@pytest.mark.parametrize("begun", ["before", "inside", "both"])
+def test_hidden_is_every_phase(clock, begun):
+    stream = io.StringIO()
+    phases = Phases(stream, clock)
+    with contextlib.ExitStack() as around:
+        if begun != "inside":
+            around.enter_context(phases.phase("outer"))
+            beats(phases, clock, 2)
+        before = stream.getvalue()
+        with contextlib.ExitStack() as inside:
+            inside.enter_context(phases.hidden())
+            with phases.hidden():
+                beats(phases, clock, 5)
+            if begun != "before":
+                inside.enter_context(phases.phase("inner"))
+            beats(phases, clock, 5)
+        assert stream.getvalue() == before
+    end = "outer: 12.0 s\n" if begun != "inside" else ""
+    assert stream.getvalue() == before + end
+
+
+def test_a_phase_of_a_terminal_makes_room(clock):
+    """Its line is not left where a bar is drawn."""
+    stream = Terminal()
+    phases = Phases(stream, clock)
+    with phases.phase("outer"):
+        beats(phases, clock, 2)
+        with phases.hidden():
+            assert stream.getvalue().endswith("\r\x1b[2K")
+            beats(phases, clock, 2)
+            assert stream.getvalue().endswith("\r\x1b[2K")
+        beats(phases, clock, 1)
+        assert stream.getvalue().endswith("outer: 5 s ...")
+
+
+def test_shown_and_hidden(clock):
     stream = io.StringIO()
     phase.show(stream)
     try:
-        with phase.hidden(), phase.phase("beside a bar", first=0.0):
-            assert phase._shown is None
-        assert phase._shown is not None
+        shown = phase._shown
+        shown._clock = clock
+        with phase.phase("before a bar"), phase.hidden():
+            beats(shown, clock, 9)
+            assert stream.getvalue() == ""
     finally:
         phase.show(None)
-    assert stream.getvalue() == ""
+    with phase.hidden():  # where nothing is shown there is nothing to hide
+        pass
