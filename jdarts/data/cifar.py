@@ -172,7 +172,14 @@ def _read_python(cifar: Cifar, path: Path) -> tuple[np.ndarray, np.ndarray]:
             raise UserError(
                 f"{path}: has no entry {key}; expected data and {cifar.label_key}"
             )
-    data, labels = values["data"], np.asarray(values[cifar.label_key])
+    data, labels = values["data"], values[cifar.label_key]
+    if type(labels) is list and all(type(n) is int for n in labels):
+        labels = np.asarray(labels)
+    if not isinstance(labels, np.ndarray):  # a small file has lists without end
+        raise UserError(
+            f"{path}: {cifar.label_key} is a {type(labels).__name__} of other things "
+            "than whole numbers; expected an array or a list of them"
+        )
     if (
         not isinstance(data, np.ndarray)
         or data.dtype != np.uint8
@@ -180,9 +187,10 @@ def _read_python(cifar: Cifar, path: Path) -> tuple[np.ndarray, np.ndarray]:
         or data.shape[1] != _PIXELS
         or len(data) == 0
     ):
+        array = isinstance(data, np.ndarray)
+        found = shape_text(data) if array else f"a {type(data).__name__}"
         raise UserError(
-            f"{path}: data is {shape_text(np.asarray(data))}; "
-            f"expected uint8 [N, {_PIXELS}], N > 0"
+            f"{path}: data is {found}; expected uint8 [N, {_PIXELS}], N > 0"
         )
     if labels.shape != (len(data),) or labels.dtype.kind not in "iu":
         raise UserError(

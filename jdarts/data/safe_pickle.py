@@ -51,7 +51,7 @@ class _Dtype(_Inert):
         """The dtype, if it is one of numbers or bytes."""
         code = self.code.lstrip("<>|=")
         if not _NUMBERS.fullmatch(code) or self.order not in ("<", ">", "|", "="):
-            raise pickle.UnpicklingError(f"it has an array of dtype {self.code!r}")
+            raise pickle.UnpicklingError(f"it has an array of dtype {self.code}")
         return np.dtype(code).newbyteorder(self.order)
 
 
@@ -74,10 +74,11 @@ class _Array(_Inert):
         if not isinstance(dtype, _Dtype) or not isinstance(data, bytes | bytearray):
             raise pickle.UnpicklingError("it has an array of no numbers")
         if order not in ("C", "F"):
-            raise pickle.UnpicklingError(f"it has an array of order {order!r}")
+            raise pickle.UnpicklingError(f"it has an array of order {order}")
         values = np.frombuffer(data, dtype.made())
-        if len(shape) > 32 or any(type(n) is not int or n < 0 for n in shape):
-            raise pickle.UnpicklingError(f"it has an array of shape {shape!r}")
+        whole = type(shape) is tuple and all(type(n) is int and n >= 0 for n in shape)
+        if not whole or len(shape) > 32:
+            raise pickle.UnpicklingError("it has an array of no shape")
         return values.reshape(shape, order=order).copy(order=order)
 
 
@@ -101,13 +102,6 @@ def _text(value: Any) -> str:
     return text
 
 
-def _latin1(text: Any, encoding: Any) -> bytes:
-    """The one use of ``codecs.encode`` in a pickle: bytes, in the old protocols."""
-    if _text(encoding) != "latin1":
-        raise pickle.UnpicklingError(f"encoding {encoding!r}")
-    return _text(text).encode("latin1")
-
-
 _RECONSTRUCT = _Maker(lambda kind, shape, code: _Array(b"", _Dtype("u1"), (0,), "C"))
 _FROM_BUFFER = _Maker(_Array)
 _ALLOWED = {
@@ -117,9 +111,18 @@ _ALLOWED = {
     ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy.core.numeric", "_frombuffer"): _FROM_BUFFER,
     ("numpy._core.numeric", "_frombuffer"): _FROM_BUFFER,
-    ("_codecs", "encode"): _Maker(_latin1),
     ("__builtin__", "bytes"): _Maker(lambda: b""),  # no bytes, in the old protocols
 }
+
+
+_REFUSED = b"".join(
+    (
+        # Sets, and what makes objects in other ways than calling a maker.
+        *(pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET),
+        *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX),
+        *(pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.PERSID, pickle.BINPERSID),
+    )
+)
 
 
 class _Counted(dict[int, Any]):
@@ -131,6 +134,8 @@ class _Counted(dict[int, Any]):
         self.steps += 1
         if self.steps > _MOST_STEPS:
             raise pickle.UnpicklingError("it never comes to an end")
+        if key in _REFUSED or key not in self:
+            raise pickle.UnpicklingError(f"it has the operation {key:#x}")
         return super().__getitem__(key)
 
 
@@ -139,17 +144,73 @@ _Unpickler: Any = pickle._Unpickler  # pyrefly: ignore
 
 
 class _ArrayUnpickler(_Unpickler):
-    """Finds nothing but what arrays and bytes are made of."""
+    """Finds nothing but what arrays and bytes are made of.
+
+    It neither hashes nor prints a value of the file that has parts: a few bytes make
+    one of 2^40.
+    """
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file, encoding="bytes")
-        own = {pickle.BYTEARRAY8[0]: _ArrayUnpickler._bytearray}
+        self._room = file.getbuffer().nbytes
+        own = {
+            pickle.BYTEARRAY8[0]: _ArrayUnpickler._bytearray,
+            pickle.DICT[0]: _ArrayUnpickler._dict,
+            pickle.SETITEM[0]: _ArrayUnpickler._setitem,
+            pickle.SETITEMS[0]: _ArrayUnpickler._setitems,
+            pickle.PUT[0]: _ArrayUnpickler._put,
+        }
         self.dispatch = _Counted({**_Unpickler.dispatch, **own})
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):
+            return _Maker(self._latin1)
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return _ALLOWED[module, name]
+
+    def takes(self, size: int) -> None:
+        """Raises if what is made becomes larger than the file, as no true one does."""
+        self._room -= size
+        if self._room < 0:
+            raise pickle.UnpicklingError("it uses the same bytes again and again")
+
+    def _latin1(self, text: Any, encoding: Any) -> bytes:
+        """The one use of ``codecs.encode``: bytes, in the old protocols."""
+        if _text(encoding) != "latin1":
+            raise pickle.UnpicklingError(f"encoding '{_text(encoding)}'")
+        self.takes(len(_text(text)))
+        return _text(text).encode("latin1")
+
+    def _dict(self) -> None:
+        parts = self.pop_mark()
+        self.append({})
+        self._set(parts)
+
+    def _setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set([key, value])
+
+    def _setitems(self) -> None:
+        self._set(self.pop_mark())
+
+    def _set(self, parts: list[Any]) -> None:
+        found = self.stack[-1]
+        if type(found) is not dict or len(parts) % 2:
+            raise pickle.UnpicklingError("it sets what is no entry of a dictionary")
+        for key, value in zip(parts[::2], parts[1::2], strict=True):
+            if type(key) not in (str, bytes):
+                raise pickle.UnpicklingError(
+                    f"it has a dictionary with a {type(key).__name__} for a name"
+                )
+            found[key] = value
+
+    def _put(self) -> None:
+        """As the library's, but of small numbers, which do not collide."""
+        number = int(self.readline()[:-1])
+        if not 0 <= number < 2**32:
+            raise pickle.UnpicklingError(f"it has an entry of number {number}")
+        self.memo[number] = self.stack[-1]
 
     def _bytearray(self) -> None:
         """As the library's, which first makes room for as much as the file says."""
@@ -174,16 +235,23 @@ def load_pickle(path: Path) -> Any:
         file.seek(0)
         content = io.BytesIO(file.read())
     try:
-        found = _ArrayUnpickler(content).load()
+        unpickler = _ArrayUnpickler(content)
+        found = unpickler.load()
+        unpickler = _ArrayUnpickler(content)  # with room for the arrays
         if type(found) is dict:
-            return {key: _made(value) for key, value in found.items()}
-        return _made(found)
+            return {key: _made(unpickler, value) for key, value in found.items()}
+        return _made(unpickler, found)
     except Exception as error:  # a damaged pickle raises nearly anything
+        why = ascii(str(error)[:200])[1:-1]  # of what the file says, as it is
         raise UserError(
-            f"{path}: not a readable pickle ({type(error).__name__}: {error}); "
+            f"{path}: not a readable pickle ({type(error).__name__}: {why}); "
             "expected one of plain values and NumPy arrays"
         ) from None
 
 
-def _made(value: Any) -> Any:
-    return value.made() if isinstance(value, _Array | _Dtype) else value
+def _made(unpickler: _ArrayUnpickler, value: Any) -> Any:
+    if isinstance(value, _Array):
+        array = value.made()
+        unpickler.takes(array.nbytes)
+        return array
+    return value.made() if isinstance(value, _Dtype) else value

@@ -288,7 +288,33 @@ def test_pickled_arrays_come_back(tmp_path, protocol):
 
 NDARRAY = b"cnumpy\nndarray\n"
 DTYPE = b"cnumpy\ndtype\n(S'%s'\nI0\nI1\ntR"
+TREE = b"K\x01" + b"2\x86" * 40  # a tuple of 2^40 numbers, in 82 bytes
 HOSTILE = {
+    "key": b"\x80\x02}" + TREE + b"K\x01s.",
+    "keys": b"\x80\x02}(" + TREE + b"K\x01u.",
+    "key of a dictionary": b"\x80\x02(" + TREE + b"K\x01d.",
+    "set": b"\x80\x04\x8f(" + TREE + b"\x90.",
+    "frozen set": b"\x80\x04(" + TREE + b"\x91.",
+    "tree of a shape": b"cnumpy.core.numeric\n_frombuffer\n(U\x01a"
+    + DTYPE % b"u1"
+    + TREE
+    + b"S'C'\ntR.",
+    "tree of an order": b"cnumpy.core.numeric\n_frombuffer\n(U\x01a"
+    + DTYPE % b"u1"
+    + b"(I1\nt"
+    + TREE
+    + b"tR.",
+    "tree of a dtype": b"cnumpy\ndtype\n(" + TREE + b"tR.",
+    "tree of a state": b"cnumpy\ndtype\n(S'u1'\ntR" + TREE + b"b.",
+    "tree of a name": b"\x80\x04" + TREE + TREE + b"\x93.",
+    "tree of an identity": b"\x80\x02" + TREE + b"Q.",
+    "numbers that collide": b"".join(b"Np%d\n" % (i * (2**61 - 1)) for i in range(9))
+    + b".",
+    "the same bytes again": b"\x80\x02c_codecs\nencode\n(X\0\0\x10\0"
+    + b"a" * 2**20
+    + b"U\x06latin1tq\x010"
+    + b"c_codecs\nencode\nh\x01R0" * 9
+    + b"N.",
     # numpy.ndarray((1,), dtype("O"), eight bytes that are taken for an address)
     "pointer": NDARRAY + b"((I1\nt" + DTYPE % b"O" + b"U\x08\x08\0\0\0\0\0\0\0tR.",
     "pointer by state": b"cnumpy.core.multiarray\n_reconstruct\n("
@@ -329,7 +355,22 @@ def test_hostile_pickles(tmp_path, case):
         cwd=Path(__file__).parents[2],
     )
     assert done.returncode == 0, done.stderr
+    assert len(done.stdout) < 400
     if case == "memo of 2^31 entries":  # of which one is used
         assert done.stdout == "<class 'list'>\n"
     else:
         assert done.stdout.startswith(f"{path}: not a readable pickle (")
+
+
+@pytest.mark.parametrize("entry", ["data", "labels"])
+@pytest.mark.parametrize("more", [b"2\x86", b"0](h\x01h\x01eq\x01"])
+def test_tree_in_a_batch(tmp_path, entry, more):
+    """A list or tuple of 2^40 numbers for one of the entries."""
+    folder, path = make_cifar(tmp_path)
+    tree = b"]K\x01aq\x01" + more * 40
+    other = b"labels" if entry == "data" else b"data"
+    start = b"\x80\x02}U" + bytes([len(other)]) + other + b"]K\x01as"
+    path.write_bytes(start + b"U" + bytes([len(entry)]) + entry.encode() + tree + b"s.")
+    with pytest.raises(UserError, match=f"{entry} is a (list|tuple)") as caught:
+        read("cifar10", folder)
+    assert len(str(caught.value)) < len(str(path)) + 200
