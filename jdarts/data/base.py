@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import lzma
 import math
 import zipfile
 import zlib
@@ -32,7 +33,7 @@ __all__ = [
 
 DAMAGED = (
     *(EOFError, KeyError, TypeError, ValueError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
 """What reading a zip or ``.npz`` file raises that is damaged, or none."""
 

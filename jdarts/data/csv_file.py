@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def labelled_parts(
     labels = {label for part, *_, label in entries if part == "train"}
     if not labels:
         raise UserError(f"{where}: has no training images; expected at least one")
-    whole = all(label.lstrip("-").isdecimal() for label in labels)
+    whole = all(re.fullmatch(r"-?[0-9]{1,18}", label) for label in labels)
     names = sorted(labels, key=lambda label: (int(label) if whole else 0, label))
     numbers = {label: number for number, label in enumerate(names)}
     parts: dict[str, list[Labelled]] = {part: [] for part in PART_NAMES}

@@ -124,7 +124,7 @@ def _part(
             f"{path}: {x_name} is {shape_text(images)}; "
             "expected uint8 [N, H, W] or [N, H, W, C]"
         )
-    if labels.shape == (len(labels), 1):  # as Keras has it
+    if labels.ndim == 2 and labels.shape[1] == 1:  # as Keras has it
         labels = labels[:, 0]
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
         raise UserError(

@@ -126,6 +126,14 @@ def test_csv_of_numbers_without_parts(tmp_path):
     assert len(read("csv", table, skip_damaged=True).train_images) == 5
 
 
+@pytest.mark.parametrize("odd", ["--1", "1" * 5000, "-", "\u0661", "1.5", "1-"])
+def test_labels_that_only_look_like_numbers(tmp_path, odd):
+    write_images(tmp_path)
+    table = tmp_path / "table.csv"
+    table.write_text(f"path,label\n0.png,{odd}\n1.png,10\n2.png,9\n", "utf-8")
+    assert set(read("csv", table).class_names) == {odd, "10", "9"}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

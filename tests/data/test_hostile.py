@@ -226,6 +226,25 @@ def test_labels_of_a_thousand_million_classes(tmp_path):
         read("npz", path)
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+@pytest.mark.parametrize("name", ["npz", "ptb"])
+def test_damage_in_other_packings(tmp_path, name, packing):
+    path = tmp_path / "x"
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        for part in ("train", "valid", "test"):
+            archive.writestr(f"ptb.{part}.txt", b"a b c\n" * 500)
+        for part in ("x_train.npy", "y_train.npy"):
+            archive.writestr(part, b"\x93NUMPY" + bytes(500))
+    whole, errors = path.read_bytes(), []
+    for at in range(30, 100, 3):
+        path.write_bytes(whole[:at] + b"\xff\xfe\xfd" + whole[at + 3 :])
+        try:
+            read(name, path)
+        except UserError as error:
+            errors.append(str(error))
+    assert len(errors) > 10 and not any("\n" in error for error in errors)
+
+
 # --- pickles ---
 
 FUZZ = """

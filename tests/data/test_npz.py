@@ -125,6 +125,14 @@ BAD = {
         {"x_train": X, "y_train": np.eye(3, dtype=int)[Y]},
         "y_train is int64 [6, 3]; expected integers [N]",
     ),
+    "one label": (
+        {"x_train": X, "y_train": np.array(3)},
+        "y_train is int64 []; expected integers [N]",
+    ),
+    "one image": (
+        {"x_train": np.uint8(3), "y_train": Y},
+        "x_train is uint8 []; expected uint8 [N, H, W] or [N, H, W, C]",
+    ),
     "float labels": (
         {"x_train": X, "y_train": Y / 1},
         "y_train is float64 [6]; expected integers [N]",
