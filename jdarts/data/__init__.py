@@ -317,6 +317,10 @@ def _check(raw: RawImages, where: str, trains: bool) -> None:
     """Raises unless the arrays are what RawImages says, with at least one image."""
     if len(raw.train_images) == 0 and (trains or len(raw.test_images) == 0):
         raise UserError(f"{where}: has no training images; expected at least one")
+    if len(raw.class_names) == 1:
+        raise UserError(
+            f"{where}: has one class ({raw.class_names[0]!r}); expected two or more"
+        )
     for name, (images, labels) in raw.parts.items():
         part = {"train": "training", "valid": "validation"}.get(name, name)
         if (

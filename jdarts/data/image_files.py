@@ -20,9 +20,12 @@ __all__ = ["PART_NAMES", "Labelled", "read_parts"]
 
 _FEWER = "fewer images (--data.limit) or smaller ones (--data.resize)"
 PART_NAMES = {
-    "train": ("train", "training"),
-    "valid": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
+    "train": ("train", "training", "train_set", "training_set"),
+    "valid": (
+        *("val", "valid", "validation", "dev"),
+        *("val_set", "valid_set", "validation_set", "dev_set"),
+    ),
+    "test": ("test", "testing", "test_set", "testing_set"),
 }
 """The parts of a data set, and what they are called where they are files or folders."""
 _SEED = 0  # part of the data set: every run has the same order

@@ -21,32 +21,57 @@ def load(config: DataConfig) -> RawImages:
     Whatever Pillow reads is read, also in folders within the folder of a class, and
     becomes RGB. Hidden files and folders (whose names begin with a dot), other files
     and whatever lies outside of the class folders are left out, which the notes say.
+    A folder that has nothing but one folder of parts is gone through; so is one within
+    a part that is called like a part again.
 
     Raises:
       UserError: if there is no image or no class, a class has no images, or an image
-        cannot be read or differs from the first in size; it names the file or folder.
+        cannot be read or differs from the first in size; it names the file or folder;
+        or there is only one class.
     """
     root = config.dir
     assert root is not None  # checked by jdarts.data.load
     if not root.is_dir():
         raise UserError(f"{root}: is a file; expected a folder of class folders")
     walk = _Walk(root)
-    roots = _roots(root, walk)
+    roots = _roots(_within(root, walk), walk)
     class_names = tuple(path.name for path in walk.folders(roots["train"]))
     if not class_names:
         raise UserError(
             f"{roots['train']}: has no folders; expected one folder of images a class"
         )
+    if len(class_names) == 1:
+        raise UserError(
+            f"{roots['train']}: has one class ({class_names[0]!r}); expected two or "
+            f"more; the class folders may be in {class_names[0]}"
+        )
     parts = {part: walk.images(path, class_names) for part, path in roots.items()}
     return read_parts(config, parts, class_names, walk.notes())
+
+
+def _part(folder: Path) -> str | None:
+    """The part that a folder is called after."""
+    own = (p for p, names in PART_NAMES.items() if folder.name.lower() in names)
+    return next(own, None)
+
+
+def _within(root: Path, walk: "_Walk") -> Path:
+    """The folder of the parts: `root`, or what is alone in it and holds them."""
+    here = root
+    while len(folders := walk.folders(here)) == 1 and not _part(folders[0]):
+        here = folders[0]
+        if any(_part(f) == "train" and walk.folders(f) for f in walk.folders(here)):
+            walk.go_through(root, here)
+            return here
+    return root
 
 
 def _roots(root: Path, walk: "_Walk") -> dict[str, Path]:
     """The folder of each part; only ``train`` if the class folders are in `root`."""
     folders = walk.folders(root)
     roots: dict[str, Path] = {}
-    for part, names in PART_NAMES.items():
-        found = [path for path in folders if path.name.lower() in names]
+    for part in PART_NAMES:
+        found = [path for path in folders if _part(path) == part]
         if len(found) > 1:
             raise UserError(
                 f"{root}: has {' and '.join(path.name for path in found)}; expected "
@@ -65,6 +90,10 @@ def _roots(root: Path, walk: "_Walk") -> dict[str, Path]:
         raise UserError(f"{root / 'train'}: missing; expected it beside {other}")
     walk.leave([path for path in folders if path not in roots.values()])
     walk.leave_files(root)
+    for part, path in roots.items():
+        while [_part(folder) for folder in walk.folders(roots[part])] == [part]:
+            roots[part] = walk.folders(roots[part])[0]
+            walk.go_through(path, roots[part])
     return roots
 
 
@@ -77,12 +106,17 @@ class _Walk:
         self._hidden: list[Path] = []
         self._others: list[Path] = []
         self._again: list[Path] = []
+        self._through: list[str] = []
         self._entries = 0
         self._suffixes = picture_suffixes()
 
     def folders(self, folder: Path) -> list[Path]:
         """The visible folders in a folder, sorted by name."""
         return sorted(p for p in folder.iterdir() if p.is_dir() and not _hidden(p))
+
+    def go_through(self, start: Path, end: Path) -> None:
+        """Notes where the folders are, if not where they were looked for."""
+        self._through.append(f"{end.relative_to(start)} of {start.name} is read")
 
     def leave(self, folders: list[Path]) -> None:
         """Notes folders that are neither a part nor a class."""
@@ -152,7 +186,7 @@ class _Walk:
             "outside of the folders of classes": self._outside,
             "folders met before": self._again,
         }
-        return [
+        return self._through + [
             f"left out, {what}: {self._some(paths)}"
             for what, paths in kinds.items()
             if paths

@@ -67,7 +67,9 @@ def make_folder(root):
 
 def make_csv(root):
     _, image = make_folder(root)
-    (root / "x.csv").write_text("path,label\na/0.png,0\na/1.png,0\nb/0.png,1\n")
+    (root / "x.csv").write_text(
+        "path,label\na/0.png,0\nb/0.png,1\na/1.png,0\nb/0.png,1\na/1.png,0\n"
+    )
     return root / "x.csv", root / "x.csv"
 
 

@@ -111,9 +111,16 @@ def test_limit_reads_no_more(tmp_path):
         read(tmp_path / "all", limit=16)
 
 
+def other_class(root, size=(9, 8)):
+    """A second class, of one RGB image."""
+    (root / "bee").mkdir(exist_ok=True)
+    picture(5, size).save(root / "bee" / "z.png")
+
+
 def test_modes_become_rgb(tmp_path):
     folder = tmp_path / "ant"
     folder.mkdir()
+    other_class(tmp_path)
     picture(5).save(folder / "rgb.png")
     picture(5).convert("RGBA").save(folder / "rgba.png")
     picture(5).convert("P", palette=Image.Palette.ADAPTIVE).save(folder / "p.png")
@@ -125,7 +132,9 @@ def test_modes_become_rgb(tmp_path):
 def test_jpeg_and_upper_case(tmp_path):
     (tmp_path / "ant").mkdir()
     picture(99).save(tmp_path / "ant" / "A.JPG", quality=100)
-    image = read(tmp_path).train_images[0].astype(int)
+    other_class(tmp_path)
+    images = read(tmp_path)
+    image = images.train_images[images.train_labels == 0][0].astype(int)
     assert np.abs(image - (99, 156, 7)).max() <= 3  # JPEG is not exact
 
 
@@ -239,8 +248,9 @@ def written(tmp_path, name, image, **options):
     folder = tmp_path / "ant"
     folder.mkdir(exist_ok=True)
     image.save(folder / name, **options)
+    other_class(tmp_path, image.size)
     images = read(tmp_path)
-    return images.train_images[0], images.notes
+    return images.train_images[images.train_labels == 0][0], images.notes
 
 
 @pytest.mark.parametrize(
@@ -299,7 +309,10 @@ def test_floats_are_scaled_by_one_factor(tmp_path, white):
     for name, value in (("a", white), ("b", white / 4)):
         values = np.full((4, 4), value, np.float32)
         Image.fromarray(values).save(tmp_path / "ant" / f"{name}.tif")
-    found = sorted(image[0, 0, 0] for image in read(tmp_path).train_images)
+    other_class(tmp_path, (4, 4))
+    images = read(tmp_path)
+    own = images.train_images[images.train_labels == 0]
+    found = sorted(image[0, 0, 0] for image in own)
     expected = {1: [64, 255], 255: [64, 255], 1000: [1, 4]}[white]
     assert found == expected
 
@@ -351,7 +364,9 @@ def test_folders_within_a_class(tmp_path):
     assert images.notes == ("left out, folders met before: 1 (ant/more/x.png/back)",)
 
 
-@pytest.mark.parametrize("name", ["val", "valid", "validation", "Val"])
+@pytest.mark.parametrize(
+    "name", ["val", "valid", "validation", "Val", "dev", "validation_set"]
+)
 def test_validation_part(tmp_path, name):
     write(tmp_path / "train")
     write(tmp_path / name, count=2, first=100)
@@ -379,6 +394,38 @@ def test_a_class_called_train(tmp_path):
     assert read(tmp_path).class_names == ("ant", "cat", "train")
 
 
+@pytest.mark.parametrize(
+    ("train", "test"), [("training_set", "test_set"), ("Train", "Testing")]
+)
+@pytest.mark.parametrize(
+    ("above", "below", "note"),
+    [
+        ("", False, ()),
+        ("flowers", False, ("flowers of {root} is read",)),
+        ("a/flowers", False, ("a/flowers of {root} is read",)),
+        ("", True, ("{train} of {train} is read", "{test} of {test} is read")),
+    ],
+)
+def test_folders_of_parts_are_found(tmp_path, train, test, above, below, note):
+    """As archives have them: the parts one folder down, or each part twice."""
+    for part, first in ((train, 0), (test, 100)):
+        write(tmp_path / above / part / (part if below else ""), 2, first)
+    images = read(tmp_path)
+    assert images.class_names == CLASSES
+    assert len(images.train_images) == len(images.test_images) == 6
+    words = {"root": tmp_path.name, "train": train, "test": test}
+    assert images.notes == tuple(line.format(**words) for line in note)
+
+
+@pytest.mark.parametrize("part", ["", "train"])
+def test_a_folder_too_high(tmp_path, part):
+    write(tmp_path / part / "flowers")
+    assert error(tmp_path) == (
+        f"{tmp_path / part}: has one class ('flowers'); expected two or more; the "
+        "class folders may be in flowers"
+    )
+
+
 # --- sizes ---
 
 
@@ -389,7 +436,8 @@ def test_resize_of_mixed_sizes(tmp_path):
     wide[:, 8:16] = 200  # the middle
     Image.fromarray(wide).save(tmp_path / "ant" / "wide.png")
     Image.fromarray(wide.transpose(1, 0, 2)).save(tmp_path / "ant" / "tall.png")
-    Image.new("RGB", (3, 3), (200,) * 3).save(tmp_path / "ant" / "tiny.png")
+    (tmp_path / "bee").mkdir()
+    Image.new("RGB", (3, 3), (200,) * 3).save(tmp_path / "bee" / "tiny.png")
     images = read(tmp_path, resize=(8, 8))
     np.testing.assert_array_equal(images.train_images, np.full((3, 8, 8, 3), 200))
     assert images.notes == (
