@@ -135,7 +135,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     stage, table = first_stage(config), _table(config)
     _check_skips(config, stage)
     axis = seed_axis(len(config.all_seeds), config.batch_size, devices)
-    clock = SetupClock("images")
+    clock = SetupClock("image search")
     images = load(config.data)
     parts = [halves(config.data, images, seed) for seed in config.all_seeds]
     train, valid = axis.stack(parts)
@@ -176,7 +176,7 @@ def setup_stage(config: SearchConfig, start: Setup, stage: Stage) -> Setup:
       start: of the stage before, or of any other.
       stage: which one.
     """
-    clock = SetupClock("images")
+    clock = SetupClock("image search")
     searched = _searched(
         config,
         stage,

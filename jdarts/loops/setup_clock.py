@@ -15,13 +15,13 @@ class SetupClock:
     read.
     """
 
-    def __init__(self, task: str) -> None:
+    def __init__(self, run: str) -> None:
         """The setup begins.
 
         Args:
-          task: ``images`` or ``text``: which kernels will be needed.
+          run: a row of `jdarts.ops.native.build.USED`: which kernels will be needed.
         """
-        native.prepare(task)
+        native.prepare(run)
         self._mark, self._waited = time.perf_counter(), KERNELS.seconds
         self._data: dict[str, float] = {}
 

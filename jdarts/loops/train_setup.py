@@ -113,7 +113,7 @@ def train_setup(
     Raises:
       UserError: if the data are missing or wrong, or the parts do not fit each other.
     """
-    clock = SetupClock("images")
+    clock = SetupClock("image training")
     images = load(config.data, trains=not evaluates or config.evaluate_on == "valid")
     config = config.judged(len(images.test_images) > 0)
     parts = [_parts(config, images, seed) for seed in config.all_seeds]

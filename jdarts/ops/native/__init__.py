@@ -11,7 +11,6 @@ import ctypes
 import logging
 import math
 import os
-import subprocess
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -71,14 +70,14 @@ def expected() -> bool:
     return not _broken
 
 
-def prepare(task: str) -> None:
-    """Begins to build, in the background, what networks for a task call in float32.
+def prepare(run: str) -> None:
+    """Begins to build, in the background, what networks of a run call in float32.
 
     Args:
-      task: ``images`` or ``text``, as a space says.
+      run: a row of USED.
     """
     if jax.default_backend() == "cpu" and _one_device() and expected():
-        build_ahead([Library(source) for source in USED[task]])
+        build_ahead([Library(source) for source in USED[run]])
 
 
 def available(*names: str, dtype: Any = np.float32) -> bool:
@@ -89,7 +88,7 @@ def available(*names: str, dtype: Any = np.float32) -> bool:
       dtype: of their arrays.
     """
     wide = np.dtype(dtype) == np.float64
-    sources = {_SOURCE[name]: None for name in names} or USED["images"]
+    sources = {_SOURCE[name]: None for name in names} or USED["image search"]
     needed = [Library(source, wide) for source in sources]
     if not expected():
         return False
@@ -114,7 +113,7 @@ def _register(library: Library) -> bool:
         try:
             with KERNELS, phase("building the CPU kernels, which are kept"):
                 code = ctypes.CDLL(str(built(library)))
-        except (OSError, subprocess.SubprocessError) as error:
+        except OSError as error:
             _give_up(error)
             return False
         for name in HANDLERS[library.source]:

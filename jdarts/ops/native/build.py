@@ -13,9 +13,11 @@ import functools
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
+import time
 from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
@@ -65,7 +67,7 @@ HANDLERS = {
 """Each C++ file and the handlers that it defines."""
 
 USED = {
-    "images": (
+    "image search": (
         "pack",
         "stage",
         "mixture",
@@ -75,22 +77,17 @@ USED = {
         "relu_product",
         "affine_norm",
     ),
+    "image training": ("pack", "stage", "pool", "relu_product", "affine_norm"),
     "text": ("pack", "vocabulary"),
 }
-"""What the networks for a task call: built ahead, in this order."""
+"""What the networks of a kind of run call: built ahead, in this order."""
 
 _FOLDER = Path(__file__).parent
-_HEADERS = (
-    "by_type.h",
-    "exp.h",
-    "ffi.h",
-    "micro.h",
-    "norm.h",
-    "panel.h",
-    "parallel.h",
-)
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-w")
 _COMPILERS = ("c++", "g++", "clang++")
+_SCRATCH = "building-"
+_SCRATCH_SECONDS = 86400.0  # no compiler takes as long: left by a killed process
+_STOP_SECONDS = 5.0
 
 
 class Library(NamedTuple):
@@ -120,7 +117,7 @@ def built(library: Library) -> Path:
     """The library's file, built now unless it is in the cache or being built.
 
     Raises:
-      OSError, subprocess.SubprocessError: if it cannot be built.
+      OSError: if it cannot be built.
     """
     return _builder.begin([library])[0].result()
 
@@ -128,7 +125,8 @@ def built(library: Library) -> Path:
 class _Builder:
     """Builds libraries in the order asked for, one a processor at a time.
 
-    By daemon threads: a process that ends early does not wait for what it began.
+    By daemon threads: a process that ends early does not wait for what it began, but
+    ends it.
     """
 
     def __init__(self) -> None:
@@ -143,15 +141,17 @@ class _Builder:
                 if library not in self._asked:
                     self._asked[library] = Future()
                     self._left.append(library)
-            while self._working < min(os.cpu_count() or 1, len(self._left)):
+            for _ in range(min(_processors() - self._working, len(self._left))):
                 self._working += 1
-                threading.Thread(target=self._work, daemon=True).start()
+                thread = threading.Thread(target=self._work, daemon=True)
+                thread.start()
+                _threads.append(thread)
             return [self._asked[library] for library in libraries]
 
     def _work(self) -> None:
         while True:
             with self._lock:
-                if not self._left:
+                if _ended.is_set() or not self._left:
                     self._working -= 1
                     return
                 library = self._left.popleft()
@@ -161,6 +161,7 @@ class _Builder:
                 self._asked[library].set_exception(error)
 
 
+_threads: list[threading.Thread] = []
 _builder = _Builder()
 
 
@@ -169,6 +170,13 @@ def in_cache(library: Library) -> bool:
     with contextlib.suppress(FileNotFoundError):
         return trusted(_file(library))
     return False
+
+
+def _processors() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # not Linux
 
 
 def _flags(library: Library) -> tuple[str, ...]:
@@ -181,7 +189,7 @@ def _source(library: Library) -> Path:
 
 def _file(library: Library) -> Path:
     """Where the library is kept; named by all that it depends on."""
-    texts = [(_FOLDER / header).read_bytes() for header in _HEADERS]
+    texts = [header.read_bytes() for header in sorted(_FOLDER.glob("*.h"))]
     versions = " ".join((str(compiler()), *_flags(library), jaxlib.__version__))
     parts = [_source(library).read_bytes(), *texts, versions.encode()]
     digest = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
@@ -196,7 +204,8 @@ def _build(library: Library) -> Path:
     made = _file(library)
     if in_cache(library):
         return made
-    with tempfile.TemporaryDirectory(dir=made.parent) as scratch:
+    _sweep(made.parent)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=made.parent) as scratch:
         new = Path(scratch) / "kernels.so"
         include, source = f"-I{jax.ffi.include_dir()}", str(_source(library))
         _run(program, *_flags(library), include, source, "-o", str(new))
@@ -207,9 +216,7 @@ def _build(library: Library) -> Path:
 
 @functools.cache
 def _private() -> Path:
-    private = tempfile.mkdtemp(prefix="jdarts-")
-    atexit.register(shutil.rmtree, private, ignore_errors=True)
-    return Path(private)
+    return Path(tempfile.mkdtemp(prefix="jdarts-"))
 
 
 def _folder() -> Path:
@@ -219,24 +226,53 @@ def _folder() -> Path:
     return folder if trusted_folder(folder) else _private()
 
 
+def _sweep(folder: Path) -> None:
+    """Removes what processes left that were killed while they compiled."""
+    for scratch in folder.glob(f"{_SCRATCH}*"):
+        with contextlib.suppress(OSError):  # another process removes it, too
+            if time.time() - scratch.stat().st_mtime > _SCRATCH_SECONDS:
+                shutil.rmtree(scratch)
+
+
+_starting = threading.Lock()
+_ended = threading.Event()  # this process ends: nothing more is compiled
 _running: set[subprocess.Popen] = set()
 
 
 @atexit.register
 def _stop() -> None:
-    for process in list(_running):
-        process.kill()
+    """Ends compilers, and waits until they and this process have tidied up."""
+    with _starting:
+        _ended.set()
+        for process in _running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+    for thread in _threads:
+        thread.join(_STOP_SECONDS)
+    if _private.cache_info().currsize:
+        shutil.rmtree(_private(), ignore_errors=True)
 
 
 def _run(*command: str) -> None:
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
+    """Runs a compiler in a process group, for it starts others; a terminal's Ctrl-C
+    does not reach it. Its temporary files lie beside its result."""
+    with _starting:
+        if _ended.is_set():
+            raise OSError("the process ends")
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"TMPDIR": str(Path(command[-1]).parent)},
+            process_group=0,
+            text=True,
+            errors="replace",
+        )
         _running.add(process)
-        try:
-            _, said = process.communicate(timeout=600)
-        finally:
-            process.kill()
-            _running.discard(process)
+    with process:
+        _, said = process.communicate()
+    with _starting:
+        _running.discard(process)
     if process.returncode:
         raise OSError(f"{command[0]} failed: {said.strip()[:200]}")
