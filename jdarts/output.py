@@ -17,12 +17,16 @@ class Output(io.TextIOWrapper):
     after it is dropped. A reader that has gone (``| head``) is an error as everywhere.
 
     Attributes:
+      closed_before: whether the process was started without a standard output.
       lost: whether something could not be written.
     """
 
+    closed_before = False
     lost = False
 
     def write(self, text: str, /) -> int:
+        if self.closed_before and text:
+            self._lose(OSError(errno.EBADF, os.strerror(errno.EBADF)))
         try:
             return super().write(text)
         except OSError as error:
@@ -90,6 +94,7 @@ def open_streams() -> Output:
     sys.stderr.reconfigure(errors="backslashreplace")  # pyrefly: ignore
     if sys.stdout is None:
         sys.stdout = _stream(1, Output)
+        sys.stdout.closed_before = True  # pyrefly: ignore
     elif not isinstance(sys.stdout, Output):
         old: Any = sys.stdout
         lines = old.line_buffering

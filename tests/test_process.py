@@ -203,20 +203,40 @@ def test_unbuffered(way):
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"said\n")
 
 
+@pytest.mark.parametrize("prints", [False, True])
 @pytest.mark.parametrize("closed", ["1", "2", "0 1 2"])
-def test_closed_streams(tmp_path, closed):
+def test_closed_streams(tmp_path, closed, prints):
     """A file that is opened later does not become the standard output."""
     file = tmp_path / "result"
     main = (
         f"file = open({str(file)!r}, 'w')\nprint('lost', flush=True)\n"
         "print('lost', file=sys.stderr)\nos.write(1, b'lost')\n"
-        "file.write('found')\nreturn 0"
+        "print('lost')\nfile.write('found')\nreturn 0"
     )
     shut = " ".join(f"{number}>&-" for number in closed.split())
-    shell = ["sh", "-c", f'"$@" {shut}', "sh", *command(main)]
+    shell = ["sh", "-c", f'"$@" {shut}', "sh", *command(main, prints)]
     done = subprocess.run(shell, env=ENVIRONMENT, capture_output=True)
-    assert done.returncode == 0 and file.read_text() == "found"
-    assert b"Traceback" not in done.stderr
+    lost = prints and "1" in closed  # what was printed was the result
+    assert done.returncode == lost and file.read_text() == "found"
+    said = (
+        b"warning: standard output cannot be written (Bad file descriptor); going on "
+        b"without it\nlost\n"
+    )
+    assert done.stderr == {"1": said, "2": b"", "0 1 2": b""}[closed]
+
+
+@pytest.mark.parametrize("prints", [False, True])
+def test_a_closed_output_that_nobody_needs(prints):
+    shell = ["sh", "-c", '"$@" >&-', "sh", *command("return 0", prints)]
+    done = subprocess.run(shell, env=ENVIRONMENT, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_that_nobody_can_read(option):
+    shell = ["sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "jdarts", option]
+    done = subprocess.run(shell, env=ENVIRONMENT, capture_output=True, cwd=ROOT)
+    assert done.returncode == 1 and done.stderr.count(b"\n") == 1
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
