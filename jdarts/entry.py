@@ -202,13 +202,15 @@ class _Interrupts:
     the process at once, as SIGKILL may at any time.
 
     Attributes:
-      came: whether there was one.
+      came: whether there was one that took effect.
       works: whether the command has begun, so that there may be something to leave in
         good order; before, an interrupt ends the process at once.
     """
 
     def __init__(self) -> None:
         self.came = self.works = False
+        self._waits = False  # one has come, while a module was imported
+        self._own = False  # the next one is that one
 
     def install(self) -> None:
         """From here on; not where the caller has interrupts ignored (``nohup``)."""
@@ -219,7 +221,7 @@ class _Interrupts:
 
         def hook(complaint: Any) -> None:
             if issubclass(complaint.exc_type, KeyboardInterrupt):
-                self.came = False  # it has had no effect
+                self.came = False
                 self._again()
             else:
                 usual(complaint)
@@ -227,20 +229,26 @@ class _Interrupts:
         sys.unraisablehook = hook
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
-        if self.came or not self.works:
+        own, self._own = self._own, False
+        if self.came or not self.works or (self._waits and not own):
             os.write(2, f"{_INTERRUPTED}\n".encode())
             os._exit(128 + signal.SIGINT)
         if _imports(frame):
             self._again()
             return
-        self.came = True
+        self.came, self._waits = True, False
         raise KeyboardInterrupt
 
     def _again(self) -> None:
         """The same a little later, when something else is going on."""
-        later = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT))
+        self._waits = True
+        later = threading.Timer(0.05, self._send)
         later.daemon = True
         later.start()
+
+    def _send(self) -> None:
+        self._own = True
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def _imports(frame: FrameType | None) -> bool:

@@ -81,6 +81,15 @@ def run(main, *, prints=False, **options):
         "text = 'import __main__\\n__main__.interrupt()\\nimport _bisect'\n"
         "open(folder + '/imported.py', 'w').write(text)\n"
         "import imported\nassert imported._bisect\nwait()",
+        # The same, by a user who means it: it does not wait for the module.
+        "import os, tempfile\n"
+        "folder = tempfile.mkdtemp()\nsys.path.append(folder)\n"
+        "text = 'import __main__ as m\\nm.interrupt()\\nm.time.sleep(0.2)\\n'\n"
+        "text += 'm.interrupt()\\nm.os.write(2, b\"imported\")'\n"
+        "open(folder + '/imported.py', 'w').write(text)\nimport imported\nwait()",
+        # In what cannot raise, twice.
+        "class Late:\n    def __del__(self):\n        interrupt(); wait()\n"
+        "Late()\ninterrupt()\nwait()",
         # The user means it.
         "try:\n    interrupt(); wait()\nfinally:\n    interrupt(); wait()",
         "try:\n    interrupt(); wait()\nexcept BaseException:\n    pass\n"
