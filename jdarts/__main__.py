@@ -3,7 +3,7 @@
 import sys
 
 from jdarts.commands import COMMANDS, overview
-from jdarts.entry import start
+from jdarts.entry import run_command, start
 from jdarts.errors import unknown_choice
 from jdarts.output import open_streams
 from jdarts.version import version
@@ -25,16 +25,20 @@ def main(arguments: list[str] | None = None) -> int:
     if first in COMMANDS:
         return start(first, words[1:])
     output = open_streams()
+    return run_command(_answer, [first]) or output.close_quietly()
+
+
+def _answer(words: list[str]) -> int:
+    """What there is to say without a command; returns the exit status."""
+    [first] = words
     if first in ("--help", "-h"):
         print(overview())
     elif first == "--version":
         print(f"jdarts {version()}")
     else:
         what = "option" if first.startswith("-") else "command"
-        error = unknown_choice(what, first, [*COMMANDS, "--help", "--version"])
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return output.close_quietly()
+        raise unknown_choice(what, first, [*COMMANDS, "--help", "--version"])
+    return 0
 
 
 if __name__ == "__main__":

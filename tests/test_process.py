@@ -148,13 +148,16 @@ def test_an_interrupt_at_any_moment(tmp_path, number):
 # --- output ---
 
 
-def into_nobody(*arguments):
+BUFFERED = {n: v for n, v in ENVIRONMENT.items() if n != "PYTHONUNBUFFERED"}
+
+
+def into_nobody(*arguments, environment=BUFFERED):
     """Runs a command whose reader has gone."""
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "wb") as pipe:
         return subprocess.run(
-            arguments, stdout=pipe, stderr=-1, text=True, env=ENVIRONMENT, cwd=ROOT
+            arguments, stdout=pipe, stderr=-1, text=True, env=environment, cwd=ROOT
         )
 
 
@@ -171,8 +174,10 @@ def into_nobody(*arguments):
     ],
 )
 def test_a_reader_that_has_gone_is_no_error(arguments):
-    done = into_nobody(sys.executable, "-m", *arguments.split())
-    assert (done.returncode, done.stderr) == (141, "")
+    for environment in (BUFFERED, BUFFERED | {"PYTHONUNBUFFERED": "1"}):
+        command = [sys.executable, "-m", *arguments.split()]
+        done = into_nobody(*command, environment=environment)
+        assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.parametrize("size", [1, 100_000])
@@ -203,7 +208,7 @@ def test_a_full_disk_is_said_once_and_ends_nothing(tmp_path, prints):
 def test_unbuffered(way):
     """What is printed is there at once: it outlives a process that is killed."""
     code = command("print('said')\nos.kill(os.getpid(), signal.SIGKILL)")
-    environment = dict(ENVIRONMENT)
+    environment = dict(BUFFERED)
     if way == "-u":
         code.insert(1, way)
     else:
