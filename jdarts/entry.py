@@ -13,13 +13,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from jdarts.commands import COMMANDS, Command
 from jdarts.errors import RunError, UserError
-from jdarts.guard import guarded
+from jdarts.guard import REPEATED, guarded, is_watched
 from jdarts.output import Output, drop, open_streams
 from jdarts.phase import show
 
@@ -211,6 +212,7 @@ class _Interrupts:
         self.came = self.works = False
         self._waits = False  # one has come, while a module was imported
         self._own = False  # the next one is that one
+        self._first: float | None = None  # when the user's first one came
 
     def install(self) -> None:
         """From here on; not where the caller has interrupts ignored (``nohup``)."""
@@ -230,6 +232,11 @@ class _Interrupts:
 
     def _raise(self, number: int, frame: FrameType | None) -> None:
         own, self._own = self._own, False
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+        elif is_watched() and not own and now < self._first + REPEATED:
+            return  # from the terminal, and once more from the one that watches
         if self.came or not self.works or (self._waits and not own):
             os.write(2, f"{_INTERRUPTED}\n".encode())
             os._exit(128 + signal.SIGINT)

@@ -16,16 +16,24 @@ import time
 with contextlib.suppress(ImportError):  # not on Windows
     import resource
 
-__all__ = ["guarded"]
+__all__ = ["REPEATED", "guarded", "is_watched"]
+
+REPEATED = 1.0
+"""Seconds in which a signal that comes again is the same one: who tells all processes
+(a terminal, a cluster, ``timeout``) tells the one that is watched twice."""
 
 _PARENT_DEATH_SIGNAL = 1  # of prctl(2)
 _HELD = 1.0  # seconds that lines wait: of a process that dies in them nothing is shown
+_STATUS_OF_LIBC = 127  # where it has no memory for a thread; no command ends so
 # How a process ends that gets no memory; SIGKILL comes from the system itself.
 _DEATHS = {
     getattr(signal, name)
     for name in ("SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL", "SIGTRAP", "SIGKILL")
     if hasattr(signal, name)
 }
+
+
+_watched = False
 
 
 def guarded() -> int | None:
@@ -44,6 +52,7 @@ def guarded() -> int | None:
         reading, writing = os.pipe()
     except OSError:
         return None
+    parent = os.getpid()
     try:
         child = os.fork()
     except OSError:
@@ -51,7 +60,7 @@ def guarded() -> int | None:
         os.close(writing)
         return None
     if child == 0:
-        _follow_parent()
+        _follow(parent)
         os.close(reading)
         os.dup2(writing, 2)
         os.close(writing)
@@ -60,10 +69,10 @@ def guarded() -> int | None:
     _pass_on_signals(child)
     said = _relay(reading)
     _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in _DEATHS:
-        name = signal.Signals(os.WTERMSIG(status)).name
+    ended_by = _death(status)
+    if ended_by is not None:
         _write(
-            f"error: ended by {name}: {limit / 2**20:.0f} MiB of memory, the limit "
+            f"error: ended by {ended_by}: {limit / 2**20:.0f} MiB of memory, the limit "
             "that is set (ulimit -v), are too little; expected a higher one, or a "
             "smaller network or batch\n".encode()
         )
@@ -72,6 +81,15 @@ def guarded() -> int | None:
     if os.WIFSIGNALED(status):
         return 128 + os.WTERMSIG(status)
     return os.WEXITSTATUS(status)
+
+
+def _death(status: int) -> str | None:
+    """What has ended a process that got no memory; None: it ended otherwise."""
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) in _DEATHS:
+        return signal.Signals(os.WTERMSIG(status)).name
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) == _STATUS_OF_LIBC:
+        return "the C library"
+    return None
 
 
 def _limit() -> int | None:
@@ -96,11 +114,19 @@ def _pass_on_signals(child: int) -> None:
             signal.signal(number, pass_on)
 
 
-def _follow_parent() -> None:
-    """A terminal's signals come from the parent alone, and its end is this one's."""
-    os.setpgid(0, 0)
+def is_watched() -> bool:
+    """Whether this process has another one that watches it."""
+    return _watched
+
+
+def _follow(parent: int) -> None:
+    """The end of the process that watches this one is also its end."""
+    global _watched
+    _watched = True
     with contextlib.suppress(OSError, AttributeError):  # other systems have none
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended before that
+        os._exit(1)
 
 
 def _relay(reading: int) -> bytes:

@@ -31,8 +31,8 @@ from jdarts.errors import UserError
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
-def wait():
-    for _ in range(3000):
+def wait(hundredths=3000):
+    for _ in range(hundredths):
         time.sleep(0.01)
 
 {main}
@@ -328,7 +328,11 @@ def test_a_limit_of_memory_is_one_line(mebibytes):
 
 def test_a_native_death_is_one_line():
     """XLA, LLVM and the C++ library end the process where they get no memory."""
-    for death in ("os.abort()", "os.kill(os.getpid(), signal.SIGSEGV)"):
+    for death in (
+        "os.abort()",
+        "os.kill(os.getpid(), signal.SIGSEGV)",
+        "os._exit(127)",
+    ):
         code = command(f"os.write(2, b'terminate called: bad_alloc\\n')\n{death}")
         code[-1] = LIMIT + code[-1]
         done = subprocess.run(code, capture_output=True, text=True, env=ENVIRONMENT)
@@ -365,6 +369,30 @@ def test_signals_reach_a_process_with_a_limit(number):
     expected = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
     assert process.returncode == expected[number]
     assert err == (INTERRUPTED if number == signal.SIGINT else "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_signal_to_all_processes_is_one(number, stops):
+    """As a terminal, systemd and Slurm send it: to who watches and to who works."""
+    main = "print('ready', flush=True)\nwait()"
+    if stops:
+        main = (
+            "from jdarts.loops.stop import StopRequest\nwith StopRequest() as stop:\n"
+            "    print('ready', flush=True)\n    while not stop.signal: wait(1)\n"
+            "    wait(50)\n    print('saved')\n    return stop.exit_status"
+        )
+    code = command(main)
+    code[-1] = LIMIT + code[-1]
+    process = subprocess.Popen(
+        code, stdout=-1, stderr=-1, text=True, env=ENVIRONMENT, start_new_session=True
+    )
+    assert process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, number)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 128 + number
+    assert out == ("saved\n" if stops else "")
+    assert err == (INTERRUPTED if number == signal.SIGINT and not stops else "")
 
 
 def test_a_user_without_a_home(tmp_path, monkeypatch, caplog):

@@ -1,7 +1,10 @@
 """Leaving in an orderly way when the system or the user asks for it."""
 
 import signal
+import time
 from types import FrameType
+
+from jdarts.guard import REPEATED
 
 __all__ = ["StopRequest"]
 
@@ -17,7 +20,8 @@ class StopRequest:
     """Notes SIGTERM, SIGINT and SIGHUP instead of dying of them; use it in a ``with``.
 
     SIGHUP says that the terminal has gone. A second signal of the same kind acts as
-    usual; one that the caller has ignored (``nohup``) stays so.
+    usual if it comes more than a second later: in less, it is the same one, of which
+    this process was told twice. One that the caller has ignored (``nohup``) stays so.
 
     Attributes:
       signal: the signal that came; None as long as none did.
@@ -26,6 +30,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self._before: dict[int, object] = {}
+        self._came: dict[int, float] = {}
 
     def __enter__(self) -> "StopRequest":
         for number in _NOTED:
@@ -38,8 +43,13 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.signal = signal.Signals(number)
-        signal.signal(number, self._before[number])  # type: ignore[arg-type]
+        now = time.monotonic()
+        if number not in self._came:
+            self._came[number] = now
+            self.signal = signal.Signals(number)
+        elif now >= self._came[number] + REPEATED:
+            signal.signal(number, self._before[number])  # type: ignore[arg-type]
+            signal.raise_signal(number)
 
     @property
     def exit_status(self) -> int:

@@ -1,4 +1,4 @@
-"""Signals are noted once, and act as usual outside and the second time."""
+"""Signals are noted once, and act as usual outside and the second time, if later."""
 
 import os
 import signal
@@ -21,15 +21,33 @@ def usual():
         signal.signal(number, handler)
 
 
+class Clock:
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("jdarts.loops.stop.time", clock)
+    return clock
+
+
 @pytest.mark.parametrize(
     "number, status", list(zip(NUMBERS, (143, 130, 129), strict=True))
 )
-def test_noted_once(usual, number, status):
+def test_noted_once(usual, clock, number, status):
     with StopRequest() as stop:
         assert stop.signal is None and stop.exit_status == 0
         os.kill(os.getpid(), number)
         assert stop.signal == number and stop.exit_status == status
         assert usual == []
+        for clock.now in (0.0, 0.01, 0.9):  # the same, from somebody else
+            os.kill(os.getpid(), number)
+            assert usual == []
+        clock.now = 1.1
         os.kill(os.getpid(), number)  # the user means it
         assert usual == [number]
     os.kill(os.getpid(), number)
