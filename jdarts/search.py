@@ -42,6 +42,7 @@ def main(arguments: list[str]) -> int:
         command.run_dir, to_json(command.config), _MAY_DIFFER, command.extend, renewed
     ) as folder:
         if isinstance(start, Setup):
+            folder.remember(DataFacts.file(folder.path))
             DataFacts.of(start.images).write(folder.path)
         results = run_search(command.config, start, folder)
         if results[0].stopped:

@@ -50,6 +50,7 @@ def _train_images(command: TrainCommand) -> int:
     with RunFolder.open(
         command.run_dir, described, MAY_DIFFER, command.extend, renewed
     ) as folder:
+        folder.remember(DataFacts.file(folder.path))
         DataFacts.of(start.images).write(folder.path)
         results, stopped = run_training(config, start, folder)
         if stopped:

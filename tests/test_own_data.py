@@ -1,15 +1,19 @@
 """Data of one's own, from a sorted file to a trained network; and few cells."""
 
+import dataclasses
 import json
 
 import numpy as np
+import PIL.Image
 import pytest
 
 import jdarts.cost
+import jdarts.export
 import jdarts.search
 import jdarts.train
 from jdarts.cli import run_command
-from jdarts.io import load_genotype, read_json, read_metrics
+from jdarts.io import load_genotype, read_json, read_metrics, write_json
+from jdarts.io.data_facts import DataFacts
 from jdarts.spaces import SPACES
 
 SIZE = "--channels 2 --layers 1 --batch-size 8 --epochs 1 --data.limit 120".split()
@@ -21,13 +25,13 @@ def place(tmp_path_factory):
     """40 images of each of three classes, in order, as a file; and a search on them, of
     one cell, which is a reduction."""
     root = tmp_path_factory.mktemp("own")
-    images = np.random.default_rng(0).integers(0, 256, (120, 8, 8, 1), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (120, 8, 8, 3), np.uint8)
     labels = np.repeat([0, 1, 2], 40)
     images[np.arange(120), labels] //= 4  # something to see
     np.savez(root / "birds.npz", train_images=images, train_labels=labels)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        for command in (jdarts.search, jdarts.train, jdarts.cost):
+        for command in (jdarts.search, jdarts.train, jdarts.cost, jdarts.export):
             patch.setattr(command, "enable_cache", lambda: None)
         data = ["--data.name", "npz", "--data.dir", "birds.npz"]
         assert run_command(jdarts.search.main, ["smoke", *data, *SIZE, *FIRST]) == 0
@@ -40,7 +44,7 @@ def test_the_halves_have_every_class(place):
     assert row["majority_accuracy"] == pytest.approx(1 / 3)
     assert read_json(run / "data.json") == {
         "classes": ["0", "1", "2"],
-        "image": [8, 8, 1],
+        "image": [8, 8, 3],
     }
 
 
@@ -74,10 +78,59 @@ def test_it_is_trained_by_the_general_recipe(place, capsys):
     assert "Confusion matrix" in own and "Accuracy by class" in own
 
 
+def test_a_network_is_used_with_its_own_classes_only(place, capsys):
+    """Evaluated, gone on with and exported; the names of the run stay its own. Numbers
+    are no names."""
+    run = place / "runs" / "smoke_birds" / "train_images"
+    own = {"npz": "birds.npz"}
+    facts = DataFacts.read(run)
+    named = dataclasses.replace(facts, classes=("finch", "owl", "tit"))
+    pixels = np.random.default_rng(1).integers(0, 256, (60, 8, 8), np.uint8)
+    for folder, names in {
+        "same": ["finch", "owl", "tit"],
+        "renamed": ["finch", "gull", "tit"],
+        "moved": ["owl", "tit", "wren"],
+        "fewer": ["finch", "owl"],
+        "more": ["finch", "owl", "tit", "wren"],
+    }.items():
+        own[folder] = folder
+        for i in range(60):
+            path = place / folder / names[i % len(names)] / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            PIL.Image.fromarray(pixels[i]).save(path)
+    named.write(run)
+    for folder, source in own.items():
+        good = folder in ("npz", "same")
+        kind = "npz" if folder == "npz" else "image_folder"
+        data = ["--data.name", kind, "--data.dir", source, "--batch-size", "8"]
+        data += ["--data.limit", "50"]
+        given = [str(run), "--data.eval-only", *data]
+        assert run_command(jdarts.train.main, given) == (0 if good else 2)
+        error = capsys.readouterr().err
+        assert good or "finch, owl, tit" in error and error.count("\n") == 1
+        assert good or f"error: {folder}: has " in error
+    config = read_json(run / "config.json")
+    for folder in ("same", "renamed"):
+        other = {"name": "image_folder", "dir": folder, "limit": 60}
+        write_json(run / "config.json", config | {"data": config["data"] | other})
+        out = place / f"out_{folder}"
+        status = run_command(jdarts.export.main, [str(run), "--out", str(out)])
+        assert status == (0 if folder == "same" else 2)
+        assert out.exists() == (folder == "same")
+    assert "number 1 is 'gull', not 'owl'" in capsys.readouterr().err
+    names = read_json(place / "out_same" / "export.json")["class_names"]
+    assert names == ["finch", "owl", "tit"]
+    assert run_command(jdarts.train.main, [str(run)]) == 2
+    assert "its contents have changed" in capsys.readouterr().err
+    assert DataFacts.read(run) == named
+    write_json(run / "config.json", config)
+    facts.write(run)
+
+
 def test_its_cost_is_that_of_its_own_network(place, capsys):
     assert run_command(jdarts.cost.main, [str(place / "runs" / "smoke_birds")]) == 0
     out = capsys.readouterr().out
-    assert "network: 4 channels, 1 cell, 3 classes, images of 8 x 8 x 1" in out
+    assert "network: 4 channels, 1 cell, 3 classes, images of 8 x 8 x 3" in out
 
 
 @pytest.mark.parametrize("more", [["--layers", "3"], ["--layers", "20"]])

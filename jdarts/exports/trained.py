@@ -12,6 +12,7 @@ from jdarts.errors import UserError
 from jdarts.exports.inference import InferenceNetwork
 from jdarts.exports.weights import named_weights
 from jdarts.io import Checkpoints, read_json
+from jdarts.io.data_facts import DataFacts
 from jdarts.io.run_folder import PART_FILE
 from jdarts.loops.run import abstract
 from jdarts.loops.train import TrainSetup, train_setup
@@ -66,11 +67,13 @@ def load_trained(path: Path, seed: int | None = None) -> Trained:
 
     Raises:
       UserError: if it is not the folder of a finished training, the seed is not one of
-        its, or the data set is not there.
+        its, or the data set is not there, or has other classes by now.
     """
     config, genotype = _read(path)
     seed = _choose(path, config, seed)
     start = train_setup(config, genotype)
+    if (facts := DataFacts.read(path)) is not None:
+        facts.check_classes(start.images, path)
     with Checkpoints(path / "checkpoints") as checkpoints:
         restored = checkpoints.restore(abstract(start.state))
     if restored is None:
@@ -90,7 +93,7 @@ def load_trained(path: Path, seed: int | None = None) -> Trained:
         std=start.images.std,
     )
     logits = _logits(config, start, w, model_state, images)
-    names = start.images.class_names
+    names = start.images.class_names if facts is None else facts.classes
     return Trained(path, seed, config, network, images, logits, names)
 
 

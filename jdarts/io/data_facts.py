@@ -1,6 +1,8 @@
 """What the images of a run were: ``data.json`` in its folder."""
 
 import dataclasses
+from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,6 @@ from jdarts.io.files import read_json, write_json
 from jdarts.io.run_folder import PART_FILE
 
 __all__ = ["DataFacts"]
-
-_FILE = "data.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,11 @@ class DataFacts:
         """Those of a loaded `jdarts.data.Images`."""
         return cls(tuple(images.class_names), tuple(images.image_shape))
 
+    @staticmethod
+    def file(run: Path) -> Path:
+        """Where a run has them."""
+        return run / "data.json"
+
     @classmethod
     def read(cls, run: Path) -> "DataFacts | None":
         """Those of the run in that folder, which may be a part of another run; None
@@ -38,9 +43,9 @@ class DataFacts:
         Raises:
           UserError: if the file is damaged.
         """
-        file = run / _FILE
+        file = cls.file(run)
         if not file.exists() and (run / PART_FILE).exists():
-            file = run.absolute().parent / _FILE
+            file = cls.file(run.absolute().parent)
         return cls._parse(read_json(file), file) if file.exists() else None
 
     @classmethod
@@ -58,10 +63,40 @@ class DataFacts:
             '"image": [HEIGHT, WIDTH, CHANNELS]}'
         )
 
+    def check_classes(self, images: Any, run: Path) -> None:
+        """Raises a UserError unless images have the same classes in the same order, so
+        that a network's outputs mean the same. Names that are the numbers from 0 say
+        only how many there are, as in a file of arrays.
+
+        Args:
+          images: the loaded `jdarts.data.Images`.
+          run: whose classes these are, for the error.
+        """
+        there, here = self.classes, tuple(images.class_names)
+        numbers = tuple(map(str, range(len(there))))
+        if here == there or len(here) == len(there) and numbers in (here, there):
+            return
+        pairs = enumerate(zip_longest(here, there))
+        i, (name, other) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
+        raise UserError(
+            f"{images.source}: has {len(here)} classes ({_some(here)}), but {run} was "
+            f"trained on {len(there)} ({_some(there)}): number {i} is "
+            f"{_quoted(name)}, not {_quoted(other)}; expected the same classes in the "
+            "same order"
+        )
+
     def write(self, run: Path) -> None:
         """Writes them to the folder of a run.
 
         Raises:
           UserError: if that fails.
         """
-        write_json(run / _FILE, dataclasses.asdict(self))
+        write_json(self.file(run), dataclasses.asdict(self))
+
+
+def _some(names: Sequence[str], shown: int = 8) -> str:
+    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
+
+
+def _quoted(name: str | None) -> str:
+    return "missing" if name is None else f"'{name}'"

@@ -97,13 +97,21 @@ class RunFolder:
 
     def restore_config(self) -> None:
         """Takes back what `open` and `part` wrote to the configurations of a run that
-        was there: it cannot go on like that.
+        was there, and what was written to a file of `remember`: it cannot go on like
+        that.
 
         Raises:
           UserError: if it cannot be written.
         """
         for file, stored in self._before.items():
             write_json(file, stored)
+
+    def remember(self, file: Path) -> None:
+        """Makes `restore_config` take back what is written to a JSON file from now on;
+        one that is damaged, or not there, is left as it then is."""
+        with contextlib.suppress(UserError):
+            if file.exists():
+                self._before[file] = read_json(file)
 
     def part(self, name: str, config: dict[str, Any]) -> "RunFolder":
         """Creates or re-opens a folder in this one, for what follows from this run: one

@@ -10,6 +10,7 @@ import numpy as np
 from jdarts import compile
 from jdarts.errors import UserError
 from jdarts.io import Checkpoints, RunFolder
+from jdarts.io.data_facts import DataFacts
 from jdarts.loops.pinned import pinned_data
 from jdarts.loops.run import Run, abstract
 from jdarts.loops.train_record import (
@@ -132,10 +133,13 @@ def evaluate_checkpoint(
       folder: the folder of the checkpoints.
 
     Raises:
-      UserError: if there is no checkpoint, or it is of another network.
+      UserError: if there is no checkpoint, or it is of another network, or was trained
+        on other classes.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected one of checkpoints")
+    if (facts := DataFacts.read(folder.parent)) is not None:
+        facts.check_classes(start.images, folder.parent)
     with Checkpoints(folder) as checkpoints:
         restored = checkpoints.restore(abstract(start.state))
     if restored is None:
