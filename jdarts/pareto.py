@@ -18,7 +18,7 @@ from jdarts.errors import UserError, unknown_choice
 from jdarts.hardware import COSTS, model_of
 from jdarts.io import write_atomic
 from jdarts.limits import check_numbers
-from jdarts.reports.labels import check_alike, check_distinct
+from jdarts.reports.labels import check_alike, check_distinct, check_images
 from jdarts.reports.pareto import (
     QUALITIES,
     Point,
@@ -100,7 +100,8 @@ def main(arguments: list[str]) -> int:
         "other one beats in both, as a table and as a page.",
     )
     runs = read_searches(options.runs)
-    check_alike(runs, ("space", "data.name", "data.classes", "data.limit"))
+    check_alike(runs, ["space"])
+    check_images(runs)
     where = "--latency-table"
     network = options.network(network_of_run(runs[0].path) or PUBLISHED)
     model = model_of(

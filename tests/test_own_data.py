@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -12,6 +13,7 @@ import jdarts.export
 import jdarts.search
 import jdarts.train
 from jdarts.cli import run_command
+from jdarts.data import DataConfig, load
 from jdarts.io import load_genotype, read_json, read_metrics, write_json
 from jdarts.io.data_facts import DataFacts
 from jdarts.spaces import SPACES
@@ -42,9 +44,11 @@ def test_the_halves_have_every_class(place):
     run = place / "runs" / "smoke_birds"
     row = read_metrics(run / "metrics.jsonl")[-1]
     assert row["majority_accuracy"] == pytest.approx(1 / 3)
+    images = load(DataConfig("npz", Path("birds.npz"), limit=120))
     assert read_json(run / "data.json") == {
         "classes": ["0", "1", "2"],
         "image": [8, 8, 3],
+        "digest": images.digest,
     }
 
 

@@ -3,17 +3,19 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jdarts.config import SearchConfig
-from jdarts.data import DataConfig
+from jdarts.data import DataConfig, get_dataset
 from jdarts.errors import UserError
+from jdarts.reports.labels import digest_of
 from jdarts.reports.run import SearchRun, Seed, read_search
 from jdarts.spaces import Genotype
 
 __all__ = ["Search", "read_searches"]
 
 # The fields of DataConfig that say which images there are, not how they are used.
-_IMAGES = ("name", "dir", "classes", "limit")
+_IMAGES = ("name", "classes", "limit", "resize")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Search:
       seed: its seed.
       space: the name of its space.
       data: its data set and augmentation.
+      images: which images these were, see `digest_of`.
       genotype: what it found.
       epochs: the genotype after each epoch, from 1.
     """
@@ -33,6 +36,7 @@ class Search:
     seed: int
     space: str
     data: DataConfig
+    images: str | None
     genotype: Genotype
     epochs: dict[int, Genotype]
 
@@ -85,6 +89,7 @@ def _search(run: SearchRun, seed: Seed, allow_unfinished: bool) -> Search:
         seed=seed.seed,
         space=run.config.space,
         data=run.config.data,  # pyrefly: ignore (checked)
+        images=digest_of(seed.path),
         genotype=seed.genotype,
         epochs=seed.genotypes,
     )
@@ -97,10 +102,20 @@ def _check_like(search: Search, first: Search) -> None:
             f"{search.path}: space '{search.space}', but {first.path} has "
             f"'{first.space}'; expected searches of one space"
         )
-    for name in _IMAGES:
-        found, expected = getattr(search.data, name), getattr(first.data, name)
-        if found != expected:
+    told = search.images is not None and first.images is not None
+    here, there = _which(search, told), _which(first, told)
+    for name, found in here.items():
+        if found != there[name]:
             raise UserError(
-                f"{search.path}: --data.{name} {found}, but {first.path} has "
-                f"{expected}; expected searches on the same images"
+                f"{search.path}: {name} {found}, but {first.path} has {there[name]}; "
+                "expected searches on the same images"
             )
+
+
+def _which(search: Search, told: bool) -> dict[str, Any]:
+    """What says which images a search had; `told`: both searches wrote it down."""
+    data = search.data
+    found = {f"--data.{name}": getattr(data, name) for name in _IMAGES}
+    if data.limit is not None:  # the split says which ones are kept
+        found["--data.split"] = data.split or get_dataset(data.name).split
+    return found | ({"images": search.images} if told else {"--data.dir": data.dir})

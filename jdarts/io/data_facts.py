@@ -20,15 +20,19 @@ class DataFacts:
     Attributes:
       classes: one name a class, in label order.
       image: ``(height, width, channels)`` of every image.
+      digest: of the images and labels, see `jdarts.data.Images.digest`; None: of a run
+        that was made before runs wrote it down.
     """
 
     classes: tuple[str, ...]
     image: tuple[int, int, int]
+    digest: str | None = None
 
     @classmethod
     def of(cls, images: Any) -> "DataFacts":
         """Those of a loaded `jdarts.data.Images`."""
-        return cls(tuple(images.class_names), tuple(images.image_shape))
+        names, shape = tuple(images.class_names), tuple(images.image_shape)
+        return cls(names, shape, images.digest)
 
     @staticmethod
     def file(run: Path) -> Path:
@@ -54,8 +58,10 @@ class DataFacts:
             classes, image = data["classes"], data["image"]
             names = isinstance(classes, list) and all(type(c) is str for c in classes)
             sizes = isinstance(image, list) and all(type(n) is int for n in image)
+            digest = data.get("digest")
+            names = names and (digest is None or type(digest) is str)
             if names and classes and sizes and len(image) == 3 and min(image) > 0:
-                return cls(tuple(classes), tuple(image))
+                return cls(tuple(classes), tuple(image), digest)
         except (KeyError, TypeError):
             pass
         raise UserError(
@@ -91,7 +97,8 @@ class DataFacts:
         Raises:
           UserError: if that fails.
         """
-        write_json(self.file(run), dataclasses.asdict(self))
+        facts = {n: v for n, v in dataclasses.asdict(self).items() if v is not None}
+        write_json(self.file(run), facts)
 
 
 def _some(names: Sequence[str], shown: int = 8) -> str:

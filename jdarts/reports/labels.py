@@ -6,11 +6,21 @@ from typing import Any
 
 from jdarts.accuracy_table import DEFAULT_DATA
 from jdarts.config import to_json
+from jdarts.data import get_dataset
 from jdarts.errors import UserError
+from jdarts.io.data_facts import DataFacts
 from jdarts.reports.run import SearchRun, TrainRun
 from jdarts.train_config import recipe_to_json
 
-__all__ = ["check_alike", "check_distinct", "check_recipes", "labels", "settings"]
+__all__ = [
+    "check_alike",
+    "check_distinct",
+    "check_images",
+    "check_recipes",
+    "digest_of",
+    "labels",
+    "settings",
+]
 
 # What changes nothing of what is searched, or is a seed's own.
 _LEFT_OUT = {
@@ -30,7 +40,7 @@ def labels(runs: Sequence[SearchRun]) -> list[str]:
 
     Runs that differ in their seeds alone get the same label.
     """
-    flat = [settings(run) for run in runs]
+    flat = settings(runs)
     found = []
     for own in flat:
         like = [other for other in flat if other["method.name"] == own["method.name"]]
@@ -40,12 +50,31 @@ def labels(runs: Sequence[SearchRun]) -> list[str]:
     return found
 
 
-def settings(run: SearchRun) -> dict[str, Any]:
-    """The configuration by dotted names, without what is not part of the search."""
-    found = _telling(to_json(run.config))
-    if found.get("table_data", "") is None:
-        found["table_data"] = DEFAULT_DATA
+def settings(runs: Sequence[SearchRun]) -> list[dict[str, Any]]:
+    """One a run: its configuration by dotted names, without what is not part of the
+    search. Where all runs wrote down which images they had, ``data.images`` tells them
+    apart."""
+    found = [_settled(_telling(to_json(run.config))) for run in runs]
+    digests = [digest_of(run.path) for run in runs]
+    if None not in digests:
+        for own, digest in zip(found, digests, strict=True):
+            own["data.images"] = digest
     return found
+
+
+def digest_of(run: Path) -> str | None:
+    """The first digits of the digest of a run's images; None where it has none."""
+    facts = DataFacts.read(run)
+    return None if facts is None or facts.digest is None else facts.digest[:12]
+
+
+def _settled(config: dict[str, Any]) -> dict[str, Any]:
+    """With the defaults that depend on other values."""
+    if config.get("table_data", "") is None:
+        config["table_data"] = DEFAULT_DATA
+    if config.get("data.split", "") is None:
+        config["data.split"] = get_dataset(config["data.name"]).split
+    return config
 
 
 def _telling(config: dict[str, Any]) -> dict[str, Any]:
@@ -63,15 +92,39 @@ def _flat(data: dict[str, Any], prefix: str = ""):
 
 def check_alike(runs: Sequence[SearchRun], fields: Sequence[str]) -> None:
     """Raises a UserError unless all runs have the same values of these settings."""
-    found = [(run.path, settings(run)) for run in runs]
-    _check_same(found, fields, "runs with the same one")
+    _check_same(_by_path(runs, settings(runs)), fields, "runs with the same one")
+
+
+def check_images(runs: Sequence[SearchRun]) -> None:
+    """Raises a UserError unless all runs are on the same images, as far as they tell.
+
+    That damaged files are skipped makes no difference where there are none.
+    """
+    fields = [f"data.{name}" for name in ("name", "classes", "limit", "resize")]
+    found = settings(runs)
+    if found[0].get("data.limit") is not None:  # the split says which ones are kept
+        fields.append("data.split")
+    expected = "runs on the same images"
+    _check_same(_by_path(runs, found), [*fields, "data.images"], expected)
 
 
 def check_recipes(trainings: Sequence[TrainRun]) -> None:
-    """Raises a UserError unless all networks were trained by one recipe."""
-    found = [(run.path, _telling(recipe_to_json(run.config))) for run in trainings]
-    names = dict.fromkeys(name for _, own in found for name in own)
+    """Raises a UserError unless all networks were trained by one recipe, on the same
+    images as far as they tell."""
+    flat = [_telling(recipe_to_json(run.config)) for run in trainings]
+    found = _by_path(trainings, flat)
+    names = dict.fromkeys(name for own in flat for name in own)
     _check_same(found, list(names), "trainings by one recipe")
+    digests = [{"data.images": digest_of(run.path)} for run in trainings]
+    if all(own["data.images"] for own in digests):
+        expected = "trainings on the same images"
+        _check_same(_by_path(trainings, digests), ["data.images"], expected)
+
+
+def _by_path(
+    runs: Sequence[SearchRun | TrainRun], found: Sequence[dict[str, Any]]
+) -> list[tuple[Path, dict[str, Any]]]:
+    return [(run.path, own) for run, own in zip(runs, found, strict=True)]
 
 
 def _check_same(

@@ -119,7 +119,7 @@ def non_dominated(costs: Sequence[float], qualities: Sequence[float]) -> np.ndar
 
 def trend(runs: Sequence[SearchRun], points: Sequence[Point], unit: str) -> str:
     """How the cost goes with the one number that the runs differ in; else nothing."""
-    flat = [settings(run) for run in runs]
+    flat = settings(runs)
     names = [n for n in flat[0] if any(own.get(n) != flat[0][n] for own in flat)]
     if len(names) != 1 or len(runs) < 2:
         return ""

@@ -1,12 +1,14 @@
 """Which searches can be compared."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from runs import genotype, toy_config, write_search, write_seeds
 
 from jdarts.comparisons.searches import read_searches
 from jdarts.errors import UserError
+from jdarts.io.data_facts import DataFacts
 
 
 def refused(*paths, **options):
@@ -60,6 +62,9 @@ def test_given_twice(tmp_path):
         ({"space": "darts_cnn"}, "space 'darts_cnn', but"),
         ({"limit": 100}, "--data.limit 100, but"),
         ({"classes": 10}, "--data.classes 10, but"),
+        ({"resize": (8, 8)}, "--data.resize (8, 8), but"),
+        ({"split": "file_order"}, "--data.split file_order, but"),
+        ({"dir": Path("x")}, "--data.dir x, but"),
     ],
 )
 def test_of_another_kind(tmp_path, change, part):
@@ -82,3 +87,21 @@ def test_augmentation_may_differ(tmp_path):
     other = dataclasses.replace(config, data=data)
     two = write_search(tmp_path / "two", other, [genotype(0)])
     assert len(read_searches([one, two])) == 2
+
+
+def test_images_are_told_apart_by_what_they_are(tmp_path):
+    """Not by where they lie, nor by an option that changes none of them."""
+    config = toy_config()
+    folders = []
+    for name, digest in (("one", "a" * 64), ("two", "a" * 64), ("other", "b" * 64)):
+        skips = name == "two"
+        given = {"name": "image_folder", "dir": Path(name), "skip_damaged": skips}
+        data = dataclasses.replace(config.data, **given)
+        own = dataclasses.replace(config, data=data)
+        folders.append(write_search(tmp_path / name, own, [genotype(0)]))
+        DataFacts(("a", "b"), (8, 8, 3), digest).write(folders[-1])
+    one, two, other = folders
+    assert len(read_searches([one, two])) == 2
+    assert "other: images bbbbbbbbbbbb, but " in refused(one, two, other)
+    DataFacts(("a", "b"), (8, 8, 3)).write(two)  # of an earlier version
+    assert "two: --data.dir two, but" in refused(one, two)

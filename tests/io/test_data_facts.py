@@ -1,5 +1,6 @@
 """What a run says of its images."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -15,14 +16,22 @@ def test_there_and_back(tmp_path):
     """Also of a part of the run, which has none itself."""
     images = np.zeros((6, 8, 9, 3), np.uint8)
     np.savez(tmp_path / "x.npz", train_images=images, train_labels=[0, 1, 2] * 2)
-    facts = DataFacts.of(load(DataConfig("npz", tmp_path / "x.npz")))
-    assert facts == DataFacts(("0", "1", "2"), (8, 9, 3))
+    loaded = load(DataConfig("npz", tmp_path / "x.npz"))
+    facts = DataFacts.of(loaded)
+    assert facts == DataFacts(("0", "1", "2"), (8, 9, 3), loaded.digest)
     with RunFolder.open(tmp_path / "run", {}) as folder:
         assert DataFacts.read(folder.path) is None
         facts.write(folder.path)
         assert DataFacts.read(folder.part("seed_1", {}).path) == facts
     assert DataFacts.read(tmp_path / "run") == facts
     assert DataFacts.read(tmp_path / "none") is None
+    old = dataclasses.replace(facts, digest=None)  # as an earlier version wrote it
+    old.write(tmp_path / "run")
+    assert set(json.loads((tmp_path / "run" / "data.json").read_text())) == {
+        "classes",
+        "image",
+    }
+    assert DataFacts.read(tmp_path / "run") == old
 
 
 @pytest.mark.parametrize(
@@ -38,6 +47,7 @@ def test_there_and_back(tmp_path):
         {"classes": ["a"], "image": [8, 0, 3]},
         {"classes": ["a"], "image": [8, 8, 3.0]},
         {"classes": ["a"], "image": None},
+        {"classes": ["a"], "image": [8, 8, 3], "digest": 3},
     ],
     ids=str,
 )

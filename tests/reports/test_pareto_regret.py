@@ -1,5 +1,6 @@
 """Several searches side by side: the front, and regret by method."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -103,6 +104,40 @@ def test_pareto_compares_accuracies_of_one_thing(tmp_path, capsys):
     assert "data.name cifar10, but " in capsys.readouterr().err
     supernet = [runs["a"], runs["b"], *size, "--quality", "supernet"]
     assert run_command(pareto.main, supernet) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "digests", "message"),
+    [
+        ({}, "ab", "b: data.images bbbbbbbbbbbb, but "),
+        ({}, "aa", None),
+        ({}, "a ", None),  # of an earlier version
+        ({"skip_damaged": True}, "aa", None),
+        ({"resize": (8, 9)}, "  ", "b: data.resize [8, 9], but "),
+        ({"split": "file_order"}, "  ", "b: data.split file_order, but "),
+        ({"split": "by_class"}, "  ", None),
+        ({"split": "by_class"}, "aa", None),
+    ],
+)
+def test_pareto_compares_searches_on_the_same_images(
+    tmp_path, capsys, changes, digests, message
+):
+    for name, digest in zip("ab", digests, strict=True):
+        data = DataConfig(name="image_folder", dir=tmp_path / f"data_{name}", limit=9)
+        if name == "b":
+            data = dataclasses.replace(data, **changes)
+        make_run(tmp_path / name, settings=config(data=data))
+        known = None if digest == " " else digest * 64
+        DataFacts(("x", "y"), (8, 8, 3), known).write(tmp_path / name)
+    runs = [str(tmp_path / name) for name in "ab"]
+    found = run_command(pareto.main, [*runs, *SIZE, "--out", str(tmp_path / "p.html")])
+    error = capsys.readouterr().err
+    assert found == (2 if message else 0)
+    assert not message or message in error and error.count("\n") == 1
+    both = labels([read_search(tmp_path / name) for name in "ab"])
+    assert (both[0] != both[1]) == (
+        digests == "ab" or changes.get("split") != "by_class" and bool(changes)
+    )
 
 
 def test_pareto_speaks_of_the_runs_own_network(tmp_path, capsys):
