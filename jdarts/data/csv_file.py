@@ -5,13 +5,18 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from jdarts.data.base import DataConfig, RawImages, check_memory, some
 from jdarts.data.image_files import PART_NAMES, Labelled, read_parts
 from jdarts.data.pictures import open_regular
 from jdarts.errors import UserError
 
-__all__ = ["labelled_parts", "load"]
+__all__ = ["label_text", "labelled_parts", "load"]
+
+_NO_LABEL = ("", "nan", "null", "<na>")
 
 _COLUMNS = {
     "path": (
@@ -67,8 +72,9 @@ def load(config: DataConfig) -> RawImages:
                 "the first row"
             )
         where, label = (row[places[what]].strip() for what in ("path", "label"))
-        if not where or not label:
-            raise UserError(f"{path}, row {number}: no path or no label")
+        if not where:
+            raise UserError(f"{path}, row {number}: no path; expected that of an image")
+        label = label_text(f"{path}, row {number}", label)
         split = row[places["split"]] if places["split"] >= 0 else "train"
         source = path.parent / where
         entries.append((_part(path, number, split), str(source), source, label))
@@ -98,6 +104,28 @@ def _part(path: Path, number: int, split: str) -> str:
     )
 
 
+def label_text(where: str, label: Any) -> str:
+    """The class that a cell of a table names.
+
+    Args:
+      where: the cell is, for the error.
+      label: a word, a whole number or, where a table has gaps, that as a float.
+
+    Raises:
+      UserError: if it is anything else, or marks a gap.
+    """
+    if isinstance(label, bytes):
+        label = label.decode("utf-8", "replace")
+    if isinstance(label, float | np.floating) and float(label).is_integer():
+        label = int(label)
+    if isinstance(label, str | int) and str(label).strip().lower() not in _NO_LABEL:
+        return str(label).strip()
+    found = f"{label!r}" if isinstance(label, str | float) else type(label).__name__
+    raise UserError(
+        f"{where}: no label (found {found}); expected a whole number or a word"
+    )
+
+
 def labelled_parts(
     where: str, entries: Sequence[tuple[str, str, Path | bytes, str]]
 ) -> tuple[tuple[str, ...], dict[str, list[Labelled]]]:
@@ -108,11 +136,19 @@ def labelled_parts(
       entries: part, name, source and label of each image.
 
     Raises:
-      UserError: if there are none to train, or another part has a further label.
+      UserError: if there are none to train, another part has a further label, or
+        nearly every image has its own.
     """
-    labels = {label for part, *_, label in entries if part == "train"}
+    found = [label for part, *_, label in entries if part == "train"]
+    labels = set(found)
     if not labels:
         raise UserError(f"{where}: has no training images; expected at least one")
+    if len(labels) > max(2, len(found) // 2):
+        raise UserError(
+            f"{where}: {len(labels):,} classes of {len(found):,} training images "
+            f"({some(sorted(labels), 3)}); expected two or more images a class: is "
+            "that the column of the labels?"
+        )
     whole = all(re.fullmatch(r"-?[0-9]{1,18}", label) for label in labels)
     names = sorted(labels, key=lambda label: (int(label) if whole else 0, label))
     numbers = {label: number for number, label in enumerate(names)}

@@ -2,11 +2,12 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jdarts.data.base import DataConfig, RawImages, check_memory, some
-from jdarts.data.csv_file import labelled_parts
+from jdarts.data.csv_file import label_text, labelled_parts
 from jdarts.data.image_files import PART_NAMES, Labelled, read_parts
 from jdarts.data.pictures import open_regular
 from jdarts.errors import UserError
@@ -37,11 +38,8 @@ def load(config: DataConfig) -> RawImages:
     entries: list[tuple[str, str, Path | bytes, Any]] = []
     names: tuple[str, ...] = ()
     parts: dict[str, list[Labelled]]
-    held = 0
     for part, paths in files.items():
         for path in paths:
-            held += path.stat().st_size
-            check_memory((held, 2), f"{root}: images up to {path.name}")
             own, rows = _rows(path)
             if names and own != names:
                 raise UserError(
@@ -52,16 +50,20 @@ def load(config: DataConfig) -> RawImages:
             entries += [(part, name, source, label) for name, source, label in rows]
     notes = (f"left out, other files: {some(others)}",) if others else ()
     if not names:
-        words = [(p, name, source, str(label)) for p, name, source, label in entries]
+        words = [
+            (p, n, source, label_text(n, label)) for p, n, source, label in entries
+        ]
         names, parts = labelled_parts(str(root), words)
         return read_parts(config, parts, names, notes)
+    numbers = {str(number): number for number in range(len(names))}
     parts = {part: [] for part in PART_NAMES}
     for part, name, source, label in entries:
-        if type(label) is not int or not 0 <= label < len(names):
+        text = label_text(name, label)
+        if text not in numbers:
             raise UserError(
-                f"{name}: the label {label!r}; expected 0 to {len(names) - 1}"
+                f"{name}: the label {some([text])}; expected 0 to {len(names) - 1}"
             )
-        parts[part].append(Labelled(name, source, label))
+        parts[part].append(Labelled(name, source, numbers[text]))
     return read_parts(config, parts, names, notes)
 
 
@@ -100,14 +102,24 @@ def _rows(path: Path) -> tuple[tuple[str, ...], list[tuple[str, Path | bytes, An
             f"{path}: pyarrow is not installed; expected the extra jdarts[parquet]"
         ) from None
     rows: list[tuple[str, Path | bytes, Any]] = []
+    known: dict[Path | bytes, Path | bytes] = {}
     try:
         with open_regular(path) as file:
             table = ParquetFile(file)
-            image, label = _columns(path, table.schema_arrow.names)
+            image, label = columns = _columns(path, table.schema_arrow.names)
+            whole = _Whole(path, table.metadata, columns)
+            # Bytes that rows share stay shared: 3 kB can hold 200 times 50 MB.
+            table = ParquetFile(file, read_dictionary=whole.texts)
             for batch in table.iter_batches(_ROWS, columns=[image, label]):
-                for row in batch.to_pylist():
+                new = 0
+                cells = (_cells(batch.column(name)) for name in columns)
+                for cell, found in zip(*cells, strict=True):
                     name = f"{path}, row {len(rows) + 1}"
-                    rows.append((name, _source(name, row[image]), row[label]))
+                    source = _source(name, cell)
+                    if source not in known:
+                        new += len(source) if isinstance(source, bytes) else 0
+                    rows.append((name, known.setdefault(source, source), found))
+                check_memory((new,), f"{path}: images of row {len(rows)}")
             return _names(table.schema_arrow.metadata or {}, label), rows
     except (ArrowException, ValueError, TypeError, OSError) as error:
         if isinstance(error, OSError) and error.filename:
@@ -115,6 +127,39 @@ def _rows(path: Path) -> tuple[tuple[str, ...], list[tuple[str, Path | bytes, An
         raise UserError(
             f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})"
         ) from None
+
+
+class _Whole:
+    """What a file says of its size, checked.
+
+    Attributes:
+      texts: the paths of the leaves, within the columns, that hold bytes.
+    """
+
+    def __init__(self, path: Path, metadata: Any, columns: Sequence[str]) -> None:
+        schema = metadata.schema
+        leaves = [schema.column(i) for i in range(len(schema.names))]
+        own = [i for i, leaf in enumerate(leaves) if leaf.path.split(".")[0] in columns]
+        self.texts = [
+            leaves[i].path for i in own if leaves[i].physical_type == "BYTE_ARRAY"
+        ]
+        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+        size = sum(g.column(i).total_uncompressed_size for g in groups for i in own)
+        check_memory((size,), f"{path}: its images")
+        check_memory((metadata.num_rows, 500), f"{path}: {metadata.num_rows:,} rows")
+
+
+def _cells(column: Any) -> list[Any]:
+    """The values of a column, those of a struct as dictionaries."""
+    if hasattr(column, "flatten") and hasattr(column, "field"):  # a struct
+        names = [field.name for field in column.type]
+        values = zip(*map(_cells, column.flatten()), strict=True)
+        return [dict(zip(names, row, strict=True)) for row in values]
+    if hasattr(column, "dictionary"):
+        places = column.indices.to_pylist()
+        known = {i: column.dictionary[i].as_py() for i in {*places} - {None}}
+        return [known.get(i) for i in places]
+    return column.to_pylist()
 
 
 def _columns(path: Path, names: list[str]) -> tuple[str, str]:

@@ -130,7 +130,8 @@ def test_csv_of_numbers_without_parts(tmp_path):
 def test_labels_that_only_look_like_numbers(tmp_path, odd):
     write_images(tmp_path)
     table = tmp_path / "table.csv"
-    table.write_text(f"path,label\n0.png,{odd}\n1.png,10\n2.png,9\n", "utf-8")
+    rows = [f"{i}.png,{label}\n" for i, label in enumerate([odd, 10, 9] * 2)]
+    table.write_text(f"path,label\n{''.join(rows)}", "utf-8")
     assert set(read("csv", table).class_names) == {odd, "10", "9"}
 
 
@@ -141,10 +142,16 @@ def test_labels_that_only_look_like_numbers(tmp_path, odd):
         ("path,x\n0.png,a\n", "expected one column 'label' (or class, target"),
         ("path,label\n", "has no training images"),
         ("path,label\n0.png\n", "row 2: 1 columns; expected 2"),
-        ("path,label\n0.png,\n", "row 2: no path or no label"),
+        ("path,label\n0.png,\n", "row 2: no label (found ''); expected a whole number"),
+        ("path,label\n0.png,NaN\n", "row 2: no label (found 'NaN'); expected a whole"),
+        ("path,label\n,a\n", "row 2: no path; expected that of an image"),
+        (
+            "path,label\n0.png,a\n1.png,b\n2.png,c\n",
+            "t.csv: 3 classes of 3 training images (a, b, c); expected two or more",
+        ),
         ("path,label,split\n0.png,a,x\n", "row 2: the split 'x'; expected train"),
         (
-            "path,label,split\n0.png,a,train\n1.png,b,test\n",
+            "path,label,split\n0.png,a,train\n1.png,a,train\n1.png,b,test\n",
             "the part test has the label 'b', which the training part lacks",
         ),
     ],
@@ -190,6 +197,34 @@ def test_parquet_label_out_of_range(tmp_path):
     path = tmp_path / "mine.parquet"
     write_parquet(path, range(6), LABELS.tolist(), names=("cat", "dog"))
     assert f"{path}, row 1: the label 2; expected 0 to 1" == error("parquet", path)
+
+
+@pytest.mark.parametrize("label", [None, "", "NaN", float("nan"), 0.5, [1], {"a": 1}])
+@pytest.mark.parametrize("names", [(), ("cat", "dog")])
+def test_parquet_without_a_label(tmp_path, label, names):
+    path = tmp_path / "mine.parquet"
+    other = {str: "a", float: 1.0, list: [0], dict: {"a": 0}}.get(type(label), 1)
+    write_parquet(path, range(2), [label, other], names)
+    found = error("parquet", path)
+    assert found.startswith(f"{path}, row 1: no label (found ")
+    assert found.endswith("; expected a whole number or a word")
+
+
+@pytest.mark.parametrize("labels", [[0.0, 1.0] * 3, [0, 1] * 3, [b"0", b"1"] * 3])
+@pytest.mark.parametrize("names", [(), ("cat", "dog")])
+def test_parquet_labels(tmp_path, labels, names):
+    path = tmp_path / "mine.parquet"
+    write_parquet(path, range(6), labels, names)
+    images = read("parquet", path)
+    assert images.class_names == (names or ("0", "1"))
+    found = by_pixels(images.train_images, images.train_labels)
+    assert found == by_pixels(RGB, [0, 1] * 3)
+
+
+def test_class_that_is_a_name_only(tmp_path):
+    path = tmp_path / "mine.parquet"
+    write_parquet(path, range(6), [0, 2] * 3)
+    assert read("parquet", path).notes == ("no training image of the class dog",)
 
 
 # --- CIFAR-100, coarse ---

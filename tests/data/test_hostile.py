@@ -68,7 +68,7 @@ def make_folder(root):
 def make_csv(root):
     _, image = make_folder(root)
     (root / "x.csv").write_text(
-        "path,label\na/0.png,0\nb/0.png,1\na/1.png,0\nb/0.png,1\na/1.png,0\n"
+        "path,label\n" + "a/0.png,0\nb/0.png,1\n" * 4 + "a/1.png,0\n"
     )
     return root / "x.csv", root / "x.csv"
 
@@ -245,6 +245,43 @@ def test_damage_in_other_packings(tmp_path, name, packing):
         except UserError as error:
             errors.append(str(error))
     assert len(errors) > 10 and not any("\n" in error for error in errors)
+
+
+SHARED = """
+import sys
+import pyarrow as pa
+from pyarrow import parquet
+from pathlib import Path
+images = pa.array([Path(sys.argv[1]).read_bytes() + bytes(5_000_000)], pa.binary())
+shared = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int8()), images)
+if sys.argv[3] == "struct":
+    shared = pa.StructArray.from_arrays([shared], ["bytes"])
+table = pa.table({"image": shared, "label": [0, 1] * 500})
+parquet.write_table(table, sys.argv[2], compression="zstd")
+"""
+
+
+@pytest.mark.parametrize("form", ["bytes", "struct"])
+def test_table_of_one_image_many_times(tmp_path, form):
+    """Some kB that would be 5 GB; read within 3 GiB more than the program takes."""
+    place, path = tmp_path / "x.png", tmp_path / "x.parquet"
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(place)
+    subprocess.run([sys.executable, "-c", SHARED, place, path, form], check=True)
+    assert path.stat().st_size < 20_000
+    code = (
+        "import resource, sys; from pathlib import Path\n"
+        "import pyarrow.parquet; from jdarts.data import DataConfig, load\n"
+        "used = int(Path('/proc/self/statm').read_text().split()[0]) * 4096\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 3 * 2**30,) * 2)\n"
+        "print(len(load(DataConfig('parquet', Path(sys.argv[1]))).train_images))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.stdout == "1000\n", done.stderr
 
 
 # --- pickles ---
