@@ -27,8 +27,8 @@ class _Prepared(NamedTuple):
 
 
 def load(config: DataConfig) -> RawImages:
-    """Reads the parts train, test and validation; where there is no test, validation is
-    the test part. Other parts are left out, which the notes say.
+    """Reads the parts train, validation and test; the latter two may be missing. Other
+    parts are left out, which the notes say.
 
     That the data are prepared is checked on the files first: left to itself, TFDS goes
     online for a data set that it knows and does not find.
@@ -43,17 +43,15 @@ def load(config: DataConfig) -> RawImages:
     """
     prepared = _find(config)
     splits = prepared.splits
-    test = next((s for s in ("test", "validation") if s in splits), None)
     x_train, y_train, names = _read(config, prepared, "train", config.limit)
-    if test is None:
-        x_test, y_test = x_train[:0], y_train[:0]
-    else:
-        x_test, y_test, _ = _read(config, prepared, test, None)
+    x_test, y_test = x_train[:0], y_train[:0]
+    if "test" in splits:
+        x_test, y_test, _ = _read(config, prepared, "test", None)
     valid = None, None
-    if test == "test" and "validation" in splits:
+    if "validation" in splits:
         x_valid, y_valid, _ = _read(config, prepared, "validation", None)
         valid = x_valid, y_valid
-    notes = ["the part validation is the test part"] if test == "validation" else []
+    notes = []
     if config.resize is not None:
         notes.append(resize_note(config.resize))
     others = sorted({*splits} - {"train", "test", "validation"})
