@@ -20,25 +20,23 @@ from jdarts.config import (
 )
 from jdarts.data import DATASETS, TEXTS, DataConfig, TextConfig
 from jdarts.entry import run_command, use_huge_pages
-from jdarts.errors import UserError, same_name, unknown_option
+from jdarts.errors import UserError, same_name
 from jdarts.hardware import COSTS, HardwareConfig
 from jdarts.hypergradient import HYPERGRADIENTS, HypergradientConfig
 from jdarts.methods import METHODS, get_method
 from jdarts.nets.network import COMPUTE_DTYPES
 from jdarts.nets.stems import STEMS
-from jdarts.options import check_values, list_rows, option_types
+from jdarts.options import check_options, list_rows, option_types
 from jdarts.spaces import SPACES
 from jdarts.text_config import TextSearchConfig
 
 __all__ = [
     "EXTEND",
     "SearchCommand",
-    "config_flags",
     "list_tables",
     "one_line_errors",
     "parse_options",
     "parse_search",
-    "refuse_other",
     "without_overridden_seeds",
     "run_command",
     "use_huge_pages",
@@ -89,7 +87,8 @@ def parse_search(arguments: list[str]) -> SearchCommand:
     _refuse_hypergradient(method)
     if method is not None and not isinstance(config.method, get_method(method).config):
         config = config.with_method(get_method(method).config())
-    _refuse_unknown(rest, config)
+    own = {"--run-dir": Path, "--method": str} | dict.fromkeys(EXTEND, bool)
+    check_options(rest, option_types(config) | own)
     list_tables(rest)
     config = without_overridden_seeds(rest, config)
     with one_line_errors():
@@ -128,12 +127,7 @@ def parse_options(
       UserError: for an unknown option, or a wrong value.
       SystemExit: after ``--help``.
     """
-    flags = set()
-    for field in dataclasses.fields(kind):  # pyrefly: ignore
-        name = field.name.replace("_", "-")
-        flags |= {f"--{name}", f"--no-{name}"}
-    refuse_other(arguments, flags)
-    check_values(arguments, option_types(kind), positionals=True)
+    check_options(arguments, option_types(kind), positionals=True)
     if {"--help", "-h"} & set(arguments):
         list_rows(kind, **tables)
     with one_line_errors():
@@ -193,36 +187,6 @@ def without_overridden_seeds(arguments: list[str], config: Any) -> Any:
     if "--seed" in flags:
         return dataclasses.replace(config, seed=None, seeds=None)
     return config
-
-
-def config_flags(config: Any, prefix: str = "") -> Iterator[str]:
-    """Every flag that the fields of a configuration make."""
-    for field in dataclasses.fields(config):
-        name, value = field.name.replace("_", "-"), getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from config_flags(value, f"{prefix}{name}.")
-        else:
-            yield f"--{prefix}{name}"
-            if isinstance(value, bool):
-                yield f"--{prefix}no-{name}"
-
-
-def _refuse_unknown(arguments: list[str], config: AnySearchConfig) -> None:
-    refuse_other(arguments, {*config_flags(config), "--run-dir", "--method", *EXTEND})
-    own = {"--run-dir": Path} | dict.fromkeys(EXTEND, bool)
-    check_values(arguments, option_types(config) | own)
-
-
-def refuse_other(arguments: list[str], known: set[str]) -> None:
-    """Raises a UserError for an option that is not known; it names the nearest one."""
-    known = {*known, "--help", "-h"}
-    for argument in arguments:
-        written = argument.split("=", 1)[0]
-        looks = written.startswith("--") or re.match(r"-[a-z]", written, re.I)
-        if not looks or re.fullmatch(r"-(inf|infinity|nan)", written, re.I):
-            continue  # a value; -h is known
-        if written.replace("_", "-") not in known:
-            raise unknown_option(written, known)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The options that the fields of a dataclass make, and what may follow each."""
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Iterable, Iterator
@@ -9,9 +10,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from jdarts.errors import UserError
+from jdarts.errors import UserError, unknown_option
 
-__all__ = ["check_values", "list_rows", "option_types"]
+__all__ = ["check_options", "list_rows", "option_types"]
 
 _WORDS_OF_BOOLS = {"true", "false", "yes", "no", "on", "off", "1", "0"}
 # A type to what one is called, and several.
@@ -44,19 +45,21 @@ def option_types(config: Any, prefix: str = "--") -> dict[str, Any]:
     return found
 
 
-def check_values(
+def check_options(
     arguments: list[str], kinds: dict[str, Any], positionals: bool = False
 ) -> None:
-    """Checks the words behind each option, without converting them.
+    """Checks each option and the words behind it, without converting them.
 
     Args:
-      arguments: of the command line; options that are not in `kinds` are passed over.
-      kinds: option to the type of its value; see `option_types`.
+      arguments: of the command line.
+      kinds: every option but the help's to the type of its value; see `option_types`.
       positionals: whether words may stand behind the values of an option.
 
     Raises:
-      UserError: it names the option, what was found and what was expected.
+      UserError: it names the option, what was found and what was expected; for an
+        option that is not there, the nearest one.
     """
+    _refuse_unknown(arguments, {*kinds, "--help", "-h"})
     for flag, words, sticks in _groups(arguments):
         if flag in kinds:
             _check(flag, words, kinds[flag], positionals and not sticks)
@@ -65,6 +68,16 @@ def check_values(
                 f"command line: found '{words[0]}'; expected an option here, as in "
                 "--epochs 3"
             )
+
+
+def _refuse_unknown(arguments: list[str], known: set[str]) -> None:
+    for argument in arguments:
+        written = argument.split("=", 1)[0]
+        looks = written.startswith("--") or re.match(r"-[a-z]", written, re.I)
+        if not looks or re.fullmatch(r"-(inf|infinity|nan)", written, re.I):
+            continue  # a value
+        if written.replace("_", "-") not in known:
+            raise unknown_option(written, known)
 
 
 def _groups(arguments: list[str]) -> Iterator[tuple[str, list[str], bool]]:

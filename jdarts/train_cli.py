@@ -8,17 +8,15 @@ import tyro
 
 from jdarts.cli import (
     EXTEND,
-    config_flags,
     list_tables,
     one_line_errors,
-    refuse_other,
     without_overridden_seeds,
 )
 from jdarts.config import from_json
 from jdarts.errors import UserError
 from jdarts.io import genotype_place, load_genotype, read_json, split_choice
 from jdarts.io.printed import is_printed
-from jdarts.options import check_values, option_types
+from jdarts.options import check_options, option_types
 from jdarts.recipes import GENERAL, general_recipe, recipe_of_search
 from jdarts.spaces import ZOO, Genotype
 from jdarts.train_config import (
@@ -33,6 +31,16 @@ __all__ = ["TrainCommand", "parse_train"]
 
 # For a genotype that comes without data.
 _DEFAULTS = {"images": "train_digits", "text": "train_topics"}
+
+
+OWN = {"--run-dir": Path, "--checkpoint": Path} | dict.fromkeys(
+    (
+        *("--allow-unfinished", "--no-allow-unfinished"),
+        *("--data.eval-only", "--data.no-eval-only", *EXTEND),
+    ),
+    bool,
+)
+"""The options of a training that are no fields of its recipe, to their types."""
 
 
 class TrainCommand(NamedTuple):
@@ -127,12 +135,7 @@ def parse_train(arguments: list[str]) -> TrainCommand:
 
 
 def _parse(arguments: list[str], recipe: Recipe) -> _Arguments:
-    own = {"--run-dir", "--allow-unfinished", "--no-allow-unfinished", "--checkpoint"}
-    own |= {"--data.eval-only", "--data.no-eval-only", *EXTEND}
-    refuse_other(arguments, {*config_flags(recipe), *own})
-    own_values = {"--run-dir": Path, "--checkpoint": Path, "--allow-unfinished": bool}
-    own_values |= dict.fromkeys(("--data.eval-only", *EXTEND), bool)
-    check_values(arguments, option_types(recipe) | own_values)
+    check_options(arguments, option_types(recipe) | OWN)
     list_tables(arguments)
     recipe = without_overridden_seeds(arguments, recipe)
     with one_line_errors():

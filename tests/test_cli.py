@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 import jdarts
-from jdarts.cli import config_flags, parse_search, run_command
+from jdarts.cli import parse_search, run_command
 from jdarts.config import SearchConfig, config_names, load_config
 from jdarts.errors import RunError, UserError
 from jdarts.methods import METHODS
+from jdarts.options import option_types
 
 
 def leaves(config, path=()):
@@ -56,6 +57,7 @@ SAMPLES = {
     ("data", "dir"): Path("x"),
     ("data", "classes"): 3,
     ("data", "limit"): 3,
+    ("data", "resize"): (3, 5),
     ("data", "split"): "file_order",
     ("data", "valid_fraction"): 0.25,
     ("method", "hypergradient", "name"): "first_order",
@@ -135,7 +137,7 @@ def test_every_field_is_an_option(names):
     if names == ("data", "name"):  # the run is named by its data
         expected[("name",)] = "darts_cifar10_npz"
     assert found == expected
-    assert written(names, value)[0] in set(config_flags(config))
+    assert written(names, value)[0] in set(option_types(config))
 
 
 def test_underscores_and_equal_signs():
@@ -182,7 +184,7 @@ def test_every_field_is_documented_in_the_help(help_text, part):
 
 
 def test_the_help_lists_the_accepted_options(help_text):
-    flags = set(config_flags(load_config("digits")))
+    flags = set(option_types(load_config("digits")))
     for flag in flags:
         assert flag in help_text
     # and no other ones: each has a default, and so have --run-dir and --extend.

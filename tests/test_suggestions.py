@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jdarts.cli import config_flags, parse_search
+from jdarts.cli import parse_search
 from jdarts.comparisons.arguments import CompareOptions
 from jdarts.config import load_config
 from jdarts.cost import CostOptions
@@ -14,7 +14,7 @@ from jdarts.errors import UserError, nearest, unknown_choice, unknown_option
 from jdarts.export import ExportOptions
 from jdarts.hypergradient import HYPERGRADIENTS
 from jdarts.methods import METHODS
-from jdarts.options import check_values, option_types
+from jdarts.options import check_options, option_types
 from jdarts.spaces import SPACES, ZOO
 from jdarts.synonyms import ADVICE, FLAGS, VALUES, fold
 from jdarts.train_cli import parse_train
@@ -22,12 +22,12 @@ from jdarts.train_config import load_recipe
 
 OWN = {"--run-dir", "--method", "--checkpoint", "--data.eval-only"}
 SEARCH = {
-    *config_flags(load_config("digits")),
-    *(f for row in METHODS.values() for f in config_flags(row.config(), "method.")),
+    *option_types(load_config("digits")),
+    *(f for row in METHODS.values() for f in option_types(row.config(), "--method.")),
     *OWN,
 }
-TEXT = {*config_flags(load_config("rnn_demo")), *OWN}
-TRAIN = {*config_flags(load_recipe("train_cifar10")), *OWN}
+TEXT = {*option_types(load_config("rnn_demo")), *OWN}
+TRAIN = {*option_types(load_recipe("train_cifar10")), *OWN}
 OTHERS = {
     f"--{field.name.replace('_', '-')}"
     for kind in (CompareOptions, CostOptions, ExportOptions)
@@ -231,9 +231,21 @@ class Sized:
 )
 def test_words_of_the_command_may_stand_behind_values(line, text):
     if text is None:
-        check_values(line.split(), option_types(Sized), positionals=True)
+        check_options(line.split(), option_types(Sized), positionals=True)
         with pytest.raises(UserError, match="found '1 2 3 RUN'"):
-            check_values(line.split(), option_types(Sized))
+            check_options(line.split(), option_types(Sized))
     else:
         with pytest.raises(UserError, match=re.escape(text)):
-            check_values(line.split(), option_types(Sized), positionals=True)
+            check_options(line.split(), option_types(Sized), positionals=True)
+
+
+@pytest.mark.parametrize("kind", [CompareOptions, CostOptions, ExportOptions, Sized])
+def test_only_what_is_true_or_false_has_an_opposite(kind):
+    kinds = option_types(kind)
+    for field in dataclasses.fields(kind):
+        opposite = f"--no-{field.name.replace('_', '-')}"
+        if isinstance(field.default, bool):
+            check_options([opposite], kinds)
+        else:
+            with pytest.raises(UserError, match=f"option: unknown '{opposite}'"):
+                check_options([opposite], kinds)

@@ -6,12 +6,12 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
-from jdarts.cli import one_line_errors, refuse_other
+from jdarts.cli import one_line_errors
 from jdarts.comparisons.plan import MEASURES
 from jdarts.comparisons.searches import Search, read_searches
 from jdarts.errors import UserError, unknown_choice
 from jdarts.limits import check_numbers
-from jdarts.options import check_values, option_types
+from jdarts.options import check_options, option_types
 from jdarts.recipes import on_images_of, recipe_of_search
 from jdarts.reports.run import read_search
 from jdarts.train_config import TrainConfig, for_images, load_recipe, recipe_names
@@ -138,8 +138,7 @@ def _refuse(arguments: list[str], default: _Arguments) -> None:
         if flag == "--name":
             raise UserError("--name: has no effect on a comparison; expected --run-dir")
     kinds = option_types(default.options) | option_types(default.config)
-    refuse_other(arguments, set(kinds))
-    check_values(arguments, kinds)
+    check_options(arguments, kinds)
 
 
 def _value(arguments: list[str], flag: str) -> str | None:
