@@ -23,30 +23,36 @@ class Tally:
       images: of each class.
       correct: of those, how many were taken for their class.
       confusions: ``(class, taken for, images)`` by class number, most frequent first;
-        of very many only the first 1000.
+        of very many only the first 1000. None: they were not counted, as of more than
+        1,024 classes.
     """
 
     names: tuple[str, ...]
     images: tuple[int, ...]
     correct: tuple[int, ...]
-    confusions: tuple[tuple[int, int, int], ...]
+    confusions: tuple[tuple[int, int, int], ...] | None
 
     @classmethod
     def of(
-        cls, confusion: Num[np.ndarray, "classes classes"], names: Sequence[str]
+        cls, confusion: Num[np.ndarray, "classes columns"], names: Sequence[str]
     ) -> "Tally":
-        """From a matrix: rows are classes, columns what they were taken for."""
-        counts = np.rint(np.asarray(confusion)).astype(int)
-        wrong = counts - np.diag(np.diag(counts))
-        true, taken = np.nonzero(wrong)
-        order = np.lexsort((taken, true, -wrong[true, taken]))[:_MOST]
-        rows = zip(true[order], taken[order], wrong[true, taken][order], strict=True)
-        return cls(
-            names=tuple(names),
-            images=tuple(counts.sum(axis=1).tolist()),
-            correct=tuple(np.diag(counts).tolist()),
-            confusions=tuple((int(t), int(p), int(n)) for t, p, n in rows),
-        )
+        """From the counts of `jdarts.training.Scores`: a matrix, or two columns."""
+        true, taken = np.nonzero(confusion)
+        counts = np.rint(confusion[true, taken]).astype(int)
+        matrix = confusion.shape[0] == confusion.shape[1]
+        right = true == taken if matrix else taken == 1
+
+        def by_class(chosen: Any) -> tuple[int, ...]:
+            found = np.zeros(len(names), int)
+            np.add.at(found, true[chosen], counts[chosen])
+            return tuple(found.tolist())
+
+        confusions = None
+        if matrix:
+            wrong = np.stack([true, taken, counts])[:, ~right]
+            order = np.lexsort((wrong[1], wrong[0], -wrong[2]))[:_MOST]
+            confusions = tuple((t, p, n) for t, p, n in wrong.T[order].tolist())
+        return cls(tuple(names), by_class(...), by_class(right), confusions)
 
     @property
     def worst(self) -> list[int]:
@@ -59,29 +65,34 @@ class Tally:
 
     def plus(self, other: "Tally") -> "Tally":
         """Of the images of both: of two trainings on the same data, say."""
-        counts: dict[tuple[int, int], int] = {}
-        for true, taken, count in (*self.confusions, *other.confusions):
-            counts[true, taken] = counts.get((true, taken), 0) + count
-        rows = sorted((-count, *pair) for pair, count in counts.items())
+        confusions = None
+        if self.confusions is not None and other.confusions is not None:
+            counts: dict[tuple[int, int], int] = {}
+            for true, taken, count in (*self.confusions, *other.confusions):
+                counts[true, taken] = counts.get((true, taken), 0) + count
+            rows = sorted((-count, *pair) for pair, count in counts.items())
+            confusions = tuple((true, taken, -n) for n, true, taken in rows[:_MOST])
         return Tally(
             self.names,
             tuple(a + b for a, b in zip(self.images, other.images, strict=True)),
             tuple(a + b for a, b in zip(self.correct, other.correct, strict=True)),
-            tuple((true, taken, -count) for count, true, taken in rows[:_MOST]),
+            confusions,
         )
 
     @property
     def text(self) -> str:
-        """The three worst classes and the most frequent confusion in words; empty
-        where nothing was confused."""
+        """The three worst classes and, if they were counted, the most frequent
+        confusion in words; empty where nothing was confused."""
         worst = [i for i in self.worst if self.correct[i] < self.images[i]][:3]
-        if not worst or not self.confusions:
+        if not worst or self.confusions == ():
             return ""
         shown = ", ".join(
             f"{self.names[i]} {100 * self.correct[i] / self.images[i]:.2f} % "
             f"({self.correct[i]} of {self.images[i]})"
             for i in worst
         )
+        if self.confusions is None:
+            return f"lowest accuracy by class: {shown}"
         true, taken, count = self.confusions[0]
         return (
             f"lowest accuracy by class: {shown}; most often confused: "
@@ -94,7 +105,9 @@ class Tally:
             "names": list(self.names),
             "images": list(self.images),
             "correct": list(self.correct),
-            "confusions": [list(row) for row in self.confusions],
+            "confusions": None
+            if self.confusions is None
+            else [list(row) for row in self.confusions],
         }
 
     @classmethod
@@ -105,11 +118,12 @@ class Tally:
           UserError: if it is not that.
         """
         try:
+            rows = data["confusions"]
             found = cls(
                 tuple(data["names"]),
                 tuple(data["images"]),
                 tuple(data["correct"]),
-                tuple((t, p, n) for t, p, n in data["confusions"]),
+                None if rows is None else tuple((t, p, n) for t, p, n in rows),
             )
             found._check()
             return found
@@ -121,12 +135,8 @@ class Tally:
 
     def _check(self) -> None:
         """Raises a ValueError unless it is one."""
-        size = len(self.names)
-        numbers = (
-            *self.images,
-            *self.correct,
-            *(n for c in self.confusions for n in c),
-        )
+        size, confusions = len(self.names), self.confusions or ()
+        numbers = *self.images, *self.correct, *(n for row in confusions for n in row)
         if any(type(name) is not str for name in self.names) or not size:
             raise ValueError("names: expected texts")
         if any(type(number) is not int or number < 0 for number in numbers):
@@ -135,5 +145,5 @@ class Tally:
             raise ValueError(f"{size} names, expected as many counts")
         if any(c > n for c, n in self._counts()):
             raise ValueError("correct: more than the images")
-        if any(max(t, p) >= size for t, p, _ in self.confusions):
+        if any(max(t, p) >= size for t, p, _ in confusions):
             raise ValueError(f"confusions: expected classes below {size}")

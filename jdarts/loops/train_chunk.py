@@ -107,19 +107,22 @@ def make_train_evaluation(
       from batch `start` on; the last batch of all may be incomplete.
     """
 
-    def one(state: TrainState, data: TrainData, number: jax.Array) -> Scores:
+    def one(
+        state: TrainState, data: TrainData, number: jax.Array, sums: Scores
+    ) -> Scores:
         total = data.held.shape[0]
         places = number * batch_size + jnp.arange(batch_size)
         indices = data.held[jnp.minimum(places, total - 1)]
         images = normalise(data.held_images[indices], spec, default_dtype())
         batch = shard_batch(Batch(images, data.held_labels[indices]), mesh)
-        return trainer.evaluate(state, batch, (places < total).astype(images.dtype))
+        mask = (places < total).astype(images.dtype)
+        return trainer.evaluate(state, batch, mask, sums)
 
     def evaluation(
         state: TrainState, data: TrainData, start: jax.Array, count: jax.Array
     ) -> Scores:
         def body(i: jax.Array, sums: Scores) -> Scores:
-            return jax.tree.map(jnp.add, sums, one(state, data, start + i))
+            return one(state, data, start + i, sums)
 
         return lax.fori_loop(0, count, body, Scores.zero(classes, default_dtype()))
 

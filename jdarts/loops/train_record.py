@@ -19,7 +19,8 @@
         "images": [36, ...],             evaluated images of each class
         "correct": [35, ...],            of those, taken for their class
         "confusions": [[8, 1, 2], ...]   images of class 8 taken for class 1: two; most
-      }                                  frequent first, at most 1000
+      }                                  frequent first, at most 1000; null: not
+                                         counted, for there are more than 1,024 classes
       "gaps": [...]                      what records lack, if they lack something
     }
 

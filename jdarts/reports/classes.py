@@ -53,6 +53,9 @@ def _share(tally: Tally, i: int) -> str:
 
 
 def _confused(tally: Tally) -> Markup:
+    if tally.confusions is None:
+        text = "What was taken for what is not counted for so many classes."
+        return html.paragraph(text, "note")
     if not tally.confusions:
         return html.paragraph("No image was taken for another class.", "note")
     if len(tally.names) <= _MATRIX:

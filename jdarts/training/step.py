@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 _TOP = 5
+_MOST_CLASSES = 1024  # the square of more does not fit every device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +88,8 @@ class Scores(NamedTuple):
       correct5: images whose class is among the five highest.
       count: number of images.
       confusion: images of each class (rows) that were taken for each class (columns),
-        ``[classes, classes]``; its diagonal sums up to `correct`.
+        ``[classes, classes]``; its diagonal sums up to `correct`. Of more than 1,024
+        classes ``[classes, 2]``: images taken for another class, and for their own.
     """
 
     loss: jax.Array
@@ -100,7 +102,8 @@ class Scores(NamedTuple):
     def zero(cls, classes: int, dtype: DTypeLike) -> "Scores":
         """Of no images."""
         zero = jnp.zeros((), dtype)
-        return cls(zero, zero, zero, zero, jnp.zeros((classes, classes), dtype))
+        columns = classes if classes <= _MOST_CLASSES else 2
+        return cls(zero, zero, zero, zero, jnp.zeros((classes, columns), dtype))
 
 
 class Trainer(NamedTuple):
@@ -114,13 +117,14 @@ class Trainer(NamedTuple):
         before the step: `train_loss` (of the main classifier, with smoothing),
         `auxiliary_loss` if there is that head, `train_accuracy`, `gradient_norm`
         before clipping, `lr`.
-      evaluate: ``evaluate(state, batch, mask) -> Scores`` with running statistics, over
-        the images where `mask` is 1.
+      evaluate: ``evaluate(state, batch, mask, sums) -> Scores`` with running
+        statistics, over the images where `mask` is 1, added to the sums of the batches
+        before.
     """
 
     init: Callable[[jax.Array, jax.Array], TrainState]
     step: Callable[[jax.Array, TrainState, Batch], tuple[TrainState, Metrics]]
-    evaluate: Callable[[TrainState, Batch, jax.Array], Scores]
+    evaluate: Callable[[TrainState, Batch, jax.Array, Scores], Scores]
 
 
 def smoothed_cross_entropy(
@@ -218,7 +222,9 @@ def make_trainer(
             )
         return TrainState(state.step + 1, w, model_state, opt, average), metrics
 
-    def evaluate(state: TrainState, batch: Batch, mask: jax.Array) -> Scores:
+    def evaluate(
+        state: TrainState, batch: Batch, mask: jax.Array, sums: Scores
+    ) -> Scores:
         w, model_state = state.average or (state.w, state.model_state)
         outputs, _ = network.apply(w, model_state, batch.images, False)
         logits = outputs.logits
@@ -230,13 +236,14 @@ def make_trainer(
         others = jnp.arange(logits.shape[-1]) != batch.labels[:, None]
         wrong = jnp.where(others, logits, -jnp.inf).argmax(axis=-1)
         taken = jnp.where(first, batch.labels, wrong)
-        zero = jnp.zeros((logits.shape[-1],) * 2, mask.dtype)
+        if logits.shape[-1] > _MOST_CLASSES:
+            taken = first.astype(int)
         return Scores(
-            (losses * mask).sum(),
-            (first * mask).sum(),
-            (five * mask).sum(),
-            mask.sum(),
-            zero.at[batch.labels, taken].add(mask),
+            sums.loss + (losses * mask).sum(),
+            sums.correct + (first * mask).sum(),
+            sums.correct5 + (five * mask).sum(),
+            sums.count + mask.sum(),
+            sums.confusion.at[batch.labels, taken].add(mask),
         )
 
     return Trainer(init, step, evaluate)

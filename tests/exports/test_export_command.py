@@ -12,6 +12,7 @@ import jdarts.export
 from jdarts.cli import run_command
 from jdarts.exports import FORMATS, TOLERANCE, named_weights, read_weights
 from jdarts.io import write_json
+from jdarts.training import Scores
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +80,7 @@ def test_the_program_is_that_network(training, exported):
         start.state,
         type("Batch", (), {"images": np.float32(x), "labels": found.argmax(1)}),
         np.ones(32, np.float32),
+        Scores.zero(10, np.float32),
     )
     assert float(batch.correct) == 32
 

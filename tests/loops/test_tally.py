@@ -10,6 +10,7 @@ import pytest
 from jdarts.errors import UserError
 from jdarts.loops.tally import Tally
 from jdarts.nets.fixed import FixedNetwork, Outputs
+from jdarts.reports.classes import classes
 from jdarts.training import Scores, TrainOptimizer, TrainSettings, make_trainer
 from jdarts.types import Batch
 
@@ -46,6 +47,25 @@ def test_bounded_for_many_classes():
     assert [n for *_, n in tally.confusions] == counts.tolist()
     assert all(wrong[t, p] == n for t, p, n in tally.confusions)
     assert tally.images == tuple(matrix.sum(1).tolist())
+
+
+def test_of_two_columns():
+    """Which image was taken for which class was not counted."""
+    names = [str(i) for i in range(1500)]
+    counts = np.zeros((1500, 2), np.float32)
+    counts[3], counts[7], counts[1499] = (2, 1), (1, 3), (0, 5)
+    tally = Tally.of(counts, names)
+    assert (sum(tally.images), sum(tally.correct)) == (12, 9)
+    assert (
+        tally.images[7] == 4 and tally.correct[7] == 3 and tally.worst == [3, 7, 1499]
+    )
+    assert tally.confusions is None
+    assert tally.text == (
+        "lowest accuracy by class: 3 33.33 % (1 of 3), 7 75.00 % (3 of 4)"
+    )
+    assert Tally.from_json(json.loads(json.dumps(tally.to_json())), "x") == tally
+    assert tally.plus(tally) == Tally.of(2 * counts, names)
+    assert "not counted for so many classes" in classes([tally, tally])
 
 
 @pytest.mark.parametrize(
@@ -97,7 +117,8 @@ def test_the_evaluation_counts_each_image_once():
     trainer = make_trainer(network, settings, 1)
     batch = Batch(jnp.asarray(logits), jnp.asarray(labels))
     state = trainer.init(jax.random.key(0), batch.images)
-    found = trainer.evaluate(state, batch, jnp.asarray(mask))
+    zero = Scores.zero(4, np.float32)
+    found = trainer.evaluate(state, batch, jnp.asarray(mask), zero)
     matrix = np.asarray(found.confusion)
     assert matrix.shape == (4, 4) and np.trace(matrix) == found.correct
     expected = np.zeros((4, 4))
@@ -107,5 +128,15 @@ def test_the_evaluation_counts_each_image_once():
         right = all(logits[i, labels[i]] > logits[i, k] for k in others)
         expected[labels[i], labels[i] if right else best] += 1
     np.testing.assert_array_equal(matrix, expected)
-    zero = Scores.zero(4, np.float32)
     assert jax.tree.map(jnp.shape, zero) == jax.tree.map(jnp.shape, found)
+    twice = trainer.evaluate(state, batch, jnp.asarray(mask), found)
+    jax.tree.map(lambda t, f: np.testing.assert_allclose(t, 2 * f), twice, found)
+
+    many = Batch(jnp.pad(batch.images, ((0, 0), (0, 1500)), "minimum"), batch.labels)
+    zero = Scores.zero(1504, np.float32)
+    found = trainer.evaluate(state, many, jnp.asarray(mask), zero)
+    assert found.confusion.shape == zero.confusion.shape == (1504, 2)
+    right = np.diag(expected)
+    columns = np.stack([expected.sum(1) - right, right], axis=1)
+    np.testing.assert_array_equal(found.confusion[:4], columns)
+    assert not found.confusion[4:].any()

@@ -8,6 +8,7 @@ from helpers import assert_close
 
 from jdarts import FixedNetwork, Outputs
 from jdarts.training import (
+    Scores,
     TrainOptimizer,
     TrainSettings,
     make_trainer,
@@ -138,7 +139,9 @@ def test_averaged_weights():
     w, stats = state.average
     np.testing.assert_allclose(w["main"], average, rtol=1e-5)
     assert stats["passes"] == pytest.approx(passes, rel=1e-5)
-    found = trainer.evaluate(state, BATCH, jnp.ones(6))
+    found = trainer.evaluate(
+        state, BATCH, jnp.ones(6), Scores.zero(CLASSES, jnp.float32)
+    )
     logits = np.asarray(IMAGES).reshape(6, -1) @ average
     losses = -np.log(softmax(logits))[np.arange(6), LABELS]
     assert found.loss == pytest.approx(losses.sum(), rel=1e-4)
@@ -160,7 +163,9 @@ def test_scores_count_ranks_and_masks():
     batch = Batch(jnp.asarray(logits), jnp.array([7, 6, 3, 2, 0, 0]))
     mask = jnp.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
     state = trainer.init(KEY, batch.images)
-    found = trainer.evaluate(state, batch, mask)
+    nothing = Scores.zero(8, mask.dtype)
+    found = trainer.evaluate(state, batch, mask, nothing)
     assert (found.correct, found.correct5, found.count) == (1, 3, 6)
-    found = trainer.evaluate(state, batch, mask.at[0].set(0.0).at[4:].set(0.0))
+    mask = mask.at[0].set(0.0).at[4:].set(0.0)
+    found = trainer.evaluate(state, batch, mask, nothing)
     assert (found.correct, found.correct5, found.count) == (0, 2, 3)
