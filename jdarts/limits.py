@@ -7,14 +7,19 @@ own range are refused by the part that they belong to.
 import dataclasses
 import math
 import os
+from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from jdarts.errors import UserError
+from jdarts.nets.network import COMPUTE_DTYPES
 
 __all__ = [
     "MOST",
-    "check_memory",
     "check_numbers",
+    "check_run_memory",
     "image_bytes",
     "machine_memory",
     "text_bytes",
@@ -56,6 +61,10 @@ MOST: dict[str, tuple[int, str]] = {
 """The end of a field's dotted name to its largest value, and the reason."""
 
 _SEEDS = 1000
+_CGROUP = (  # a container's limit, in versions 2 and 1
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 
 def check_numbers(config: Any, prefix: str = "--") -> None:
@@ -103,18 +112,29 @@ def _ends(path: str) -> list[str]:
 
 
 def machine_memory() -> int:
-    """Bytes of memory that this machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Bytes of memory that this machine has, or that a container may use of it."""
+    has = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([has, *filter(None, map(_limit, _CGROUP))])
 
 
-def check_memory(least: float, what: str) -> None:
-    """Raises a UserError if a run needs more memory than there is on any machine like
-    this one, before anything is built.
+def _limit(file: Path) -> int | None:
+    """Bytes in a file; None: there is no such file, or no limit."""
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):  # it says "max"
+        return None
+
+
+def check_run_memory(least: float, what: str) -> None:
+    """Raises a UserError if a run on CPU needs more memory than there is on any machine
+    like this one, before anything is built. Accelerators have memory of their own.
 
     Args:
       least: bytes that it needs at least: an estimate from below.
       what: the options that need less where they are smaller.
     """
+    if jax.default_backend() != "cpu":
+        return
     has = machine_memory()
     if least > has:
         raise UserError(
@@ -124,21 +144,24 @@ def check_memory(least: float, what: str) -> None:
 
 
 def image_bytes(
-    config: Any, image: tuple[int, int, int], stride: int, edges: int
+    config: Any, image: tuple[int, int, int], stride: int, edges: int, k: int = 1
 ) -> float:
     """What a network of cells needs at least, in bytes: one convolution an edge, with
     its gradient, and the first values of a batch.
 
     Args:
-      config: `channels`, `layers`, `batch_size` and `all_seeds` are read.
+      config: `channels`, `layers`, `batch_size`, `compute_dtype` and `all_seeds` are
+        read.
       image: ``(height, width, channels)``.
       stride: of what comes before the first cell.
       edges: of a cell.
+      k: one in so many channels goes through the convolutions.
     """
     height, width, _ = image
-    weights = 2.0 * config.layers * edges * config.channels**2
+    weights = 2.0 * config.layers * edges * (config.channels // k) ** 2
     values = float(config.batch_size) * height * width * config.channels / stride**2
-    return 4.0 * len(config.all_seeds) * (weights + values)
+    wide = jnp.dtype(COMPUTE_DTYPES[config.compute_dtype] or jnp.float32).itemsize
+    return len(config.all_seeds) * (4.0 * weights + wide * values)
 
 
 def text_bytes(config: Any, vocabulary: int) -> float:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import os
 import time
 import types
 import typing
@@ -18,7 +19,7 @@ from jdarts.cost import CostOptions
 from jdarts.data import load_text
 from jdarts.errors import UserError
 from jdarts.latency import LatencyOptions
-from jdarts.limits import check_memory, image_bytes, machine_memory
+from jdarts.limits import check_run_memory, image_bytes, machine_memory
 from jdarts.loops import search as search_loop
 from jdarts.loops import setup, text_setup, text_train_setup, train_setup
 from jdarts.loops.perturb import PerturbConfig
@@ -185,6 +186,43 @@ def test_memory_is_estimated_before_anything_is_built(monkeypatch):
         search_loop.setup(dataclasses.replace(config, channels=64))
 
 
+def test_an_accelerator_has_memory_of_its_own(monkeypatch):
+    with pytest.raises(UserError, match="--channels: at least"):
+        check_run_memory(2.0**60, "--channels")
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    check_run_memory(2.0**60, "--channels")
+
+
+@pytest.mark.parametrize(
+    ("texts", "allows"),
+    [
+        (("1048576\n", None), 2**20),
+        ((None, "1048576\n"), 2**20),
+        (("max\n", None), None),
+        ((None, "9223372036854771712\n"), None),
+        ((None, None), None),
+    ],
+)
+def test_a_container_may_have_less(texts, allows, monkeypatch, tmp_path):
+    files = tmp_path / "two", tmp_path / "one"
+    for file, text in zip(files, texts, strict=True):
+        if text is not None:
+            file.write_text(text)
+    monkeypatch.setattr("jdarts.limits._CGROUP", files)
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert machine_memory() == (allows or whole)
+
+
+def test_narrow_values_and_few_channels_need_less():
+    config = load_config("digits")
+    rest = (8, 8, 1), 1, 14
+    values = 4 * config.batch_size * 64 * config.channels
+    weights = image_bytes(config, *rest) - values
+    narrow = dataclasses.replace(config, compute_dtype="bfloat16")
+    assert image_bytes(narrow, *rest) == weights + values / 2
+    assert image_bytes(config, *rest, 4) == weights / 16 + values
+
+
 def test_the_estimate_is_from_below():
     """Published settings fit into little."""
     for name in ("darts_cifar10", "pcdarts_imagenet", "nasp_cifar10"):
@@ -192,5 +230,5 @@ def test_the_estimate_is_from_below():
         size = 224 if "imagenet" in name else 32
         stride = STEMS[config.stem].stride
         assert image_bytes(config, (size, size, 3), stride, 14) < 4 * 2**30
-    check_memory(0, "x")
+    check_run_memory(0, "x")
     assert 2**28 < machine_memory() < 2**50

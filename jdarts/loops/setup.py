@@ -20,7 +20,7 @@ from jdarts.data import (
 from jdarts.errors import UserError
 from jdarts.hardware import Hardware, hardware_of, pinned_files
 from jdarts.io.files import file_digest
-from jdarts.limits import check_memory, image_bytes
+from jdarts.limits import check_run_memory, image_bytes
 from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
 from jdarts.loops.curvature import make_curvature
 from jdarts.loops.measures import IMAGES, Measures, with_cost, with_table
@@ -33,6 +33,7 @@ from jdarts.methods import (
     SearchState,
     build_method,
     make_supernet,
+    partial_channels,
     stages_of,
 )
 from jdarts.methods.drop_path import drop_rate, drop_rates
@@ -142,8 +143,9 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     per_epoch = _steps_per_epoch(config, *(len(half) for half in parts[0]))
     _check_steps(config, per_epoch)
     edges = max(len(spec.edges) for spec in stage.space.cells.values())
-    need = image_bytes(config, images.image_shape, STEMS[config.stem].stride, edges)
-    check_memory(need, "--channels, --layers, --batch-size, --seeds")
+    stride, k = STEMS[config.stem].stride, partial_channels(config.method).k
+    need = image_bytes(config, images.image_shape, stride, edges, k)
+    check_run_memory(need, "--channels, --layers, --batch-size, --seeds")
     clock.loaded()
     searched = _searched(config, stage, images, axis, per_epoch, table)
     shared = images.train_and_valid()

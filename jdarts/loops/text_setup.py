@@ -10,7 +10,7 @@ import numpy as np
 from jdarts.curvature import CurvatureConfig
 from jdarts.data import Segment, Text, baselines, columns, load_text
 from jdarts.errors import UserError
-from jdarts.limits import check_memory, text_bytes
+from jdarts.limits import check_run_memory, text_bytes
 from jdarts.loops.measures import TEXT, Measures
 from jdarts.loops.pinned import pinned_data
 from jdarts.loops.seeds import SeedAxis, seed_axis
@@ -149,7 +149,7 @@ def text_setup(
     per_epoch = config.lengths.per_epoch(len(train))
     _check_steps(config, per_epoch)
     need = text_bytes(config, len(text.vocabulary))
-    check_memory(need, "--units, --length, --batch-size, --seeds")
+    check_run_memory(need, "--units, --length, --batch-size, --seeds")
     clock.loaded()
     space = get_space(config.space)
     network = mixed_recurrent(

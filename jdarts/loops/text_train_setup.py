@@ -10,7 +10,7 @@ import numpy as np
 from jdarts import tree
 from jdarts.data import Segment, Text, columns, load_text, segment_at
 from jdarts.errors import UserError
-from jdarts.limits import check_memory, text_bytes
+from jdarts.limits import check_run_memory, text_bytes
 from jdarts.loops.chunk import repeat
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.loops.setup_clock import SetupClock
@@ -189,7 +189,7 @@ def text_train_setup(
             f"{config.epochs} epochs; expected at most {total}"
         )
     need = text_bytes(config, len(text.vocabulary))
-    check_memory(need, "--units, --length, --batch-size, --seeds")
+    check_run_memory(need, "--units, --length, --batch-size, --seeds")
     clock.loaded()
     network = fixed_recurrent(
         genotype,

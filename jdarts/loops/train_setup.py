@@ -17,7 +17,7 @@ from jdarts.data import (
     steps_per_epoch,
 )
 from jdarts.errors import UserError
-from jdarts.limits import check_memory, image_bytes
+from jdarts.limits import check_run_memory, image_bytes
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.loops.setup_clock import SetupClock
 from jdarts.loops.train_chunk import (
@@ -126,7 +126,7 @@ def train_setup(
     edges = max(len(cell.connections) for cell in genotype.cells.values())
     sized = dataclasses.replace(config, batch_size=batch)
     need = image_bytes(sized, images.image_shape, STEMS[config.stem].stride, edges)
-    check_memory(need, "--channels, --layers, --batch-size, --seeds")
+    check_run_memory(need, "--channels, --layers, --batch-size, --seeds")
     clock.loaded()
     network = fixed_network(
         genotype,
