@@ -28,6 +28,9 @@ PART_NAMES = {
     "test": ("test", "testing", "test_set", "testing_set"),
 }
 """The parts of a data set, and what they are called where they are files or folders."""
+_WHITES = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+"""What images of more than 8 bits take for white: of 1, 8, 10, 12, 14 and 16 bits; the
+lowest that covers their values."""
 _SEED = 0  # part of the data set: every run has the same order
 
 
@@ -196,11 +199,7 @@ class _Reading:
         """The values of black and white in the images of more than 8 bits."""
         least = min(float(v.min()) for v in self._deep.values())
         most = max(float(v.max()) for v in self._deep.values())
-        if any(mode.startswith("I") for mode in self._modes):
-            usual = [65535.0]
-        else:
-            usual = [1.0, 255.0, 65535.0]
-        return min(least, 0.0), next((w for w in usual if most <= w), most)
+        return min(least, 0.0), next((w for w in _WHITES if most <= w), most)
 
     def arrays(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Images and labels by part, after `run` without damaged ones."""

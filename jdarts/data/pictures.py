@@ -86,9 +86,12 @@ def decode(source: Path | bytes, size: tuple[int, int] | None = None) -> Pixels:
             image = Image.fromarray(np.asarray(image).astype(np.float32))
         else:
             image = _rgb(image)
+        values = np.asarray(image)
         if size is not None:
-            image = _fit(image, size)
-        return Pixels(np.asarray(image), mode, turned, more)
+            whole, values = values, np.asarray(_fit(image, size))
+            if mode in _DEEP:  # which are scaled by their range
+                values = values.clip(whole.min(), whole.max())
+        return Pixels(values, mode, turned, more)
 
 
 def resize_note(size: tuple[int, int]) -> str:

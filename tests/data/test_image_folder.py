@@ -303,18 +303,38 @@ def test_16_bits_are_scaled(tmp_path):
     )
 
 
-@pytest.mark.parametrize("white", [1, 255, 1000])
-def test_floats_are_scaled_by_one_factor(tmp_path, white):
+@pytest.mark.parametrize("form", [np.float32, np.int32, np.uint16])
+@pytest.mark.parametrize(
+    ("most", "white"),
+    [(1, 1), (2, 255), (255, 255), (256, 1023), (1023, 1023), (4000, 4095)]
+    + [(4095, 4095), (9000, 16383), (16384, 65535), (65535, 65535), (70000, 70000)],
+)
+def test_deep_images_are_scaled_by_one_factor(tmp_path, form, most, white):
+    """By the least usual white that covers all of them, whatever their type."""
+    if form is np.uint16 and most > 65535:
+        most = white = 65535
     (tmp_path / "ant").mkdir()
-    for name, value in (("a", white), ("b", white / 4)):
-        values = np.full((4, 4), value, np.float32)
-        Image.fromarray(values).save(tmp_path / "ant" / f"{name}.tif")
+    for name, value in (("a", most), ("b", most // 4)):
+        image = Image.fromarray(np.full((4, 4), value).astype(form))
+        image.save(tmp_path / "ant" / f"{name}.tif")
     other_class(tmp_path, (4, 4))
     images = read(tmp_path)
     own = images.train_images[images.train_labels == 0]
     found = sorted(image[0, 0, 0] for image in own)
-    expected = {1: [64, 255], 255: [64, 255], 1000: [1, 4]}[white]
-    assert found == expected
+    assert found == [np.rint(255 * v / white) for v in (most // 4, most)]
+    what = "images of more than 8 bits made 0 to 255"
+    assert images.notes[1] == f"values 0 to {white} of 2 {what}"
+
+
+def test_deep_images_keep_their_scale_when_resized(tmp_path):
+    values = np.zeros((16, 16), np.uint16)
+    values[:, 8:] = 4095  # an edge, beyond which bicubic filters overshoot
+    (tmp_path / "ant").mkdir()
+    Image.fromarray(values).save(tmp_path / "ant" / "a.png")
+    other_class(tmp_path)
+    images = read(tmp_path, resize=(24, 24))
+    assert images.train_images[images.train_labels == 0].max() == 255
+    assert "values 0 to 4095 of 1 images of more than 8 bits" in "".join(images.notes)
 
 
 def test_exif_orientation(tmp_path):
