@@ -281,6 +281,12 @@ def _check_valid(config: DataConfig, images: Images) -> None:
             f"images; expected the default, {DataConfig.valid_fraction}, or data "
             "without that part"
         )
+    if config.split is not None and config.limit is None:
+        raise UserError(
+            f"--data.split: {config.split} has no effect, as {images.source} has a "
+            f"validation part of {len(images.valid_labels)} images and there is no "
+            "--data.limit; expected no --data.split, or data without that part"
+        )
     lacking = np.setdiff1d(images.train_labels, images.valid_labels)
     if lacking.size:
         raise UserError(

@@ -314,6 +314,18 @@ def test_share_beside_a_validation_part(monkeypatch):
     )
 
 
+def test_split_beside_a_validation_part(monkeypatch):
+    monkeypatch.setitem(DATASETS, "mine", Dataset(lambda config: VALID, ""))
+    config = DataConfig(name="mine", split="by_class")
+    assert error(halves, config, load(config), 0) == (
+        "--data.split: by_class has no effect, as mine has a validation part of 3 "
+        "images and there is no --data.limit; expected no --data.split, or data "
+        "without that part"
+    )
+    limited = dataclasses.replace(config, limit=4)  # which it chooses
+    halves(limited, load(limited), 0)
+
+
 def test_validation_part_lacks_a_class(monkeypatch):
     raw = VALID._replace(valid_labels=np.array([1, 1, 1]))
     monkeypatch.setitem(DATASETS, "mine", Dataset(lambda config: raw, ""))
