@@ -110,7 +110,7 @@ DATASETS: dict[str, Dataset] = {
         load=partial(idx.load, ()),
         description="MNIST, and others in its form (KMNIST, EMNIST, ...)",
         dir="a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and, if "
-        "there are any, the files t10k-..., packed (.gz) or not",
+        "there are any, the files t10k-..., packed (.gz) or not; or torchvision's",
     ),
     "fashion_mnist": Dataset(
         load=partial(idx.load, idx.FASHION),

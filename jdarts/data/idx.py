@@ -27,11 +27,13 @@ _FILE = re.compile(
 
 def load(names: tuple[str, ...], config: DataConfig) -> RawImages:
     """Reads ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and, if they are
-    there, the two files ``t10k-...``; each may be packed (``.gz``).
+    there, the two files ``t10k-...``; each may be packed (``.gz``). Of a file that is
+    there packed and unpacked the latter is read.
 
     Args:
       names: of the classes; empty: the labels themselves, in order.
-      config: ``dir`` is the folder of the files.
+      config: ``dir`` is the folder of the files, or has it as ``raw`` or ``*/raw``, as
+        torchvision does.
 
     Raises:
       UserError: if a file is missing, cut short, not of that form, or there twice.
@@ -40,14 +42,17 @@ def load(names: tuple[str, ...], config: DataConfig) -> RawImages:
     assert root is not None  # checked by jdarts.data.load
     if not root.is_dir():
         raise UserError(f"{root}: is a file; expected a folder of idx files")
+    root = _folder(root)
     files: dict[tuple[str, str], Path] = {}
     others = []
-    for path in sorted(root.iterdir()):
+    for path in sorted(root.iterdir()):  # a packed file after its like
         match = _FILE.fullmatch(path.name)
         if match is None:
             others.append(path.name)
             continue
         key = match["part"].replace("t10k", "test"), match["what"]
+        if key in files and path.name == f"{files[key].name}.gz":
+            continue
         if key in files:
             raise UserError(
                 f"{root}: has {files[key].name} and {path.name}; expected one"
@@ -77,6 +82,22 @@ def load(names: tuple[str, ...], config: DataConfig) -> RawImages:
         names or tuple(map(str, values.tolist())),
         notes=(f"left out, other files: {some(others)}",) if others else (),
     )
+
+
+def _folder(root: Path) -> Path:
+    """The folder of the files: `root`, or one in it that torchvision has made."""
+    places = [root, root / "raw", *sorted(root.glob("*/raw"))]
+    found = [
+        place
+        for place in places
+        if place.is_dir() and any(_FILE.fullmatch(p.name) for p in place.iterdir())
+    ]
+    if len(found) > 1 and root not in found:
+        raise UserError(
+            f"{root}: has {some([str(p.relative_to(root)) for p in found])}; expected "
+            "one folder of idx files"
+        )
+    return found[0] if found else root
 
 
 def _part(
