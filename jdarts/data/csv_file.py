@@ -1,7 +1,9 @@
 """Image files that a CSV file lists with their labels."""
 
+import codecs
 import csv
 import io
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from jdarts.errors import UserError
 
 __all__ = ["label_text", "labelled_parts", "load"]
 
+_SEPARATORS = (",", ";", "\t", "|")
 _NO_LABEL = ("", "nan", "null", "<na>")
 
 _COLUMNS = {
@@ -36,8 +39,9 @@ _COLUMNS = {
 def load(config: DataConfig) -> RawImages:
     """Reads the images that a CSV file lists in its columns ``path`` and ``label``.
 
-    Paths are relative to the file's folder. Where there is a column ``split``, it says
-    train, valid (val, validation) or test; otherwise all images are to train.
+    Columns are separated by commas, semicolons, tabs or bars, whichever the first row
+    has. Paths are relative to the file's folder. Where there is a column ``split``, it
+    says train, valid (val, validation) or test; otherwise all images are to train.
 
     Raises:
       UserError: if the file is not so, or an image cannot be read or differs from the
@@ -47,22 +51,11 @@ def load(config: DataConfig) -> RawImages:
     assert path is not None  # checked by jdarts.data.load
     if path.is_dir():
         raise UserError(f"{path}: is a folder; expected a CSV file")
-    with open_regular(path) as file:
-        size = file.seek(0, io.SEEK_END)
-        check_memory((size, 10), str(path))
-        file.seek(0)
-        data = file.read()
-    try:
-        rows = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: not UTF-8 (byte {error.start}); expected text in UTF-8"
-        ) from None
-    except csv.Error as error:
-        raise UserError(f"{path}: not a CSV file ({error})") from None
-    head = [name.strip().lower() for name in rows[0]] if rows else []
+    rows = _rows(path)
+    head = [name.strip().lower() for name in rows[0]]
     places = {what: _place(path, head, what) for what in _COLUMNS}
     entries: list[tuple[str, str, Path, str]] = []
+    missing: list[str] = []
     for number, row in enumerate(rows[1:], start=2):
         if not any(cell.strip() for cell in row):
             continue
@@ -77,9 +70,47 @@ def load(config: DataConfig) -> RawImages:
         label = label_text(f"{path}, row {number}", label)
         split = row[places["split"]] if places["split"] >= 0 else "train"
         source = path.parent / where
+        if not os.path.exists(source) and "\\" in where:  # as Windows writes paths
+            source = path.parent / where.replace("\\", "/")
+        missing += [] if os.path.lexists(source) else [f"row {number} ({where})"]
         entries.append((_part(path, number, split), str(source), source, label))
+    if missing and not config.skip_damaged:
+        raise UserError(
+            f"{path}: lists images that are not there: {some(missing)}; expected paths "
+            f"relative to {path.parent}"
+        )
     names, parts = labelled_parts(str(path), entries)
     return read_parts(config, parts, names)
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """The cells of each row, of which there is one or more."""
+    with open_regular(path) as file:
+        size = file.seek(0, io.SEEK_END)
+        check_memory((size, 10), str(path))
+        file.seek(0)
+        data = file.read()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(
+            f"{path}: is UTF-16 text; expected UTF-8, in Excel 'CSV UTF-8 (Comma "
+            "delimited)'"
+        )
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: not UTF-8 (byte {error.start}); expected text in UTF-8"
+        ) from None
+    if not text.strip():
+        raise UserError(
+            f"{path}: is empty; expected a first row of names, such as path,label"
+        )
+    head = text.splitlines()[0]
+    try:
+        separator = max(_SEPARATORS, key=head.count)
+        return list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+    except csv.Error as error:
+        raise UserError(f"{path}: not a CSV file ({error})") from None
 
 
 def _place(path: Path, head: Sequence[str], what: str) -> int:
@@ -87,6 +118,7 @@ def _place(path: Path, head: Sequence[str], what: str) -> int:
     found = [name for name in _COLUMNS[what] if name in head]
     if not found and what == "split":
         return -1
+    found = [what] if what in found else found
     if len(found) != 1 or head.count(found[0]) != 1:
         raise UserError(
             f"{path}: its first row is {some([repr(n) for n in head])}; expected one "

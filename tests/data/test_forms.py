@@ -46,6 +46,34 @@ def test_idx(tmp_path, pack, prefix):
     assert images.notes == ("left out, other files: notes.txt",)
 
 
+@pytest.mark.parametrize("above", ["raw", "MNIST/raw"])
+def test_idx_as_torchvision_has_it(tmp_path, above):
+    folder = tmp_path / above
+    folder.mkdir(parents=True)
+    for pack in (True, False):
+        for part in ("train", "t10k"):
+            write_idx(folder, part, GREY, LABELS, pack)
+    for packed in folder.glob("*.gz"):
+        packed.write_bytes(b"not read")
+    for given in (tmp_path, folder):
+        images = read("idx", given)
+        np.testing.assert_array_equal(images.train_images, GREY[..., None])
+        np.testing.assert_array_equal(images.test_labels, LABELS)
+        assert images.notes == ()
+
+
+def test_idx_twice(tmp_path):
+    for folder in ("MNIST", "KMNIST"):
+        (tmp_path / folder / "raw").mkdir(parents=True)
+        write_idx(tmp_path / folder / "raw", "train", GREY, LABELS)
+    assert error("idx", tmp_path) == (
+        f"{tmp_path}: has KMNIST/raw, MNIST/raw; expected one folder of idx files"
+    )
+    write_idx(tmp_path, "train", GREY, LABELS)
+    write_idx(tmp_path, "a-train", GREY, LABELS, pack=True)
+    assert "expected one" in error("idx", tmp_path)
+
+
 def test_fashion_has_names(tmp_path):
     labels = np.arange(10)
     write_idx(tmp_path, "train", np.zeros((10, 28, 28), np.uint8), labels)
@@ -120,10 +148,54 @@ def test_csv_of_numbers_without_parts(tmp_path):
         by_pixels(RGB, [1, 0, 1, 0, 1, 0])
     )
     (tmp_path / "2.png").unlink()
-    assert f"1 image cannot be read: {tmp_path / '2.png'} (No such" in (
-        error("csv", table)
+    assert error("csv", table) == (
+        f"{table}: lists images that are not there: row 4 (2.png); expected paths "
+        f"relative to {tmp_path}"
     )
     assert len(read("csv", table, skip_damaged=True).train_images) == 5
+
+
+TABLE = "path,label,split\n" + "".join(
+    f"im/{i}.png,{'ab'[i % 2]},{part}\n"
+    for i, part in enumerate(["train"] * 4 + ["dev", "test_set"])
+)
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda text: text,
+        lambda text: text.replace(",", ";"),
+        lambda text: text.replace(",", "\t"),
+        lambda text: text.replace(",", "|"),
+        lambda text: text.replace("/", "\\"),
+        lambda text: text.replace(",split", ",split,class").replace("\n", ",x\n"),
+        lambda text: text.replace(",split", ",split,image,set").replace("\n", ",x,y\n"),
+    ],
+)
+def test_tables_of_other_programs(tmp_path, changed, encoding, ending):
+    write_images(tmp_path / "im")
+    head, _, rest = changed(TABLE).partition("\n")
+    head = head.removesuffix(",x").removesuffix(",x,y")
+    table = tmp_path / "table.csv"
+    text = f"{head}\n{rest}".replace("\n", ending)
+    table.write_bytes(text.encode(encoding))
+    images = read("csv", table)
+    found = by_pixels(images.train_images, images.train_labels)
+    assert found == by_pixels(RGB[:4], [0, 1, 0, 1])
+    np.testing.assert_array_equal(images.valid_images, RGB[4:5])
+    np.testing.assert_array_equal(images.test_images, RGB[5:])
+    assert images.class_names == ("a", "b")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_tables_in_other_encodings(tmp_path, encoding):
+    table = tmp_path / "table.csv"
+    table.write_text("path,label\n0.png,\u00e9\n", encoding)
+    said = "is UTF-16 text; expected UTF-8" if encoding == "utf-16" else "not UTF-8 ("
+    assert error("csv", table).startswith(f"{table}: {said}")
 
 
 @pytest.mark.parametrize("odd", ["--1", "1" * 5000, "-", "\u0661", "1.5", "1-"])
@@ -138,7 +210,10 @@ def test_labels_that_only_look_like_numbers(tmp_path, odd):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "its first row is ; expected one column 'path'"),
+        ("", "is empty; expected a first row of names, such as path,label"),
+        (" \n\n", "is empty; expected a first row of names, such as path,label"),
+        ("\na,b\n", "its first row is ; expected one column 'path'"),
+        ("image,file,label\n", "expected one column 'path' (or image, file,"),
         ("path,x\n0.png,a\n", "expected one column 'label' (or class, target"),
         ("path,label\n", "has no training images"),
         ("path,label\n0.png\n", "row 2: 1 columns; expected 2"),
