@@ -158,7 +158,8 @@ def image_bytes(
       k: one in so many channels goes through the convolutions.
     """
     height, width, _ = image
-    weights = 2.0 * config.layers * edges * (config.channels // k) ** 2
+    through = config.channels // max(k, 1)  # the network says what else is wrong
+    weights = 2.0 * config.layers * edges * through**2
     values = float(config.batch_size) * height * width * config.channels / stride**2
     wide = jnp.dtype(COMPUTE_DTYPES[config.compute_dtype] or jnp.float32).itemsize
     return len(config.all_seeds) * (4.0 * weights + wide * values)
