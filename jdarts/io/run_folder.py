@@ -113,6 +113,22 @@ class RunFolder:
             if file.exists():
                 self._before[file] = read_json(file)
 
+    def settle_extensions(self, step: int) -> None:
+        """Puts right where the run was extended: not after the checkpoint that it goes
+        on from, which is an earlier one than was thought if the newest is damaged.
+
+        Args:
+          step: of that checkpoint; 0: there is none.
+
+        Raises:
+          UserError: if a configuration cannot be written.
+        """
+        settled = [e._replace(step=min(e.step, step)) for e in self.extensions]
+        if settled != self.extensions:
+            self.extensions[:] = settled
+            for file in self._before:
+                write_json(file, read_json(file) | {EXTENDED: settled})
+
     def part(self, name: str, config: dict[str, Any]) -> "RunFolder":
         """Creates or re-opens a folder in this one, for what follows from this run: one
         seed of several, or a genotype derived anew.

@@ -159,6 +159,7 @@ class Run(Generic[R]):
             self.state, self.step = restored.state, restored.step
             self._take(restored.meta)
             self.say(f"resuming {self.folder.path} at step {self.step}")
+        self.folder.settle_extensions(self.step)
         for extension in self.folder.extensions:
             self.say(self.extended(extension))
         if self.step > self.last_step:

@@ -167,6 +167,20 @@ def test_a_refused_method_leaves_the_folder(short, search, tmp_path, capsys):
     assert (folder / "config.json").read_bytes() == before
 
 
+def test_says_from_where_it_went_on(short, search, tmp_path, capsys):
+    """Not from the newest checkpoint, if that is damaged."""
+    folder = copy(short, tmp_path / "run")
+    newest = folder / "checkpoints" / str(PER_EPOCH + 3)
+    shutil.copytree(folder / "checkpoints" / str(PER_EPOCH), newest)
+    for file in newest.rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"damaged")
+    capsys.readouterr()
+    assert search(folder, "--extend", "--steps", str(PER_EPOCH + 4)) == 0
+    assert SAID in capsys.readouterr().out
+    assert read_json(folder / "config.json")["extended"] == [[1, 3, PER_EPOCH]]
+
+
 def test_damaged_records(short, search, tmp_path, capsys):
     folder = copy(short, tmp_path / "run")
     config = read_json(folder / "config.json")
