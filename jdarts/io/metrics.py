@@ -36,7 +36,7 @@ class MetricsLog:
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
             write_atomic(path, whole)
-        self._marks = [_mark(line) for line in _split(whole)]
+        self._marks = [_mark(line, _parsed(line)) for line in _split(whole)]
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Writes one line.
@@ -49,7 +49,8 @@ class MetricsLog:
         Raises:
           UserError: if the line cannot be written; none of it is then in the file.
         """
-        line = json.dumps(_plain(row), allow_nan=False).encode() + b"\n"
+        plain = _plain(row)
+        line = json.dumps(plain, allow_nan=False).encode() + b"\n"
         try:
             with self.path.open("ab", buffering=0) as file:
                 size = file.seek(0, os.SEEK_END)
@@ -62,7 +63,7 @@ class MetricsLog:
                     raise
         except OSError as error:
             raise cannot(self.path, "written", error) from None
-        self._marks.append(_mark(line))
+        self._marks.append(_mark(line, plain))
 
     def pin(self, step: int, kinds: Collection[str] = ()) -> dict[str, Any]:
         """What the file holds up to a step, in short, to be compared later on.
@@ -116,10 +117,11 @@ class MetricsLog:
         if bad:
             more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
             _log.warning("%s: line %d%s damaged; dropped", self.path, bad[0], more)
-        kept = [line for line, row in lines if row is not None and wanted(row)]
-        if b"".join(kept) != content:
-            write_atomic(self.path, b"".join(kept))
-        self._marks = [_mark(line) for line in kept]
+        kept = [(line, row) for line, row in lines if row is not None and wanted(row)]
+        whole = b"".join(line for line, _ in kept)
+        if whole != content:
+            write_atomic(self.path, whole)
+        self._marks = [_mark(line, row) for line, row in kept]
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -186,7 +188,7 @@ def _row(path: Path, number: int, line: bytes) -> dict[str, Any]:
     return row
 
 
-def _step(row: dict[str, Any]) -> float:
+def _step(row: Mapping[str, Any]) -> float:
     step = row.get("step")
     return step if isinstance(step, int | float) else -math.inf
 
@@ -199,8 +201,8 @@ class _Mark(NamedTuple):
     crc: int
 
 
-def _mark(line: bytes) -> _Mark:
-    row = _parsed(line) or {}
+def _mark(line: bytes, row: Mapping[str, Any] | None) -> _Mark:
+    row = row or {}
     return _Mark(str(row.get("kind")), _step(row), zlib.crc32(line))
 
 
