@@ -3,9 +3,9 @@
 Reproduces nothing; it is the recipe of data that have none of their own. After a search
 (`python -m jdarts.train RUN`) it is sized by that search, which was sized by whoever
 started it: twice its channels, its number of cells, its stem and its batch size, three
-times its epochs, and its images with all options. It then takes less time than the
-search. It is judged by the test images; where the data have none, by a part of the
-training images (--evaluate-on).
+times its epochs, and its images with all options but how the search divides them. It
+then takes less time than the search. It is judged by the test images; where the data
+have none, by a part of the training images (--evaluate-on).
 Command: python -m jdarts.train RUN
 Command, other data: python -m jdarts.train DARTS_V2 train_images \\
     --data.name image_folder --data.dir DIR

@@ -72,8 +72,15 @@ def _sized_images(recipe: TrainConfig, search: Any) -> TrainConfig:
         epochs=_LONGER * search.epochs,
         batch_size=search.batch_size,
         compute_dtype=search.compute_dtype,
-        data=search.data,
+        data=_undivided(search.data),
     )
+
+
+def _undivided(data: DataConfig) -> DataConfig:
+    """Without how a search divides its training images, which a training need not."""
+    split = None if data.limit is None else data.split  # says which ones are kept
+    fraction = DataConfig.valid_fraction
+    return dataclasses.replace(data, valid_fraction=fraction, split=split)
 
 
 def _sized_text(recipe: TextTrainConfig, search: Any) -> TextTrainConfig:

@@ -71,9 +71,9 @@ def _evaluate(command: TrainCommand) -> int:
     recipe = for_images(command.config, "the recipe")
     start = train_setup(recipe, command.genotype, evaluates=True)
     config = start.config
-    print(start.images.described, flush=True)
     with hold(command.checkpoints.parent):
         scores = evaluate_checkpoint(config, start, command.checkpoints)
+    print(start.images.described, flush=True)
     for seed, score in zip(config.all_seeds, scores, strict=True):
         print(f"seed {seed}, epoch {score.epoch}: {_words(config.evaluate_on, score)}")
     return 0

@@ -147,7 +147,8 @@ class TrainConfig:
             if by_user and self.evaluate_on == "test":
                 raise UserError(
                     f"--data.{flag}: has no effect on a training with all training "
-                    "images; expected it with --evaluate-on valid"
+                    "images, evaluated on test images; expected it with --evaluate-on "
+                    "valid"
                 )
 
     def judged(self, has_test: bool) -> "TrainConfig":
@@ -155,18 +156,14 @@ class TrainConfig:
 
         Args:
           has_test: whether the data have test images.
+
+        Raises:
+          UserError: for an option of the data that then has no effect.
         """
         if self.evaluate_on != "auto":
             return self
-        if not has_test:
-            return dataclasses.replace(self, evaluate_on="valid")
-        # Of a search, which divides the training images; this does not.
-        whole = dataclasses.replace(
-            self.data,
-            valid_fraction=DataConfig.valid_fraction,
-            split=self.data.split if self.data.limit else None,
-        )
-        return dataclasses.replace(self, evaluate_on="test", data=whole)
+        part = "test" if has_test else "valid"
+        return dataclasses.replace(self, evaluate_on=part)
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
@@ -252,6 +249,11 @@ def recipe_from_json(data: Any, source: str = "configuration") -> Recipe:
     task = data.get("task", "images")
     if task not in RECIPES:
         raise unknown_choice(f"{source}: task", str(task), RECIPES)
+    if "genotype" in data and data.get("evaluate_on") == "auto":
+        raise UserError(
+            f"{source}: evaluate_on: found 'auto' in a training, where it is decided; "
+            "expected 'test' or 'valid'"
+        )
     return parse_fields(RECIPES[task], renewed(rest), source)
 
 

@@ -1,7 +1,7 @@
 """What a user can get wrong before a training begins: one line, nothing written."""
 
-import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,10 +9,11 @@ import pytest
 from jdarts import ZOO
 from jdarts.cli import run_command
 from jdarts.config import config_names, from_json
-from jdarts.data import DATASETS, TEXTS
+from jdarts.data import DATASETS, TEXTS, DataConfig
 from jdarts.errors import UserError
 from jdarts.io import GenotypeLog, write_json
 from jdarts.recipes import recipe_of_search
+from jdarts.reports.run import read_run
 from jdarts.train import main
 from jdarts.train_cli import parse_train
 from jdarts.train_config import (
@@ -193,16 +194,47 @@ def test_every_text_has_a_recipe_that_fits(name):
 
 def test_where_it_is_judged_follows_from_the_data():
     config = load_recipe("train_images")
-    config = dataclasses.replace(
-        config, data=dataclasses.replace(config.data, split="by_class")
-    )
     assert config.judged(has_test=False).evaluate_on == "valid"
-    assert config.judged(has_test=False).data.split == "by_class"
-    test = config.judged(has_test=True)
-    assert test.evaluate_on == "test" and test.data.split is None
+    assert config.judged(has_test=True).evaluate_on == "test"
     for part in ("test", "valid"):
         given = TrainConfig(evaluate_on=part)
         assert given.judged(True) == given.judged(False) == given
+
+
+@pytest.mark.parametrize(
+    ("flag", "given"),
+    [
+        ("split", {"split": "by_class"}),
+        ("split", {"split": "file_order"}),
+        ("valid-fraction", {"valid_fraction": 0.25}),
+    ],
+)
+def test_options_that_the_data_leave_without_effect(tmp_path, flag, given):
+    """The user's own are refused, a search's own are not taken over."""
+    value = str(*given.values())
+    command = parse_train(["DARTS_V2", "train_images", f"--data.{flag}", value])
+    found = command.config.judged(has_test=False)
+    assert found.data == DataConfig("image_folder", **given)
+    with pytest.raises(UserError, match=f"--data.{flag}: has no effect"):
+        command.config.judged(has_test=True)
+    search = {"name": "npz", "dir": "x.npz", **given}
+    search_run(tmp_path / "run", search)
+    write_json(tmp_path / "run" / "config.json", {"data": search})
+    config = parse_train([str(tmp_path / "run")]).config
+    assert config.data == DataConfig("npz", Path("x.npz"))
+    config.judged(has_test=True)
+
+
+def test_a_trainings_folder_says_where_it_is_judged(tmp_path):
+    config = load_recipe("train_images")
+    data = recipe_to_json(config, ZOO["DARTS_V2"])
+    write_json(tmp_path / "config.json", data)
+    for command in (parse_train, lambda words: read_run(Path(words[0]))):
+        with pytest.raises(UserError, match="config.json: evaluate_on: found 'auto'"):
+            command([str(tmp_path)])
+    for part in ("test", "valid"):
+        assert recipe_from_json(data | {"evaluate_on": part}).evaluate_on == part
+    assert recipe_from_json(recipe_to_json(config)) == config  # a recipe
 
 
 def test_a_name_of_the_zoo_and_seeds(tmp_path):
