@@ -167,8 +167,9 @@ def run_name(base: AnySearchConfig, config: AnySearchConfig) -> str:
     """The name of a run that has been given none.
 
     That of its configuration; on other data than that configuration's, what names the
-    data: the folder or file of data of one's own, else the data set. Configurations
-    that are not named after their data come first: ``smoke_flowers``.
+    data: of data of one's own the folder, or the file without its ending, else the
+    data set. Configurations that are not named after their data come first:
+    ``smoke_flowers``.
 
     Args:
       base: the configuration that was named on the command line.
@@ -180,7 +181,8 @@ def run_name(base: AnySearchConfig, config: AnySearchConfig) -> str:
     row = TEXTS[data.name] if data.name in TEXTS else get_dataset(data.name)
     word = data.name
     if row.own and data.dir is not None:
-        word = Path(os.path.abspath(data.dir)).name.split(".")[0] or word
+        place = Path(os.path.abspath(data.dir))
+        word = (place.stem if place.is_file() else place.name) or word
     word = re.sub(r"[^\w-]+", "_", word).strip("_-") or "search"
     return word if base.name == base.data.name else f"{base.name}_{word}"
 

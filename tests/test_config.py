@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 import jdarts.compare
-from jdarts.config import SearchConfig, config_names, from_json, load_config, to_json
+from jdarts.config import (
+    SearchConfig,
+    config_names,
+    from_json,
+    load_config,
+    run_name,
+    to_json,
+)
 from jdarts.config_fields import renewed
 from jdarts.data import DATASETS, DataConfig, TextConfig
 from jdarts.errors import UserError
@@ -183,6 +190,31 @@ def test_a_file_of_ones_own(tmp_path):
 def test_unknown_names(name, near):
     with pytest.raises(UserError, match=f"unknown '{name}'; did you mean '{near}'"):
         load_config(name)
+
+
+@pytest.mark.parametrize(
+    ("place", "folder", "word"),
+    [
+        ("flowers", True, "flowers"),
+        ("my.data.v1", True, "my_data_v1"),
+        ("my.data.v2", True, "my_data_v2"),
+        ("2024.06", True, "2024_06"),
+        (".hidden", True, "hidden"),
+        ("birds.npz", False, "birds"),
+        ("my.data.v1.npz", False, "my_data_v1"),
+        ("birds", False, "birds"),
+    ],
+)
+def test_runs_are_named_after_data_of_ones_own(tmp_path, place, folder, word):
+    """Two of them by two names; a file loses its ending, a folder has none."""
+    path = tmp_path / place
+    path.mkdir() if folder else path.write_bytes(b"")
+    kinds = [name for name, row in DATASETS.items() if row.own]
+    assert kinds
+    for kind in kinds:
+        for base, name in ((load_config("digits"), word), (SearchConfig(), None)):
+            config = dataclasses.replace(base, data=DataConfig(kind, path))
+            assert run_name(base, config) == (name or f"{base.name}_{word}")
 
 
 @pytest.mark.parametrize("name", ["", "..", ".", "a/b", "/a"])
