@@ -12,7 +12,7 @@ from jdarts.comparisons.searches import Search, read_searches
 from jdarts.errors import UserError, unknown_choice
 from jdarts.limits import check_numbers
 from jdarts.options import check_options, option_types
-from jdarts.recipes import on_images_of, recipe_of_search
+from jdarts.recipes import GENERAL, general_recipe, on_images_of, recipe_of_search
 from jdarts.reports.run import read_search
 from jdarts.train_config import TrainConfig, for_images, load_recipe, recipe_names
 
@@ -156,8 +156,11 @@ def _recipe(searches: list[Search], which: str | None) -> TrainConfig:
     if not searches:  # only help is wanted
         return TrainConfig()
     search = searches[0]
+    config = read_search(search.path).config
     if which is None:
-        recipe = recipe_of_search(read_search(search.path).config)
-    else:
-        recipe = load_recipe(which)
+        return on_images_of(
+            for_images(recipe_of_search(config), str(search.path)), search.data
+        )
+    general = which == GENERAL["images"]
+    recipe = general_recipe(config) if general else load_recipe(which)
     return on_images_of(for_images(recipe, f"--recipe {which}"), search.data)

@@ -31,17 +31,19 @@ def classes(tallies: Sequence[Tally]) -> Markup:
     many the worst classes and the most frequent confusions.
 
     Args:
-      tallies: at least one, of trainings on the same data; they are added up.
+      tallies: at least one, of trainings on the same data; they are added up, and
+        the captions say so.
     """
-    tally = functools.reduce(Tally.plus, tallies)
-    return _accuracies(tally) + _confused(tally)
+    tally, count = functools.reduce(Tally.plus, tallies), len(tallies)
+    of = f", of {count} trainings together" if count > 1 else ""
+    return _accuracies(tally, of) + _confused(tally, of)
 
 
-def _accuracies(tally: Tally) -> Markup:
+def _accuracies(tally: Tally, of: str) -> Markup:
     many = len(tally.names) > _SHOWN
     shown = tally.worst[:_SHOWN] if many else range(len(tally.names))
     rows = [(tally.names[i], str(tally.images[i]), _share(tally, i)) for i in shown]
-    caption = "Accuracy by class, in %, after the last epoch"
+    caption = "Accuracy by class, in %, after the last epoch" + of
     if many:
         caption += f": the worst {_SHOWN} of {len(tally.names)} classes"
     return html.table(caption, ["Class", "Images", "Accuracy"], rows)
@@ -52,19 +54,19 @@ def _share(tally: Tally, i: int) -> str:
     return f"{100 * tally.correct[i] / images:.2f}" if images else "no images"
 
 
-def _confused(tally: Tally) -> Markup:
+def _confused(tally: Tally, of: str) -> Markup:
     if tally.confusions is None:
         text = "What was taken for what is not counted for so many classes."
         return html.paragraph(text, "note")
     if not tally.confusions:
-        return html.paragraph("No image was taken for another class.", "note")
+        return html.paragraph(f"No image was taken for another class{of}.", "note")
     if len(tally.names) <= _MATRIX:
         counts = {(t, p): n for t, p, n in tally.confusions}
         counts |= {(i, i): n for i, n in enumerate(tally.correct)}
         size = range(len(tally.names))
         return html.table(
             "Confusion matrix: images of the class of a row that were taken for the "
-            "class of a column",
+            f"class of a column{of}",
             ["Class", *tally.names],
             [
                 (tally.names[t], *(str(counts.get((t, p), 0)) for p in size))
@@ -76,5 +78,8 @@ def _confused(tally: Tally) -> Markup:
         for t, p, n in tally.confusions[:_SHOWN]
     ]
     return html.table(
-        "The most frequent confusions", ["Class", "Taken for", "Images"], rows, words=2
+        f"The most frequent confusions{of}",
+        ["Class", "Taken for", "Images"],
+        rows,
+        words=2,
     )

@@ -197,7 +197,8 @@ def test_other_settings_do_not_go_on(searches, fake, capsys):
     assert "train.epochs: 2 here, 1 in the folder" in err
 
 
-def test_a_data_set_without_recipe(searches, capsys, fake):
+@pytest.mark.parametrize("named", [[], ["--recipe", "train_images"]])
+def test_a_data_set_without_recipe(searches, capsys, fake, named):
     """The general recipe, of the search's size, judged by what the data have."""
     images = np.random.default_rng(0).integers(0, 256, (96, 8, 8, 1), np.uint8)
     np.savez(searches / "x.npz", train_images=images, train_labels=np.arange(96) % 3)
@@ -206,7 +207,7 @@ def test_a_data_set_without_recipe(searches, capsys, fake):
     )
     sizes = {"channels": 2, "layers": 3, "batch_size": 16, "data": data}
     write_search(searches / "own", toy_config(**sizes), [genotype(0)])
-    assert run_command(main, ["own", "--random", "2"]) == 0
+    assert run_command(main, ["own", "--random", "2", *named]) == 0
     assert "accuracy on npz, held-out training images" in capsys.readouterr().out
     for config in fake.configs:
         assert (config.channels, config.layers, config.epochs) == (4, 3, 9)

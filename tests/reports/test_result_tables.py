@@ -1,12 +1,16 @@
 """What trainings and comparisons came to, in their own reports and in the search's."""
 
+import re
 import shlex
 
+import numpy as np
 import pytest
 from folders import recipe
 from test_report import Page
 
 from jdarts.io import load_genotype
+from jdarts.loops.tally import Tally
+from jdarts.reports.classes import classes
 from jdarts.reports.command import train_command
 from jdarts.spaces import ZOO
 from jdarts.train_cli import parse_train
@@ -90,3 +94,18 @@ def test_a_published_genotype_has_its_name():
     command = train_command(recipe(), ZOO["DARTS_V2"], "unused")
     assert command.startswith("python -m jdarts.train DARTS_V2 train_digits --")
     assert parsed(command).genotype == ZOO["DARTS_V2"]
+
+
+@pytest.mark.parametrize("size", [3, 30])
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_counts_of_several_trainings_are_said_to_be_of_all(size, wrong):
+    """Whatever is shown of them: tables of few or many classes, or that none is
+    wrong."""
+    names = [f"class {i}" for i in range(size)]
+    tally = Tally.of(5 * np.eye(size) + wrong * np.eye(size, k=1), names)
+    for count in (1, 3):
+        parts = str(classes([tally] * count)).split("</table>")
+        shown = [part for part in parts if re.search("class|onfusion", part)]
+        assert len(shown) == 2
+        for part in shown:
+            assert ("of 3 trainings together" in part) == (count == 3)
