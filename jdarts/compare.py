@@ -70,7 +70,6 @@ def _plan(command: CompareCommand) -> tuple[CompareCommand, Plan]:
         command.options,
     )
     config, images = start.config, start.images
-    print(start.described, flush=True)
     shape = NetworkShape(
         channels=config.channels,
         layers=config.layers,
@@ -87,6 +86,7 @@ def _plan(command: CompareCommand) -> tuple[CompareCommand, Plan]:
         progress=options.progress,
         seed=options.random_seed,
     )
+    print(start.described, flush=True)
     return command._replace(config=config), plan
 
 

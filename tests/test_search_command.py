@@ -231,8 +231,9 @@ def test_an_unknown_primitive(refused, monkeypatch):
 def test_summary_without_accuracy():
     """A run that was stopped before its first epoch's end has none."""
     cell = CellGenotype(((Connection("skip_connect", 0),),), (2,))
+    genotype = Genotype("toy", {"normal": cell})
     result = SimpleNamespace(
-        steps=3, measured={}, early=None, genotype=Genotype("toy", {"normal": cell})
+        steps=3, measured={}, early=None, genotype=genotype, gaps=()
     )
     text = summary(SimpleNamespace(name="x", seed=4), result)
     assert "accuracy" not in text and "3 steps, seed 4" in text
