@@ -26,12 +26,14 @@ _NAMES = {
         ("test_images", "test_labels"),
         ("valid_images", "valid_labels"),
         ("val_images", "val_labels"),
+        ("validation_images", "validation_labels"),
     ),
     "x_train": (
         ("x_train", "y_train"),
         ("x_test", "y_test"),
         ("x_valid", "y_valid"),
         ("x_val", "y_val"),
+        ("x_validation", "y_validation"),
     ),
 }
 
@@ -58,8 +60,9 @@ def load(config: DataConfig) -> RawImages:
             "expected train_images and train_labels, or x_train and y_train"
         )
     train, test, *valid = (_part(path, arrays, *pair) for pair in names)
-    if all(valid):
-        pairs = " and ".join(images for images, _ in names[2:])
+    there = [part for part in valid if part is not None]
+    if len(there) > 1:
+        pairs = " and ".join(images for images, _ in names[2:] if images in arrays)
         raise UserError(f"{path}: has both {pairs}; expected one validation part")
     used = {name for pair in names for name in pair}
     others = sorted({*arrays, *others} - used)
@@ -70,7 +73,7 @@ def load(config: DataConfig) -> RawImages:
         *(train or none),
         *(test or none),
         _classes(path, pair[1], given[1]),
-        *(valid[0] or valid[1] or (None, None)),
+        *(there[0] if there else (None, None)),
         notes=(f"left out, other arrays: {some(others)}",) if others else (),
     )
 

@@ -62,6 +62,8 @@ def test_no_test_part(path):
         ("train_images", "train_labels", "val_images", "val_labels"),
         ("x_train", "y_train", "x_valid", "y_valid"),
         ("x_train", "y_train", "x_val", "y_val"),
+        ("train_images", "train_labels", "validation_images", "validation_labels"),
+        ("x_train", "y_train", "x_validation", "y_validation"),
     ],
 )
 def test_validation_part(path, names):
