@@ -79,11 +79,14 @@ def read_parts(
         chosen = {**good, "train": _kept(config, good["train"], class_names)}
         reading = _Reading(config, chosen)
         reading.run()
+        damaged |= reading.damaged
+        if damaged and not config.skip_damaged:
+            raise _damaged_error(damaged)
         if not reading.damaged:
             break
-        damaged |= reading.damaged
-        if not config.skip_damaged:
-            raise _damaged_error(damaged)
+        if len(chosen["train"]) == len(good["train"]):  # none to take in their place
+            good = chosen = reading.drop()
+            break
     for part in PART_NAMES:
         if parts.get(part) and not good[part]:
             raise UserError(
@@ -153,6 +156,20 @@ class _Reading:
             self._more += [name] if found.more else []
         self._scale()
 
+    def drop(self) -> dict[str, list[Labelled]]:
+        """Leaves the damaged ones out, without reading the others again; the parts."""
+        kept = [i for i, item in enumerate(self.items) if item.name not in self.damaged]
+        if self._images is not None:
+            for place, i in enumerate(kept):  # no copy of all
+                self._images[place] = self._images[i]
+            self._images = self._images[: len(kept)]
+        self.items = [self.items[i] for i in kept]
+        self.parts = {
+            part: [item for item in own if item.name not in self.damaged]
+            for part, own in self.parts.items()
+        }
+        return self.parts
+
     def _decoded(self, order: list[int]) -> Iterator[Pixels | str]:
         """Each image, or what is wrong with it."""
         size = self.config.resize
@@ -202,7 +219,7 @@ class _Reading:
         return min(least, 0.0), next((w for w in _WHITES if most <= w), most)
 
     def arrays(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Images and labels by part, after `run` without damaged ones."""
+        """Images and labels by part, after `run` without damaged ones, or `drop`."""
         assert self._images is not None  # there are training images
         labels = np.array([item.label for item in self.items], np.int32)
         ends = np.cumsum([len(own) for own in self.parts.values()])[:-1]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jdarts.data import DataConfig, base, load, pictures
+from jdarts.data import DataConfig, base, image_files, load, pictures
 from jdarts.errors import UserError
 
 CLASSES = ("ant", "bee", "cat")
@@ -515,6 +515,40 @@ def test_skip_damaged(tmp_path):
     )
     few = read(tmp_path, skip_damaged=True, limit=13)
     np.testing.assert_array_equal(few.train_images, images.train_images)
+
+
+def test_damaged_images_are_left_out_in_one_round(tmp_path, monkeypatch):
+    """With those of more than 8 bits, and as if they had never been there."""
+    write(tmp_path / "train")
+    write(tmp_path / "test")
+    for i in range(2):
+        values = np.full((8, 9), 4095 - i, np.uint16)
+        Image.fromarray(values).save(tmp_path / "train" / "cat" / f"{i}.png")
+    names = damage(tmp_path / "train", 2)
+    read_ones, decode = [], image_files.decode
+
+    def counted(source, size):
+        read_ones.append(source)
+        return decode(source, size)
+
+    monkeypatch.setattr(image_files, "decode", counted)
+    found = read(tmp_path, skip_damaged=True)
+    assert len(read_ones) == len(set(read_ones)) == 30
+    monkeypatch.setattr(image_files, "decode", decode)
+    again = read(tmp_path, skip_damaged=True, limit=12)  # chosen of the whole ones
+    for name in names:
+        assert name in found.notes[-1] and name in again.notes[-1]
+    whole = {image.tobytes() for image in found.train_images}
+    assert len(found.train_images) == 13
+    assert {image.tobytes() for image in again.train_images} < whole
+    assert codes(found.test_images).tolist() == [
+        10 * c + i for c in range(3) for i in range(5)
+    ]
+    for image, label in zip(found.train_images, found.train_labels, strict=True):
+        if image[0, 0, 2] == 7:  # not of more than 8 bits
+            assert image[0, 0, 0] // 10 == label
+        else:
+            assert label == 2 and image.min() == image.max() == 255
 
 
 def test_a_part_of_damaged_images_alone(tmp_path):
