@@ -11,7 +11,9 @@ __all__ = [
     "UserError",
     "hint",
     "nearest",
+    "printable",
     "same_name",
+    "some",
     "unknown_choice",
     "unknown_option",
 ]
@@ -25,13 +27,24 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(printable(" ".join(message.split())))
 
 
 class RunError(Exception):
     """A run that cannot go on although it was started rightly (a loss that is not
     finite): commands print it as ``error: ...`` and leave with exit status 1.
     """
+
+
+def printable(text: str) -> str:
+    """The text with what a terminal would obey (new lines, colours) as escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def some(names: Sequence[str], shown: int = 5) -> str:
+    """The first ones of many names, printable, and how many more there are."""
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return printable(", ".join(names[:shown])) + more
 
 
 def unknown_choice(

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from jdarts.data.split import BY_CLASS, SPLITS
-from jdarts.errors import UserError, unknown_choice
+from jdarts.errors import UserError, printable, some, unknown_choice
 
 __all__ = [
     "DAMAGED",
@@ -215,7 +215,7 @@ class Images:
         }
         parts = [f"{len(own):,} {part}" for part, own in counts.items() if len(own)]
         height, width, channels = self.image_shape
-        of = "" if self.source == self.name else f" of {self.source}"
+        of = "" if self.source == self.name else f" of {printable(self.source)}"
         return "; ".join(
             [
                 f"data '{self.name}'{of}: {_and(parts)} images of {height} x {width} "
@@ -297,12 +297,6 @@ def channel_statistics(
 def shape_text(array: np.ndarray) -> str:
     """An array's type and shape for an error: ``uint8 [5, 8, 8, 3]``."""
     return f"{array.dtype} {list(array.shape)}"
-
-
-def some(names: Sequence[str], shown: int = 5) -> str:
-    """The first ones of many names, and how many more there are."""
-    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 def limit_note(limit: int, found: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int, Int32
 
-from jdarts.errors import UserError
+from jdarts.errors import UserError, some
 
 __all__ = ["BY_CLASS", "FILE_ORDER", "SPLITS", "kept", "train_valid_split"]
 
@@ -110,7 +110,7 @@ def kept(
         called = [names[label] if names else str(label) for label in lost]
         raise UserError(
             f"--data.limit: the first {limit} training images have none of "
-            f"{_some(called)}; expected --data.split by_class, which keeps some of "
+            f"{_called(called)}; expected --data.split by_class, which keeps some of "
             "each class, or more images"
         )
     return np.arange(limit, dtype=np.int32)
@@ -145,7 +145,7 @@ def _check_rare(sizes: np.ndarray, called: list[str], train_count: int) -> None:
     single = [name for name, size in zip(called, sizes, strict=True) if size < 2]
     if single:
         raise UserError(
-            f"--data.split: of {_some(single)} there is one training image, so that "
+            f"--data.split: of {_called(single)} there is one training image, so that "
             "one part would have none; expected two or more of each class"
         )
     smaller = min(train_count, sizes.sum() - train_count)
@@ -168,13 +168,13 @@ def _check_lacking(
             ]
             raise UserError(
                 f"--data.split: in file order the images that train the {part} have "
-                f"none of {_some(lacking)}; expected --data.split by_class, or images "
-                "in mixed order"
+                f"none of {_called(lacking)}; expected --data.split by_class, or "
+                "images in mixed order"
             )
 
 
-def _some(names: Sequence[str]) -> str:
+def _called(names: Sequence[str]) -> str:
     """The classes in words, the first ones of many."""
-    shown = ", ".join(f"'{name}'" for name in names[:3])
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"class {shown}" if len(names) == 1 else f"classes {shown}{more}"
+    what = "class" if len(names) == 1 else "classes"
+    quoted = [f"'{name}'" for name in names]
+    return f"{what} " + some(quoted, 3)

@@ -336,6 +336,18 @@ def test_validation_part_lacks_a_class(monkeypatch):
     )
 
 
+def test_names_are_printable(monkeypatch):
+    """A class may be called whatever a file says: the terminal is not to obey it."""
+    raw = VALID._replace(
+        class_names=("a\x1b[31m", "b\nc\udc80"), valid_labels=np.array([0, 0, 0])
+    )
+    monkeypatch.setitem(DATASETS, "mine", Dataset(lambda config: raw, ""))
+    images = load(DataConfig(name="mine"))
+    said = images.described, error(halves, DataConfig(name="mine"), images, 0)
+    assert all(line.isprintable() for line in said)
+    assert r"(a\x1b[31m, b\nc\udc80)" in said[0] and r"b\nc\udc80" in said[1]
+
+
 def test_what_the_limit_left_out():
     assert load(DataConfig(limit=20)).described == (
         "data 'digits': 20 training and 360 test images of 8 x 8 x 1, 10 classes "
