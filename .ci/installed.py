@@ -8,6 +8,7 @@ from jdarts.ops import native
 
 assert "site-packages" in native.__file__, native.__file__
 assert config_names() and all(load_config(name) for name in config_names())
-assert (importlib.resources.files("jdarts.reports") / "report.css").is_file()
+for name in ("report.css", "page.html", "blocks.html"):
+    assert (importlib.resources.files("jdarts.reports") / name).is_file(), name
 compiler = any(shutil.which(name) for name in ("c++", "g++", "clang++"))
 assert native.available() == compiler
