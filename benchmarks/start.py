@@ -15,6 +15,7 @@ does the same in turn, and `ratio` is our time over its time. Both run in an emp
 folder, so that each takes the jdarts that is installed for it.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -27,7 +28,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from harness import Parser, Row, print_table, ratio, run_script, write_rows
 
@@ -76,9 +77,9 @@ def run(command: list[str], folder: Path) -> tuple[Spent, str]:
       UserError: if it fails.
     """
     begin = time.perf_counter()
-    process = _started(command, folder)
-    lines = ["", *_lines(process)]
-    wall, usage = time.perf_counter() - begin, _ended(process)
+    with _started(command, folder) as process:
+        lines = ["", *_lines(process)]
+        wall, usage = time.perf_counter() - begin, _ended(process)
     if process.returncode:
         raise _failed(command, process)
     return Spent(wall, usage.ru_utime + usage.ru_stime), lines[-1]
@@ -98,22 +99,20 @@ def until_first_step(command: list[str], folder: Path) -> Spent:
       UserError: if it ends before.
     """
     begin, spent = time.perf_counter(), None
-    process = _started(command, folder)
-    for line in _lines(process):
-        if spent is None and _FIRST_STEP.search(line):
-            spent = Spent(time.perf_counter() - begin, _cpu_seconds(process.pid))
-        if spent is not None and _EPOCH_END.match(line):
-            break
-    else:
+    with _started(command, folder) as process:
+        for line in _lines(process):
+            if spent is None and _FIRST_STEP.search(line):
+                spent = Spent(time.perf_counter() - begin, _cpu_seconds(process.pid))
+            if spent is not None and _EPOCH_END.match(line):
+                return spent
         _ended(process)
-        raise _failed(command, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    _ended(process)
-    return spent
+    raise _failed(command, process)
 
 
-def _started(command: list[str], folder: Path) -> subprocess.Popen:
-    return subprocess.Popen(
+@contextlib.contextmanager
+def _started(command: list[str], folder: Path) -> Iterator[subprocess.Popen]:
+    """A process that does not outlive the block, nor does what it started."""
+    process = subprocess.Popen(
         command,
         cwd=folder,
         env=_environment(folder / "cache"),
@@ -121,13 +120,28 @@ def _started(command: list[str], folder: Path) -> subprocess.Popen:
         text=True,
         start_new_session=True,
     )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            _kill_session(process.pid)
+            _ended(process)
+        _lines(process).close()
 
 
-def _lines(process: subprocess.Popen) -> Iterator[str]:
-    """What it prints, until nobody reads on or it ends."""
+def _kill_session(leader: int) -> None:
+    """All of its groups: a search's compilers have their own."""
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            _, _, _, session, *_ = file.read_text().rpartition(")")[2].split()
+            if int(session) == leader:
+                os.kill(int(file.parent.name), signal.SIGKILL)
+
+
+def _lines(process: subprocess.Popen) -> IO[str]:
+    """What it prints."""
     assert process.stdout is not None
-    with process.stdout as lines:
-        yield from lines
+    return process.stdout
 
 
 def _ended(process: subprocess.Popen) -> resource.struct_rusage:
@@ -140,7 +154,7 @@ def _ended(process: subprocess.Popen) -> resource.struct_rusage:
 def _failed(command: list[str], process: subprocess.Popen) -> UserError:
     return UserError(
         f"{' '.join(command[:4])}: ended with status {process.returncode} (see "
-        "above), expected a search that works"
+        "above), expected 0"
     )
 
 

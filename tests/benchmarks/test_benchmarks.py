@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import compile_time
@@ -417,9 +418,49 @@ def test_start_of_ours(results):
     assert rows["help"]["cpu_seconds"] > 0.1
 
 
+def _ended(pid):
+    """Whether it has; it may wait to be asked for by its parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][1] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_start_leaves_nothing_running(error, monkeypatch, tmp_path):
+    """Of what it measures, whatever happens while it reads."""
+    program = (
+        "import os, subprocess, time\n"
+        "other = subprocess.Popen(['sleep', '600'], process_group=0)\n"
+        "print(os.getpid(), other.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    begun = []
+
+    class Interrupted:
+        def __init__(self, process):
+            self.lines = process.stdout
+            self.close = self.lines.close
+
+        def __iter__(self):
+            begun.extend(self.lines.readline().split())
+            raise error
+
+    monkeypatch.setattr(start, "_lines", Interrupted)
+    for measured in start.run, start.until_first_step:
+        with pytest.raises(error):
+            measured([sys.executable, "-c", program], tmp_path)
+    assert len(begun) == 4
+    for _ in range(1000):  # a signal takes its time
+        if all(map(_ended, begun)):
+            break
+        time.sleep(0.01)
+    assert all(map(_ended, begun))
+
+
 def test_start_tells_what_failed(another, monkeypatch):
     monkeypatch.setattr(start.sys, "executable", another("broken"))
-    with pytest.raises(UserError, match="--help: ended with status 1 "):
+    with pytest.raises(UserError, match="--help: ended with status 1 .*, expected 0$"):
         start.main(["--only", "help"])
     with pytest.raises(UserError, match="--against: /nowhere; expected a Python"):
         start.main(["--against", "/nowhere"])
