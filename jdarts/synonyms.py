@@ -94,9 +94,7 @@ FLAGS = {
     "emadecay": "--average-decay",
     "gradientcheckpointing": "--remat",
     "amp": "--compute-dtype bfloat16",
-    "fp16": "--compute-dtype bfloat16",
     "bf16": "--compute-dtype bfloat16",
-    "half": "--compute-dtype bfloat16",
     "precision": "--compute-dtype",
     "dtype": "--compute-dtype",
     # data
@@ -192,6 +190,8 @@ ADVICE = {
     "evaluateon": "it belongs to trainings: jdarts train",
     "method": "it belongs to searches: jdarts search",
     "space": "it belongs to searches: jdarts search",
+    "fp16": "no float16 here; --compute-dtype bfloat16 is another type of 16 bits",
+    "half": "no float16 here; --compute-dtype bfloat16 is another type of 16 bits",
     "gpu": "jax takes all devices; CUDA_VISIBLE_DEVICES or JAX_PLATFORMS choose",
     "gpus": "jax takes all devices; CUDA_VISIBLE_DEVICES or JAX_PLATFORMS choose",
     "cuda": "jax takes all devices; CUDA_VISIBLE_DEVICES or JAX_PLATFORMS choose",
@@ -278,9 +278,6 @@ VALUES = {
     # types
     "fp32": "default",
     "float32": "default",
-    "fp16": "bfloat16",
-    "float16": "bfloat16",
-    "half": "bfloat16",
     "bf16": "bfloat16",
     # parts of data
     "val": "valid",

@@ -249,3 +249,10 @@ def test_only_what_is_true_or_false_has_an_opposite(kind):
         else:
             with pytest.raises(UserError, match=f"option: unknown '{opposite}'"):
                 check_options([opposite], kinds)
+
+
+def test_float16_is_another_type_than_bfloat16():
+    for option in ("--fp16", "--half"):
+        assert "no float16 here" in said(parse_search, f"smoke {option}")
+    text = said(parse_search, "smoke --compute-dtype half")
+    assert "did you mean" not in text and "bfloat16" in text  # it is in the list
