@@ -205,7 +205,7 @@ def load(config: DataConfig, trains: bool = True) -> Images:
     if config.resize is not None and not dataset.from_files:
         raw = _resized(raw, config.resize, where)
     _check_fits(raw, config, trains)
-    images, labels, notes = raw.train_images, raw.train_labels, _notes(raw)
+    images, labels, notes = raw.train_images, raw.train_labels, raw.all_notes
     if config.limit is not None and config.limit < len(images):
         assert config.split is not None  # settled above
         chosen = kept(labels, config.limit, config.split, raw.class_names)
@@ -351,16 +351,6 @@ def _check(raw: RawImages, where: str, trains: bool) -> None:
                 f"{where}: the {part} labels go from {labels.min()} to {labels.max()}; "
                 f"expected 0 to {last}"
             )
-
-
-def _notes(raw: RawImages) -> tuple[str, ...]:
-    """What is to be said of the data, with the classes that are names only."""
-    lacking = np.setdiff1d(np.arange(len(raw.class_names)), raw.train_labels)
-    if not (len(raw.train_labels) and lacking.size):
-        return raw.notes
-    called = some([raw.class_names[label] for label in lacking])
-    what = f"{lacking.size:,} classes" if lacking.size > 1 else "the class"
-    return (*raw.notes, f"no training image of {what} {called}")
 
 
 def _resized(raw: RawImages, size: tuple[int, int], where: str) -> RawImages:

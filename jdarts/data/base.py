@@ -142,6 +142,16 @@ class RawImages(NamedTuple):
             "test": (self.test_images, self.test_labels),
         }
 
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """The notes, and which classes are names only: no training image has them."""
+        lacking = np.setdiff1d(np.arange(len(self.class_names)), self.train_labels)
+        if not (len(self.train_labels) and lacking.size):
+            return self.notes
+        called = some([self.class_names[label] for label in lacking])
+        what = f"{lacking.size:,} classes" if lacking.size > 1 else "the class"
+        return (*self.notes, f"no training image of {what} {called}")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Images:
