@@ -3,14 +3,16 @@
 Reproduces: Liu, Simonyan, Yang, 'DARTS', ICLR 2019, section 3.3 and appendix A.3,
 with the settings of the authors' code: 14 cells, 48 channels, 250 epochs, batch 128,
 learning rate 0.1 times 0.97 an epoch, weight decay 3e-5, label smoothing 0.1, auxiliary
-classifier 0.4, no drop path. Not theirs: the images. They have to lie in a folder, all
-of 224 x 224 pixels, and fit into the device's memory as uint8; a random crop with a
-padding of 28 and a flip take the place of the random resized crop, flip and colour
-jitter. Give a published figure only with that said.
+classifier 0.4, no drop path. Not theirs: the images. They have to lie in a folder, be
+brought to 224 x 224 pixels (--data.resize, unless the files are) and fit into the
+device's memory as uint8; a random crop with a padding of 28 and a flip take the place
+of the random resized crop, flip and colour jitter. Give a published figure only with
+that said.
 Expected: the authors' code with its augmentation, DARTS_V2: 26.7 % top-1 and 8.7 %
 top-5 error.
 Takes: the authors' code, 12 GPU days.
-Command: python -m jdarts.train DARTS_V2 train_imagenet --data.dir DIR
+Command: python -m jdarts.train DARTS_V2 train_imagenet --data.dir DIR \\
+    --data.resize 224 224
 """
 
 from jdarts.data import DataConfig

@@ -32,13 +32,14 @@ __all__ = ["main"]
 def main(arguments: list[str]) -> int:
     """Runs the command; returns its exit status."""
     command = parse_compare(arguments)
-    command, plan = _plan(command)
+    command, plan, read = _plan(command)
     enable_cache()
     described = _described(command, plan)
     may_differ = tuple(f"train.{name}" for name in MAY_DIFFER)
     with RunFolder.open(
         command.run_dir, described, may_differ, renew=_renewed
     ) as folder:
+        print(read, flush=True)
         trainings = folder.path / "trainings"
         accuracies, stopped = train_all(plan, command.config, trainings)
         if stopped:
@@ -62,9 +63,9 @@ def _renewed(stored: dict[str, Any]) -> dict[str, Any]:
     return stored | {"train": renewed(train)} if isinstance(train, dict) else stored
 
 
-def _plan(command: CompareCommand) -> tuple[CompareCommand, Plan]:
-    """The command with what follows from the data decided, and the networks; nothing
-    is written yet, so that what is wrong leaves no folder."""
+def _plan(command: CompareCommand) -> tuple[CompareCommand, Plan, str]:
+    """The command with what follows from the data decided, the networks, and what was
+    read in words; nothing is written yet, so that what is wrong leaves no folder."""
     start, options = (
         train_setup(command.config, command.searches[0].genotype),
         command.options,
@@ -86,8 +87,7 @@ def _plan(command: CompareCommand) -> tuple[CompareCommand, Plan]:
         progress=options.progress,
         seed=options.random_seed,
     )
-    print(start.described, flush=True)
-    return command._replace(config=config), plan
+    return command._replace(config=config), plan, start.described
 
 
 def _heading(command: CompareCommand) -> str:

@@ -78,8 +78,9 @@ class TrainConfig:
     program, each as in a run of its own, with results in its own folder seed_N."""
     evaluate_on: str = "test"
     """test: train on all training images, evaluate on the test images; valid: train on
-    those that a search trains its weights on (--data.valid-fraction), evaluate on the
-    others: to choose between genotypes without a look at the test images; auto: test
+    a share of the training images drawn by the seed (--data.valid-fraction,
+    --data.split), evaluate on the rest, or on the validation part where the data have
+    one: to choose between genotypes without a look at the test images; auto: test
     where the data have test images, otherwise valid."""
     evaluate_every: int = 1
     """Evaluate after every this-many-th epoch, and at the end; >= 1."""

@@ -56,7 +56,8 @@ class DataConfig:
     split: str | None = None
     """by_class: divide every class alike, drawn by the seed; file_order: the first
     images train the weights, as in the published searches. Not given: file_order for
-    cifar10 and cifar100, whose files are in mixed order, by_class for all others."""
+    cifar10, cifar100 and cifar100_coarse, whose files are in mixed order, by_class for
+    all others."""
     crop_padding: int = 4
     """Black pixels added on each side before the random crop; 0: no crop."""
     flip: bool = True
@@ -132,7 +133,8 @@ class RawImages(NamedTuple):
 
     @property
     def parts(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Images and labels by ``train``, ``valid`` and ``test``; none are empty."""
+        """Images and labels by ``train``, ``valid`` and ``test``; empty arrays for a
+        part that the source lacks."""
         valid, labels = self.valid_images, self.valid_labels
         if valid is None or labels is None:
             valid, labels = self.train_images[:0], self.train_labels[:0]

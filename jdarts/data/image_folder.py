@@ -18,11 +18,11 @@ def load(config: DataConfig) -> RawImages:
     """Reads ``dir/train/CLASS/**``, ``dir/val/CLASS/**`` and ``dir/test/CLASS/**``, or
     ``dir/CLASS/**``.
 
-    Whatever Pillow reads is read, also in folders within the folder of a class, and
-    becomes RGB. Hidden files and folders (whose names begin with a dot), other files
-    and whatever lies outside of the class folders are left out, which the notes say.
-    A folder that has nothing but one folder of parts is gone through; so is one within
-    a part that is called like a part again.
+    Whatever Pillow reads by itself is read, also in folders within the folder of a
+    class, and becomes RGB. Hidden files and folders (whose names begin with a dot),
+    other files and whatever lies outside of the class folders are left out, which the
+    notes say. A folder that has nothing but one folder of parts is gone through; so is
+    one within a part that is called like a part again.
 
     Raises:
       UserError: if there is no image or no class, a class has no images, or an image

@@ -103,10 +103,9 @@ def make_text_search(folder):
 def make_text_training(folder):
     settings = dataclasses.replace(load_recipe("train_topics"), epochs=2)
     space = get_space("darts_rnn")
-    edges, primitives = len(space.cells["recurrent"].edges), 5
-    mix = {"recurrent": np.eye(edges, len(space.cells["recurrent"].primitives))}
+    spec = space.cells["recurrent"]
+    mix = {"recurrent": np.eye(len(spec.edges), len(spec.primitives))}
     cell = derive_genotype(space, mix)
-    del primitives
     folder.mkdir()
     write_json(folder / "config.json", recipe_to_json(settings, cell))
     make_timing(folder, 2)
