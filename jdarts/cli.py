@@ -32,6 +32,7 @@ from jdarts.text_config import TextSearchConfig
 
 __all__ = [
     "EXTEND",
+    "OWN",
     "SearchCommand",
     "list_tables",
     "one_line_errors",
@@ -44,6 +45,9 @@ __all__ = [
 
 EXTEND = ("--extend", "--no-extend")
 """The flags of `SearchCommand.extend`, and of a training's."""
+
+OWN = {"--run-dir": Path, "--method": str} | dict.fromkeys(EXTEND, bool)
+"""The options of a search that are no fields of its configuration, to their types."""
 
 _DEFAULT = "digits"
 _Options = TypeVar("_Options")
@@ -87,8 +91,7 @@ def parse_search(arguments: list[str]) -> SearchCommand:
     _refuse_hypergradient(method)
     if method is not None and not isinstance(config.method, get_method(method).config):
         config = config.with_method(get_method(method).config())
-    own = {"--run-dir": Path, "--method": str} | dict.fromkeys(EXTEND, bool)
-    check_options(rest, option_types(config) | own)
+    check_options(rest, option_types(config) | OWN)
     list_tables(rest)
     config = without_overridden_seeds(rest, config)
     with one_line_errors():

@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 from collections.abc import Callable
 
+from jdarts import cli, train_cli
 from jdarts.commands import COMMANDS
 from jdarts.comparisons.arguments import CompareOptions
 from jdarts.config import config_names, load_config
@@ -50,15 +51,14 @@ def words(command: str) -> list[str]:
       command: a row of COMMANDS.
     """
     if command == "search":
-        options = option_types(load_config("digits")) | {"--run-dir": None}
+        options = option_types(load_config("digits")) | cli.OWN
         for row in METHODS.values():
             options |= option_types(row.config(), "--method.")
-        return [*sorted({*options, "--method"}), *config_names()]
+        return [*sorted(options), *config_names()]
     if command == "train":
         recipes = map(load_recipe, ("train_digits", "train_topics"))
         options = {name for recipe in recipes for name in option_types(recipe)}
-        own = {"--run-dir", "--allow-unfinished", "--checkpoint", "--data.eval-only"}
-        return [*sorted(options | own), *recipe_names(), *ZOO]
+        return [*sorted(options | {*train_cli.OWN}), *recipe_names(), *ZOO]
     if command == "completion":
         return list(SHELLS)
     if command == "compare":

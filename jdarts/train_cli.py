@@ -27,7 +27,7 @@ from jdarts.train_config import (
     task_of,
 )
 
-__all__ = ["TrainCommand", "parse_train"]
+__all__ = ["OWN", "TrainCommand", "parse_train"]
 
 # For a genotype that comes without data.
 _DEFAULTS = {"images": "train_digits", "text": "train_topics"}

@@ -42,6 +42,8 @@ def completed(script, *line):
         (["train", "--optimizer.sch"], {"--optimizer.schedule"}),
         (["export", "--form"], {"--formats"}),
         (["compare", "--retr"], {"--retrainings"}),
+        (["search", "--ext"], {"--extend"}),
+        (["train", "--no-e"], {"--no-extend"}),
         (["completion", ""], set(SHELLS)),
     ],
 )
