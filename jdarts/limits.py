@@ -12,9 +12,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jdarts.errors import UserError
-from jdarts.nets.network import COMPUTE_DTYPES
 
 __all__ = [
     "MOST",
@@ -144,24 +144,29 @@ def check_run_memory(least: float, what: str) -> None:
 
 
 def image_bytes(
-    config: Any, image: tuple[int, int, int], stride: int, edges: int, k: int = 1
+    config: Any,
+    image: tuple[int, int, int],
+    stride: int,
+    edges: int,
+    dtype: DTypeLike | None,
+    k: int = 1,
 ) -> float:
     """What a network of cells needs at least, in bytes: one convolution an edge, with
     its gradient, and the first values of a batch.
 
     Args:
-      config: `channels`, `layers`, `batch_size`, `compute_dtype` and `all_seeds` are
-        read.
+      config: `channels`, `layers`, `batch_size` and `all_seeds` are read.
       image: ``(height, width, channels)``.
       stride: of what comes before the first cell.
       edges: of a cell.
+      dtype: of the values; None: float32 at least.
       k: one in so many channels goes through the convolutions.
     """
     height, width, _ = image
     through = config.channels // max(k, 1)  # the network says what else is wrong
     weights = 2.0 * config.layers * edges * through**2
     values = float(config.batch_size) * height * width * config.channels / stride**2
-    wide = jnp.dtype(COMPUTE_DTYPES[config.compute_dtype] or jnp.float32).itemsize
+    wide = jnp.dtype(dtype or jnp.float32).itemsize
     return len(config.all_seeds) * (4.0 * weights + wide * values)
 
 

@@ -217,10 +217,9 @@ def test_narrow_values_and_few_channels_need_less():
     config = load_config("digits")
     rest = (8, 8, 1), 1, 14
     values = 4 * config.batch_size * 64 * config.channels
-    weights = image_bytes(config, *rest) - values
-    narrow = dataclasses.replace(config, compute_dtype="bfloat16")
-    assert image_bytes(narrow, *rest) == weights + values / 2
-    assert image_bytes(config, *rest, 4) == weights / 16 + values
+    weights = image_bytes(config, *rest, None) - values
+    assert image_bytes(config, *rest, "bfloat16") == weights + values / 2
+    assert image_bytes(config, *rest, None, 4) == weights / 16 + values
 
 
 def test_the_estimate_is_from_below():
@@ -229,6 +228,6 @@ def test_the_estimate_is_from_below():
         config = load_config(name)
         size = 224 if "imagenet" in name else 32
         stride = STEMS[config.stem].stride
-        assert image_bytes(config, (size, size, 3), stride, 14) < 4 * 2**30
+        assert image_bytes(config, (size, size, 3), stride, 14, None) < 4 * 2**30
     check_run_memory(0, "x")
     assert 2**28 < machine_memory() < 2**50

@@ -144,7 +144,8 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     _check_steps(config, per_epoch)
     edges = max(len(spec.edges) for spec in stage.space.cells.values())
     stride, k = STEMS[config.stem].stride, partial_channels(config.method).k
-    need = image_bytes(config, images.image_shape, stride, edges, k)
+    dtype = COMPUTE_DTYPES[config.compute_dtype]
+    need = image_bytes(config, images.image_shape, stride, edges, dtype, k)
     check_run_memory(need, "--channels, --layers, --batch-size, --seeds")
     clock.loaded()
     searched = _searched(config, stage, images, axis, per_epoch, table)

@@ -125,7 +125,8 @@ def train_setup(
     per_epoch = 1 if evaluates else _steps_per_epoch(config, train.shape[-1])
     edges = max(len(cell.connections) for cell in genotype.cells.values())
     sized = dataclasses.replace(config, batch_size=batch)
-    need = image_bytes(sized, images.image_shape, STEMS[config.stem].stride, edges)
+    stride, dtype = STEMS[config.stem].stride, COMPUTE_DTYPES[config.compute_dtype]
+    need = image_bytes(sized, images.image_shape, stride, edges, dtype)
     check_run_memory(need, "--channels, --layers, --batch-size, --seeds")
     clock.loaded()
     network = fixed_network(
