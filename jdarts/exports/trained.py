@@ -14,7 +14,7 @@ from jdarts.exports.weights import named_weights
 from jdarts.io import Checkpoints, read_json
 from jdarts.io.data_facts import DataFacts
 from jdarts.io.run_folder import PART_FILE
-from jdarts.loops.run import abstract
+from jdarts.loops.programs import abstract
 from jdarts.loops.train import TrainSetup, train_setup
 from jdarts.loops.train_record import read_results
 from jdarts.nets.fixed import fixed_network

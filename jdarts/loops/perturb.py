@@ -19,7 +19,7 @@ from jdarts.errors import RunError, UserError
 from jdarts.io import Checkpoints
 from jdarts.limits import check_numbers
 from jdarts.loops.pinned import check_pinned, pinned_data
-from jdarts.loops.run import abstract, compiled_text, evaluate
+from jdarts.loops.programs import abstract, compiled_text, evaluate
 from jdarts.loops.setup import Setup
 from jdarts.methods import SearchState
 from jdarts.methods.fixed_mix import fixed_mix

@@ -12,19 +12,20 @@ import jax
 import numpy as np
 
 from jdarts import tree
-from jdarts.compile import Compiled, programs_folder
+from jdarts.compile import programs_folder
 from jdarts.errors import RunError, UserError
 from jdarts.io import Checkpoints, Progress, Restored, RunFolder, Timing
 from jdarts.io.run_folder import Extension
 from jdarts.loops.chunk import MAX_STEPS
 from jdarts.loops.pinned import check_pinned
+from jdarts.loops.programs import abstract, compiled_text, evaluate
 from jdarts.loops.record import Record
 from jdarts.loops.stop import StopRequest
-from jdarts.phase import phase, phased
+from jdarts.phase import phase
 from jdarts.program_store import compile_stored
 from jdarts.types import PyTree
 
-__all__ = ["Run", "abstract", "compiled_text", "evaluate"]
+__all__ = ["Run"]
 
 R = TypeVar("R", bound=Record)  # the kind of record of a subclass
 T = TypeVar("T")
@@ -388,39 +389,3 @@ def _own(meta: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _seeds_of(restored: Restored | None) -> list[dict[str, Any]]:
     return [] if restored is None else _own(restored.meta)
-
-
-@phased("evaluating")
-def evaluate(program: Compiled, state: PyTree, start: Any) -> list[Any]:
-    """Each seed's sums over the data to evaluate on, a few batches at a time.
-
-    Args:
-      program: the compiled evaluation.
-      state: of all seeds.
-      start: `data`, `evaluations` and `seeds` are read.
-    """
-    number, sums = start.seeds.number, None
-    for first in range(0, start.evaluations, MAX_STEPS):
-        count = min(MAX_STEPS, start.evaluations - first)
-        part = program.call(state, start.data, number(first), number(count))
-        part = jax.device_get(part)
-        sums = part if sums is None else jax.tree.map(np.add, sums, part)
-    assert sums is not None  # there are data
-    return start.seeds.each(sums)
-
-
-def compiled_text(name: str, program: Compiled) -> str:
-    """What compiling a program cost, in words."""
-    waited = program.kernel_seconds
-    return (
-        f"compiled {name}: trace {program.trace_seconds:.1f} s, compile "
-        f"{program.compile_seconds:.1f} s"
-        + (f", kernels {waited:.1f} s" if waited > 0.05 else "")
-    )
-
-
-def abstract(state: PyTree) -> PyTree:
-    """What a checkpoint of such a state is restored into."""
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
-    )

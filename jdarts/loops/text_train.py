@@ -38,8 +38,9 @@ from jdarts.io import Checkpoints, RunFolder, read_json
 from jdarts.io.records import COUNT, FINITE, TEXT, Maybe, misfit
 from jdarts.loops.measures import perplexity
 from jdarts.loops.pinned import pinned_data
+from jdarts.loops.programs import abstract
 from jdarts.loops.record import Record
-from jdarts.loops.run import Run, abstract
+from jdarts.loops.run import Run
 from jdarts.loops.text_train_setup import TextTrainSetup
 from jdarts.loops.train_record import result_rows, settle_genotype
 from jdarts.methods.optimizers import cosine_by_epoch

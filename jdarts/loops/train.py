@@ -12,7 +12,8 @@ from jdarts.errors import UserError
 from jdarts.io import Checkpoints, RunFolder
 from jdarts.io.data_facts import DataFacts
 from jdarts.loops.pinned import pinned_data
-from jdarts.loops.run import Run, abstract
+from jdarts.loops.programs import abstract
+from jdarts.loops.run import Run
 from jdarts.loops.train_record import (
     EpochScore,
     TrainRecord,
