@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,7 @@ def _rows(path: Path) -> tuple[tuple[str, ...], list[tuple[str, Path | bytes, An
             whole = _Whole(path, table.metadata, columns)
             # Bytes that rows share stay shared: 3 kB can hold 200 times 50 MB.
             table = ParquetFile(file, read_dictionary=whole.texts)
-            for batch in table.iter_batches(_ROWS, columns=[image, label]):
+            for batch in _batches(table, [image, label]):
                 new = 0
                 cells = (_cells(batch.column(name)) for name in columns)
                 for cell, found in zip(*cells, strict=True):
@@ -127,6 +127,12 @@ def _rows(path: Path) -> tuple[tuple[str, ...], list[tuple[str, Path | bytes, An
         raise UserError(
             f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})"
         ) from None
+
+
+def _batches(table: Any, columns: list[str]) -> Iterator[Any]:
+    """The rows, some at a time; never of two groups, whose dictionaries differ."""
+    for group in range(table.metadata.num_row_groups):
+        yield from table.iter_batches(_ROWS, columns=columns, row_groups=[group])
 
 
 class _Whole:

@@ -259,10 +259,11 @@ def test_parquet(tmp_path):
     np.testing.assert_array_equal(images.test_images, RGB[5:])
 
 
-def test_parquet_of_words_in_one_file(tmp_path):
+@pytest.mark.parametrize("group", [None, 1, 4])
+def test_parquet_of_words_in_one_file(tmp_path, group):
     path = tmp_path / "mine.parquet"
     words = ["cat", "ant", "bee", "bee", "ant", "cat"]
-    write_parquet(path, range(6), words, names=())
+    write_parquet(path, range(6), words, names=(), group=group)
     images = read("parquet", path)
     assert images.class_names == ("ant", "bee", "cat")
     assert by_pixels(images.train_images, images.train_labels) == by_pixels(RGB, LABELS)

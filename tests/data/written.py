@@ -25,7 +25,7 @@ def write_svhn(path, images, labels):
     savemat(path, {"X": images.transpose(1, 2, 3, 0), "y": labels[:, None]})
 
 
-def write_parquet(path, indices, labels, names=("cat", "dog", "emu")):
+def write_parquet(path, indices, labels, names=("cat", "dog", "emu"), group=None):
     import pyarrow
     from pyarrow import parquet
 
@@ -42,4 +42,4 @@ def write_parquet(path, indices, labels, names=("cat", "dog", "emu")):
         features = {"image": {"_type": "Image"}, "label": label}
         told = json.dumps({"info": {"features": features}})
         table = table.replace_schema_metadata({"huggingface": told})
-    parquet.write_table(table, path)
+    parquet.write_table(table, path, row_group_size=group)
