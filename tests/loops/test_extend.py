@@ -83,9 +83,9 @@ def test_says_so(short, extended, search, tmp_path, capsys):
     folder = copy(short, tmp_path / "run")
     capsys.readouterr()
     assert search(folder, "--extend", "--steps", "33") == 0
-    # cosine from 0.025 to 0.001: of one epoch, and in the second of three
+    # cosine from 0.1 to 0.001: of one epoch, and in the second of three
     assert f"{SAID}" in (out := capsys.readouterr().out)
-    assert "learning rate there: 0.025, then 0.019" in out
+    assert "learning rate there: 0.1, then 0.0752" in out
     assert search(folder) == 0  # the same with and without --extend, from now on
     states(folder, extended)
 
