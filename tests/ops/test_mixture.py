@@ -149,7 +149,8 @@ def test_what_is_not_read_is_not_computed(case):
 
         return jax.grad(value, (0, 1))(z, share)[1]
 
-    used, _ = partial_eval.dce_jaxpr(jax.make_jaxpr(gradient)(*at).jaxpr, True)
+    jaxpr = jax.make_jaxpr(gradient)(*at).jaxpr
+    used, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
     assert [e.params["wanted"] for e in used.eqns if "wanted" in e.params] == [
         ("share",)
     ]

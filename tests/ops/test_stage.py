@@ -194,7 +194,7 @@ def test_unused_gradients_are_dropped(case):
         return jax.jvp(lambda *a: gradient(*a), at, along)[1][0]
 
     jaxpr = jax.make_jaxpr(slope_of_x)(at, along).jaxpr
-    used, _ = partial_eval.dce_jaxpr(jaxpr, True)
+    used, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
     found = [e.params for e in used.eqns if "wanted" in e.params]
     assert [(p["wanted"], p["given"]) for p in found] == [
         (("x",), ("t", "dt", "dp", "dd"))
