@@ -1,6 +1,12 @@
 """Settings and fixtures for all tests."""
 
 import os
+import signal
+
+# Who runs the tests in the background has interrupts ignored, and so would every
+# command that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests spend their time compiling, and run each program a few times on tiny inputs: do
 # without the expensive passes. The last flag keeps fences (`jdarts.compile`), also in
