@@ -58,7 +58,8 @@ def test_all_derivatives(case, x64):
 
 
 def test_single_precision():
-    check_all_derivatives(CASES[1], some_mask(CASES[1]), 2e-5)
+    # JAX 0.7 rounds the plain form's third order otherwise: 2.4e-5 between the two.
+    check_all_derivatives(CASES[1], some_mask(CASES[1]), 4e-5)
 
 
 @pytest.mark.parametrize("argument", range(3))
