@@ -196,7 +196,9 @@ def test_kept_bytes_by_hand():
         y = jnp.exp(x)
         return y @ w + y.reshape(1, 10, 3)[0] @ w
 
-    assert kept_bytes(twice, x, w) == 10 * 3 * 4
+    # JAX 0.7 keeps the second form, too.
+    forms = 2 if jax.__version_info__ < (0, 8) else 1
+    assert kept_bytes(twice, x, w) == forms * 10 * 3 * 4
 
 
 def test_kept_bytes_of_the_parts_are_those_of_the_network():
