@@ -1,6 +1,7 @@
 """P-DARTS: what each stage drops, the dropout's schedule, the derived cell, errors."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
@@ -61,12 +62,17 @@ def test_each_edge_loses_its_weakest_primitives(tmp_path):
 def test_damaged_record_of_stages(tmp_path):
     path, first = tmp_path / "stages.json", first_stage(CONFIG)
     assert read_stage(CONFIG, path, first) is first
-    for text, message in [
-        ("{}", "not a record of stages"),
-        ('[{}, {"primitives": {}}]', "no primitives of the 14 edges"),
-        ('[{}, {"primitives": {"normal": %s}}]' % ([["a"]] * 14), "'a'.*expected some"),
+    row = {"epochs": [1, 1], "added_layers": 0, "primitives": {}}
+    for rows, message in [
+        ({}, "not a record of stages"),
+        ([{}, row], r"not a record of stages \(\[0\].epochs: not there\)"),
+        ([row, row], "no primitives of the 14 edges"),
+        (
+            [row, row | {"primitives": {"normal": [["a"]] * 14}}],
+            "'a'.*expected some",
+        ),
     ]:
-        path.write_text(text.replace("'", '"'))
+        path.write_text(json.dumps(rows))
         with pytest.raises(UserError, match=message):
             read_stage(CONFIG, path, first)
 
