@@ -24,6 +24,7 @@ def search(*numbers):
         seed=0,
         space="toy",
         data=config.data,
+        images=None,
         genotype=genotype(numbers[-1]),
         epochs={epoch: genotype(n) for epoch, n in enumerate(numbers, 1)},
     )
