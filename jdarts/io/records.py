@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jdarts.errors import UserError
+from jdarts.errors import UserError, printable
 from jdarts.io.files import read_json
 from jdarts.io.genotypes import GenotypeLog
 from jdarts.io.metrics import read_rows
@@ -186,7 +186,7 @@ class Records:
         line = " ".join(line.split())
         if line not in self.damage:
             self.damage.append(line)
-            _log.warning("%s", line)
+            _log.warning("%s", printable(line))
 
     def rows(self, path: Path, forms: Mapping[str, Any]) -> list[Row]:
         """The usable rows of a file with one JSON object a line; none if it is not
