@@ -135,7 +135,7 @@ def test_another_configuration(copied, search, capsys):
     said = error_line(capsys)
     assert str(copied) in said
     assert "seed: 3 here, 2 in the folder" in said
-    assert "method.weights.lr: 0.5 here, 0.025 in the folder" in said
+    assert "method.weights.lr: 0.5 here, 0.1 in the folder" in said
     assert 'compute_dtype: "bfloat16" here, "default" in the folder' in said
     assert contents(copied) == before
 

@@ -49,8 +49,8 @@ def test_rows_of_steps(rows):
     for row in steps:
         assert row.keys() == {"kind", "step", *STEP_NUMBERS}
         assert all(math.isfinite(row[name]) for name in STEP_NUMBERS)
-    assert steps[0]["lr"] == pytest.approx(0.025)
-    assert steps[-1]["lr"] == pytest.approx(0.007)  # the cosine at 2/3
+    assert steps[0]["lr"] == pytest.approx(0.1)
+    assert steps[-1]["lr"] == pytest.approx(0.02575)  # the cosine at 2/3
 
 
 def test_every_so_many_steps(search, unbroken, rows, tmp_path):
