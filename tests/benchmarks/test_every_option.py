@@ -115,8 +115,11 @@ def stand_ins(monkeypatch, tmp_path):
         seeds = arguments[arguments.index("--seeds") + 1 :]
         cell = ZOO["RNN_DARTS_V2"].to_json()
         row = {"kind": "train", "task": "text", "genotype": cell, "test": {}}
-        row |= dict.fromkeys(("name", "parameters", "text", "steps"), 1)
-        row |= {"last": {}, "best": {}, "averaged_from": None, "baselines": {}}
+        row |= {"name": "n", "text": "t", "parameters": 1, "steps": 1}
+        score = {"epoch": 1, "perplexity": 2.0}
+        counted = {"unigram_perplexity": 3.0, "bigram_perplexity": 2.5}
+        row |= {"last": score, "best": score, "averaged_from": None}
+        row |= {"baselines": {"test": counted}}
         folder.mkdir(parents=True)
         runs = [
             row | {"seed": int(s), "test": {"perplexity": 2.0 + len(folder.name)}}
