@@ -115,7 +115,7 @@ def _finish(output: Output, status: int, lost: int) -> int:
 def use_huge_pages() -> None:
     """Starts this process once more with large memory pages for large arrays (Linux).
 
-    XLA:CPU asks for a step's memory anew at every call, and the system hands it out in
+    XLA:CPU asks for a step's memory at every call, and the system hands it out in
     pages of 4 KiB: for a supernet that can take as long as the step. The C library
     reads this setting only when a process starts. Does nothing where
     ``GLIBC_TUNABLES`` is set already; other C libraries ignore it.

@@ -88,7 +88,7 @@ def write_results(
       config: the configuration.
       folder: of the run; with several seeds each has a part of it.
       results: one a seed.
-      said: what the summaries say besides.
+      said: further lines of the summaries.
     """
     write_json(folder.result, results_json(config.name, results))
     text = summary(results[0]) + said

@@ -118,7 +118,7 @@ class RawImages(NamedTuple):
       class_names: one name a class, in label order.
       valid_images: uint8 ``[K, H, W, C]``; None where the source has no validation
         part.
-      valid_labels: integers ``[K]``; None likewise.
+      valid_labels: integers ``[K]``; None where `valid_images` is None.
       notes: what was done to the images and what was left out, in words.
     """
 

@@ -209,7 +209,7 @@ class TrainRecord(Record):
       part: what is evaluated on, as metrics are named.
       last: the newest score.
       best: the first of those of whole epochs with the highest top1.
-      tally: what the newest score is of, by class.
+      tally: counts by class that belong to the newest score.
     """
 
     def __init__(

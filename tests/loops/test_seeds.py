@@ -22,7 +22,7 @@ from jdarts.loops.setup import setup
 from jdarts.spaces import Genotype
 
 SEEDS = (5, 0, 9)
-# By class: each seed has halves of its own.
+# By class: the halves differ from seed to seed.
 SMALL = (
     "smoke --channels 2 --layers 1 --batch-size 8 --data.limit 128 "
     "--log-every 1 --epochs 2 --method.hypergradient.name first_order"
