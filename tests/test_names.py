@@ -15,9 +15,10 @@ from jdarts.data import DATASETS, TEXTS
         ("", "digits"),
         ("--epochs 3 --space darts_cnn_7", "digits"),
         ("smoke", "smoke"),
-        ("--data.name image_folder --data.dir /data/flowers/", "flowers"),
-        ("--data.name image_folder --data.dir /data/my~flowers/.", "my_flowers"),
-        ("--data.name npz --data.dir a/faces.v2.npz", "faces"),
+        ("--data.name image_folder --data.dir a/flowers/", "flowers"),
+        ("--data.name image_folder --data.dir a/my~flowers/.", "my_flowers"),
+        ("--data.name image_folder --data.dir a/flowers.v2", "flowers_v2"),
+        ("--data.name npz --data.dir a/faces.v2.npz", "faces_v2"),
         ("--data.name=npz --data.dir=faces.npz --name=mine", "mine"),
         ("--data.name npz --data.dir faces.npz --name digits", "digits"),
         ("--data.name cifar10 --data.dir faces", "cifar10"),
@@ -29,7 +30,12 @@ from jdarts.data import DATASETS, TEXTS
         ("darts_ptb --data.name wikitext2 --data.dir a", "darts_ptb_wikitext2"),
     ],
 )
-def test_names(arguments, name):
+def test_names(arguments, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ["flowers", "my~flowers", "flowers.v2"]:
+        (tmp_path / "a" / folder).mkdir(parents=True)
+    for file in ["faces.npz", "a/faces.v2.npz", "a/book.txt"]:
+        (tmp_path / file).touch()
     command = parse_search(arguments.split())
     assert command.config.name == name
     assert command.run_dir == Path("runs") / name
