@@ -7,6 +7,7 @@ from jdarts.entry import start
 if __name__ == "__main__":  # before the imports that take seconds
     sys.exit(start("train", sys.argv[1:]))
 
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from jdarts.config_fields import renewed
 from jdarts.io import RunFolder, hold, write_atomic, write_json
 from jdarts.io.data_facts import DataFacts
 from jdarts.lazy import LazyModule
+from jdarts.loops.tally import Tally
 from jdarts.loops.train import evaluate_checkpoint, run_training, train_setup
 from jdarts.loops.train_record import EpochScore, TrainResult, results_json
 from jdarts.nets.fixed import check_genotype
@@ -74,8 +76,10 @@ def _evaluate(command: TrainCommand) -> int:
     with hold(command.checkpoints.parent):
         scores = evaluate_checkpoint(config, start, command.checkpoints)
     print(start.images.described, flush=True)
-    for seed, score in zip(config.all_seeds, scores, strict=True):
+    for seed, (score, tally) in zip(config.all_seeds, scores, strict=True):
         print(f"seed {seed}, epoch {score.epoch}: {_words(config.evaluate_on, score)}")
+        if tally.text:
+            print(tally.text)
     return 0
 
 
@@ -148,5 +152,8 @@ def population_summary(results: list[TrainResult]) -> str:
     for name, row in rows:
         cells = [f"{x:{len(h)}.2f}" for x, h in zip(row, heads, strict=True)]
         lines.append("  ".join([name.rjust(width), *cells]))
+    tallies = [result.classes for result in results if result.classes is not None]
+    if len(tallies) == len(results) and (text := reduce(Tally.plus, tallies).text):
+        lines += ["", f"of all seeds together, {text}"]
     lines += [f"incomplete: {gap}" for result in results for gap in result.gaps]
     return "\n".join(lines) + "\n"

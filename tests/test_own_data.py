@@ -82,6 +82,38 @@ def test_it_is_trained_by_the_general_recipe(place, capsys):
     assert "Confusion matrix" in own and "Accuracy by class" in own
 
 
+def test_a_validation_part_judges_a_training(place, capsys):
+    """The same images as a test part alone are worth the same to the trained network;
+    what is said by class adds up to the whole."""
+    run = place / "runs" / "smoke_birds"
+    with np.load(place / "birds.npz") as file:
+        images, labels = file["train_images"], file["train_labels"]
+    held, part = slice(0, None, 3), {"train_images": images, "train_labels": labels}
+    valid = {"valid_images": images[held], "valid_labels": labels[held]}
+    np.savez(place / "parts.npz", **part, **valid)
+    np.savez(place / "test.npz", test_images=images[held], test_labels=labels[held])
+    folder = str(place / "judged")
+    given = [str(run), "--data.name", "npz", "--evaluate-on"]
+    size = ["--epochs", "1", "--batch-size", "40", "--run-dir", folder]
+    train = [*given, "valid", *size, "--data.dir", "parts.npz"]
+    assert run_command(jdarts.train.main, train) == 0
+    assert (
+        "trained on 120, evaluated on 40 validation images" in capsys.readouterr().out
+    )
+    result = read_json(place / "judged" / "result.json")
+    assert result["evaluated_on"] == "valid" and result["images"] == 40
+    assert sum(result["classes"]["images"]) == 40
+    accuracy = f"accuracy {100 * sum(result['classes']['correct']) / 40:.2f} %"
+    for more in (
+        ["valid", "--data.dir", "parts.npz"],
+        ["test", "--data.dir", "test.npz"],
+    ):
+        command = [*given, *more, *size, "--data.eval-only"]
+        assert run_command(jdarts.train.main, command) == 0
+        out = capsys.readouterr().out
+        assert f"{more[0]} {accuracy}" in out and "lowest accuracy by class" in out
+
+
 def test_a_network_is_used_with_its_own_classes_only(place, capsys):
     """Evaluated, gone on with and exported; the names of the run stay its own. Numbers
     are no names."""

@@ -19,6 +19,7 @@ from jdarts.errors import UserError
 __all__ = ["label_text", "labelled_parts", "load"]
 
 _SEPARATORS = (",", ";", "\t", "|")
+_SAID = re.compile(r"sep=(.)\r?\n")
 _NO_LABEL = ("", "nan", "null", "<na>")
 
 _COLUMNS = {
@@ -40,8 +41,9 @@ def load(config: DataConfig) -> RawImages:
     """Reads the images that a CSV file lists in its columns ``path`` and ``label``.
 
     Columns are separated by commas, semicolons, tabs or bars, whichever the first row
-    has. Paths are relative to the file's folder. Where there is a column ``split``, it
-    says train, valid (val, validation) or test; otherwise all images are to train.
+    has, or by what a line ``sep=`` before it says, as Excel writes it. Paths are
+    relative to the file's folder. Where there is a column ``split``, it says train,
+    valid (val, validation) or test; otherwise all images are to train.
 
     Raises:
       UserError: if the file is not so, or an image cannot be read or differs from the
@@ -101,13 +103,15 @@ def _rows(path: Path) -> list[list[str]]:
         raise UserError(
             f"{path}: not UTF-8 (byte {error.start}); expected text in UTF-8"
         ) from None
+    if said := _SAID.match(text):
+        text = text[said.end() :]
     if not text.strip():
         raise UserError(
             f"{path}: is empty; expected a first row of names, such as path,label"
         )
     head = text.splitlines()[0]
     try:
-        separator = max(_SEPARATORS, key=head.count)
+        separator = said[1] if said else max(_SEPARATORS, key=head.count)
         return list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
     except csv.Error as error:
         raise UserError(f"{path}: not a CSV file ({error})") from None
@@ -168,16 +172,19 @@ def labelled_parts(
       entries: part, name, source and label of each image.
 
     Raises:
-      UserError: if there are none to train, another part has a further label, or
-        nearly every image has its own.
+      UserError: if there are neither training nor test images, another part has a
+        further label, or nearly every image has its own.
     """
-    found = [label for part, *_, label in entries if part == "train"]
+    first = next((p for p in ("train", "test") if p in {e[0] for e in entries}), None)
+    if first is None:
+        raise UserError(
+            f"{where}: has no images to train or test; expected at least one"
+        )
+    found = [label for part, *_, label in entries if part == first]
     labels = set(found)
-    if not labels:
-        raise UserError(f"{where}: has no training images; expected at least one")
     if len(labels) > max(2, len(found) // 2):
         raise UserError(
-            f"{where}: {len(labels):,} classes of {len(found):,} training images "
+            f"{where}: {len(labels):,} classes of {len(found):,} images to {first} "
             f"({some(sorted(labels), 3)}); expected two or more images a class: is "
             "that the column of the labels?"
         )
@@ -188,8 +195,8 @@ def labelled_parts(
     for part, name, source, label in entries:
         if label not in numbers:
             raise UserError(
-                f"{where}: the part {part} has the label '{label}', which the training "
-                f"part lacks; expected {some(names)}"
+                f"{where}: the part {part} has the label '{label}', which the part "
+                f"{first} lacks; expected {some(names)}"
             )
         parts[part].append(Labelled(name, source, numbers[label]))
     return tuple(names), parts

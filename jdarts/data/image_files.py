@@ -58,8 +58,8 @@ def read_parts(
 
     Args:
       config: `limit`, `resize` and `skip_damaged` are read here.
-      parts: by the keys of PART_NAMES; all but ``train`` may be missing. The training
-        images are put in one fixed random order, so that the first ones are not all of
+      parts: by the keys of PART_NAMES; one image or more in all. The training images
+        are put in one fixed random order, so that the first ones are not all of
         one class, and cut to `limit`; damaged ones that are skipped do not count.
       class_names: in label order.
       notes: what else is to be said of the data.
@@ -68,8 +68,9 @@ def read_parts(
       UserError: if an image is of another size than the first, or some are damaged and
         are not to be skipped: then it names them all, or the first ones of many.
     """
-    order = np.random.default_rng(_SEED).permutation(len(parts["train"]))
-    parts = {**parts, "train": [parts["train"][i] for i in order]}
+    train = parts.get("train", ())
+    order = np.random.default_rng(_SEED).permutation(len(train))
+    parts = {**parts, "train": [train[i] for i in order]}
     damaged: dict[str, str] = {}
     while True:
         good = {
@@ -220,7 +221,7 @@ class _Reading:
 
     def arrays(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Images and labels by part, after `run` without damaged ones, or `drop`."""
-        assert self._images is not None  # there are training images
+        assert self._images is not None  # there is an image
         labels = np.array([item.label for item in self.items], np.int32)
         ends = np.cumsum([len(own) for own in self.parts.values()])[:-1]
         pairs = zip(np.split(self._images, ends), np.split(labels, ends), strict=True)

@@ -15,8 +15,8 @@ _MOST_ENTRIES = 10_000_000  # a folder of more is not one of images
 
 
 def load(config: DataConfig) -> RawImages:
-    """Reads ``dir/train/CLASS/**``, ``dir/val/CLASS/**`` and ``dir/test/CLASS/**``, or
-    ``dir/CLASS/**``.
+    """Reads ``dir/train/CLASS/**``, ``dir/val/CLASS/**`` and ``dir/test/CLASS/**``, of
+    which ``train`` may be missing where ``test`` is there; or ``dir/CLASS/**``.
 
     Whatever Pillow reads by itself is read, also in folders within the folder of a
     class, and becomes RGB. Hidden files and folders (whose names begin with a dot),
@@ -35,17 +35,18 @@ def load(config: DataConfig) -> RawImages:
         raise UserError(f"{root}: is a file; expected a folder of class folders")
     walk = _Walk(root)
     roots = _roots(_within(root, walk), walk)
-    class_names = tuple(path.name for path in walk.folders(roots["train"]))
+    first = next(iter(roots.values()))
+    class_names = tuple(path.name for path in walk.folders(first))
     if not class_names:
         raise UserError(
-            f"{roots['train']}: has no folders; expected one folder of images a class"
+            f"{first}: has no folders; expected one folder of images a class"
         )
     if len(class_names) == 1:
         raise UserError(
-            f"{roots['train']}: has one class ({class_names[0]!r}); expected two or "
+            f"{first}: has one class ({class_names[0]!r}); expected two or "
             f"more; the class folders may be in {class_names[0]}"
         )
-    parts = {part: walk.images(path, class_names) for part, path in roots.items()}
+    parts = {part: walk.images(path, first) for part, path in roots.items()}
     return read_parts(config, parts, class_names, walk.notes())
 
 
@@ -67,7 +68,8 @@ def _within(root: Path, walk: "_Walk") -> Path:
 
 
 def _roots(root: Path, walk: "_Walk") -> dict[str, Path]:
-    """The folder of each part; only ``train`` if the class folders are in `root`."""
+    """The folder of each part, ``train`` first if it is there; only that if the class
+    folders are in `root`."""
     folders = walk.folders(root)
     roots: dict[str, Path] = {}
     for part in PART_NAMES:
@@ -85,7 +87,7 @@ def _roots(root: Path, walk: "_Walk") -> dict[str, Path]:
             roots = {}
     if not roots:
         return {"train": root}
-    if "train" not in roots:
+    if not {"train", "test"} & roots.keys():
         other = next(iter(roots.values())).name
         raise UserError(f"{root / 'train'}: missing; expected it beside {other}")
     walk.leave([path for path in folders if path not in roots.values()])
@@ -128,14 +130,16 @@ class _Walk:
         self._hidden += [p for p in found if _hidden(p)]
         self._outside += [p for p in found if not (_hidden(p) or p.is_dir())]
 
-    def images(self, part: Path, class_names: tuple[str, ...]) -> list[Labelled]:
-        """Every image below the class folders, sorted."""
+    def images(self, part: Path, first: Path) -> list[Labelled]:
+        """Every image below the class folders of a part, sorted; `first` has all of
+        the classes."""
+        class_names = [folder.name for folder in self.folders(first)]
         items = []
         self.leave_files(part)
         for folder in self.folders(part):
             if folder.name not in class_names:
                 raise UserError(
-                    f"{folder}: no such class in the training part; expected one of "
+                    f"{folder}: no such class in {first.name}; expected one of "
                     f"{some(class_names, 20)}"
                 )
             found = sorted(self._below(folder))

@@ -83,7 +83,7 @@ def _files(root: Path) -> tuple[dict[str, list[Path]], list[str]]:
             found[part[0]].append(path)
         elif not path.name.startswith("."):
             others.append(path.name)
-    if not found["train"]:
+    if not found["train"] and not found["test"]:
         raise UserError(
             f"{folder}: found {some(others) or 'nothing'}; expected train-*.parquet, "
             "and validation-*.parquet and test-*.parquet if there are such parts"

@@ -14,6 +14,7 @@ from jdarts.io.data_facts import DataFacts
 from jdarts.loops.pinned import pinned_data
 from jdarts.loops.programs import abstract
 from jdarts.loops.run import Run
+from jdarts.loops.tally import Tally
 from jdarts.loops.train_record import (
     EpochScore,
     TrainRecord,
@@ -124,8 +125,9 @@ def run_training(
 
 def evaluate_checkpoint(
     config: TrainConfig, start: TrainSetup, folder: Path
-) -> list[EpochScore]:
-    """What the networks of the newest checkpoint are worth, one a seed.
+) -> list[tuple[EpochScore, Tally]]:
+    """What the networks of the newest checkpoint are worth, one a seed, and their
+    counts by class.
 
     Args:
       config: the configuration; its data may be others than those trained on, and are
@@ -153,7 +155,13 @@ def evaluate_checkpoint(
     number = lambda n: jax.device_put(np.int32(n), seeds.shared)  # noqa: E731
     found = run(restored.state, start.data, number(0), number(total))
     epoch = -(-restored.step // per_epoch)
-    return [EpochScore.of(epoch, sums) for sums in seeds.each(found)]
+    return [
+        (
+            EpochScore.of(epoch, sums),
+            Tally.of(np.asarray(sums.confusion), images.class_names),
+        )
+        for sums in seeds.each(found)
+    ]
 
 
 def _records(

@@ -198,7 +198,7 @@ EXPECTED = (
     [
         (
             {"train_images": GOOD.train_images[:0], "train_labels": np.zeros(0, int)},
-            "has no training images; expected at least one",
+            "has 2 test images and no training images; expected one or more",
         ),
         (
             {"train_images": GOOD.train_images.astype(np.float32)},

@@ -215,19 +215,20 @@ def test_labels_that_only_look_like_numbers(tmp_path, odd):
         ("\na,b\n", "its first row is ; expected one column 'path'"),
         ("image,file,label\n", "expected one column 'path' (or image, file,"),
         ("path,x\n0.png,a\n", "expected one column 'label' (or class, target"),
-        ("path,label\n", "has no training images"),
+        ("path,label\n", "has no images to train or test"),
+        ("sep=;\n", "is empty; expected a first row of names, such as path,label"),
         ("path,label\n0.png\n", "row 2: 1 columns; expected 2"),
         ("path,label\n0.png,\n", "row 2: no label (found ''); expected a whole number"),
         ("path,label\n0.png,NaN\n", "row 2: no label (found 'NaN'); expected a whole"),
         ("path,label\n,a\n", "row 2: no path; expected that of an image"),
         (
             "path,label\n0.png,a\n1.png,b\n2.png,c\n",
-            "t.csv: 3 classes of 3 training images (a, b, c); expected two or more",
+            "t.csv: 3 classes of 3 images to train (a, b, c); expected two or more",
         ),
         ("path,label,split\n0.png,a,x\n", "row 2: the split 'x'; expected train"),
         (
             "path,label,split\n0.png,a,train\n1.png,a,train\n1.png,b,test\n",
-            "the part test has the label 'b', which the training part lacks",
+            "the part test has the label 'b', which the part train lacks",
         ),
     ],
 )
@@ -235,6 +236,41 @@ def test_wrong_csv(tmp_path, text, said):
     write_images(tmp_path)
     (tmp_path / "t.csv").write_text(text)
     assert said in error("csv", tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_csv_says_its_separator(tmp_path, end):
+    """As Excel writes it; the first row alone would say another."""
+    write_images(tmp_path)
+    rows = ["sep=;", "path;label;a,b,c", "0.png;cat;", "1.png;dog;"]
+    (tmp_path / "t.csv").write_text(end.join(rows), newline="")
+    assert read("csv", tmp_path / "t.csv").class_names == ("cat", "dog")
+
+
+@pytest.mark.parametrize("name", ["csv", "parquet", "image_folder"])
+def test_to_evaluate_a_test_part_is_enough(tmp_path, name):
+    """Its classes are those that it has, or that the file names."""
+    write_images(tmp_path)
+    source = tmp_path
+    if name == "csv":
+        source = tmp_path / "t.csv"
+        rows = [f"{i}.png,{'cat dog emu'.split()[LABELS[i]]},test" for i in range(6)]
+        source.write_text("\n".join(["path,label,split", *rows]))
+    elif name == "parquet":
+        write_parquet(tmp_path / "test-0.parquet", list(range(6)), LABELS.tolist())
+    else:
+        source = tmp_path / "photos"
+        for i, label in enumerate(LABELS):
+            file = source / "test" / "cat dog emu".split()[label] / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / f"{i}.png").rename(file)
+    images = load(DataConfig(name=name, dir=source), trains=False)
+    assert images.class_names == ("cat", "dog", "emu")
+    assert images.train_images.shape == (0, *RGB.shape[1:])
+    assert by_pixels(images.test_images, images.test_labels) == by_pixels(RGB, LABELS)
+    assert error(name, source) == (
+        f"{source}: has 6 test images and no training images; expected one or more"
+    )
 
 
 # --- Parquet ---

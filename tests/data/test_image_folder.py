@@ -216,8 +216,8 @@ def test_unknown_test_class(tmp_path):
     write(tmp_path / "test")
     (tmp_path / "test" / "dog").mkdir()
     assert error(tmp_path) == (
-        f"{tmp_path / 'test' / 'dog'}: no such class in the training part; expected "
-        "one of ant, bee, cat"
+        f"{tmp_path / 'test' / 'dog'}: no such class in train; expected one of ant, "
+        "bee, cat"
     )
 
 
@@ -227,11 +227,9 @@ def test_no_classes(tmp_path):
     )
 
 
-def test_test_part_alone(tmp_path):
-    write(tmp_path / "test")
-    assert error(tmp_path) == (
-        f"{tmp_path / 'train'}: missing; expected it beside test"
-    )
+def test_validation_part_alone(tmp_path):
+    write(tmp_path / "val")
+    assert error(tmp_path) == (f"{tmp_path / 'train'}: missing; expected it beside val")
 
 
 def test_file(tmp_path):
