@@ -281,6 +281,22 @@ def test_a_stopped_training_goes_on(train, trained, tmp_path):
         assert (folder / name).read_bytes() == (trained / name).read_bytes(), name
 
 
+def test_an_extended_training(train, trained, tmp_path):
+    """Its rate is the same in all epochs, so it ends where the unbroken one does."""
+    folder = train(tmp_path / "run", "--epochs", "3")
+    train(folder, "--extend")
+    name = "metrics.jsonl"
+    assert whole_rows(folder / name) == read_metrics(trained / name)
+    assert (folder / "result.json").read_bytes() == (
+        trained / "result.json"
+    ).read_bytes()
+    for file in ("summary.txt", "report.html"):
+        assert (
+            "extended from 3 to 6 epochs after epoch 3" in (folder / file).read_text()
+        )
+        assert "extended" not in (trained / file).read_text()
+
+
 def test_evaluation_only(train, trained, capsys):
     expected = json.loads((trained / "result.json").read_text())["test"]["perplexity"]
     for steps in ([], ["--steps", "1000000000"]):  # it asks nothing of training

@@ -30,9 +30,8 @@ class Extension(NamedTuple):
     more: int
     step: int
 
-    def described(self, per_epoch: int) -> str:
-        """What that means, in words."""
-        done = -(-self.step // per_epoch)
+    def described(self, done: int) -> str:
+        """What that means, in words, where `done` epochs were done or begun."""
         return (
             f"extended from {self.epochs} to {self.more} epochs after epoch {done}: up "
             f"to there every schedule (learning rates, drop path, ...) was that of "

@@ -158,7 +158,7 @@ class RunFolder:
 
     def extensions_text(self, per_epoch: int) -> str:
         """A line for each extension, for a summary."""
-        rows = (extension.described(per_epoch) for extension in self.extensions)
+        rows = (e.described(-(-e.step // per_epoch)) for e in self.extensions)
         return "".join(f"\n{row}\n" for row in rows)
 
     def close(self) -> None:

@@ -222,7 +222,8 @@ class Run(Generic[R]):
 
     def extended(self, extension: Extension) -> str:
         """What an extension means, in words."""
-        text, step = extension.described(self.start.steps_per_epoch), extension.step
+        step = extension.step
+        text = extension.described(-(-step // self.start.steps_per_epoch))
         rates = (
             self.rate(extension.epochs, max(step - 1, 0)),
             self.rate(extension.more, step),

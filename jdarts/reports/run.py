@@ -7,7 +7,8 @@ from typing import Any
 from jdarts.config import AnySearchConfig, from_json
 from jdarts.errors import UserError
 from jdarts.io import read_json
-from jdarts.io.records import Records, Row
+from jdarts.io.records import COUNT, Full, Records, Row, misfit
+from jdarts.io.run_config import EXTENDED, Extension
 from jdarts.io.run_folder import PART_FILE
 from jdarts.loops.stages import STAGES
 from jdarts.loops.text_train import read_text_results
@@ -80,6 +81,7 @@ class _Run:
       cost: what `jdarts.cost` has written to ``cost.json``, if it has.
       damage: a line for everything that is not there although it was written, or that
         is damaged and left out.
+      extensions: how it went on for more epochs than planned.
     """
 
     path: Path
@@ -87,6 +89,17 @@ class _Run:
     timing: list[Row]
     cost: dict[str, Any] | None
     damage: list[str]
+    extensions: list[Extension]
+
+    @property
+    def extended(self) -> list[str]:
+        """A line for each extension."""
+        rows = self.seeds[0].epochs
+        begun = [
+            sum(row["step"] < e.step for row in rows) + bool(e.step)
+            for e in self.extensions
+        ]
+        return [e.described(n) for e, n in zip(self.extensions, begun, strict=True)]
 
     @property
     def epochs(self) -> int:
@@ -236,7 +249,7 @@ def _read_training(path: Path, data: dict[str, Any]) -> TrainRun:
         lacking = set(range(1, last + bool(results)))
         lacking -= {row["epoch"] for row in seed.epochs}
         _note_lacking(records, seed.path / "metrics.jsonl", lacking)
-    common = _common(path, seeds, records)
+    common = _common(path, data, seeds, records)
     return TrainRun(**common, config=config, results=results)
 
 
@@ -276,7 +289,8 @@ def read_search(path: Path) -> SearchRun:
     Raises:
       UserError: as `read_run`, or if it is the folder of something else.
     """
-    config, records = from_json(_config(path), str(path / "config.json")), Records()
+    data, records = _config(path), Records()
+    config = from_json(data, str(path / "config.json"))
     space = get_space(config.space)
     seeds = [
         _read_searched(seed, folder, space, records)
@@ -288,7 +302,7 @@ def read_search(path: Path) -> SearchRun:
         stages = []
     if not stages and stages_of(config.method) and any(s.epochs for s in seeds):
         records.note(f"{path / 'stages.json'}: not there, or damaged")
-    common = _common(path, seeds, records)
+    common = _common(path, data, seeds, records)
     return SearchRun(
         **common, config=config, trainings=[], comparisons=[], stages=stages
     )
@@ -305,7 +319,9 @@ def _config(path: Path) -> dict[str, Any]:
     return data
 
 
-def _common(path: Path, seeds: list[Seed], records: Records) -> dict[str, Any]:
+def _common(
+    path: Path, data: dict[str, Any], seeds: list[Seed], records: Records
+) -> dict[str, Any]:
     timing = path / "timing.jsonl"
     if not timing.exists() and (path / PART_FILE).exists():
         timing = path.parent / "timing.jsonl"
@@ -315,7 +331,20 @@ def _common(path: Path, seeds: list[Seed], records: Records) -> dict[str, Any]:
         "timing": records.rows(timing, forms.TIMING),
         "cost": records.json(path / "cost.json", forms.COST),
         "damage": records.damage,
+        "extensions": _extensions(path / "config.json", data, records),
     }
+
+
+def _extensions(file: Path, data: dict[str, Any], records: Records) -> list[Extension]:
+    rows = data.get(EXTENDED, [])
+    count = len(Extension._fields)
+    if text := misfit(rows, [Full(COUNT)]):
+        records.note(f"{file}: {EXTENDED}: damaged ({text}); left out")
+    elif all(len(row) == count for row in rows):
+        return [Extension(*row) for row in rows]
+    else:
+        records.note(f"{file}: {EXTENDED}: damaged (not {count} numbers); left out")
+    return []
 
 
 def _folders(path: Path, config: AnySearchConfig | Recipe) -> list[tuple[int, Path]]:

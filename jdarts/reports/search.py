@@ -73,7 +73,7 @@ def _facts(run: SearchRun) -> Markup:
     if ended:
         steps = min(row["step"] for row in ended)
         epochs = f"{run.epochs} of {run.config.epochs}"
-        entries.append(("Epochs", epochs, f"{steps} steps"))
+        entries.append(("Epochs", epochs, "; ".join([f"{steps} steps", *run.extended])))
     early = [row for row in ended if "result_epoch" in row]
     if early:
         results = sorted({row["result_epoch"] for row in early})

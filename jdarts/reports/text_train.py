@@ -67,7 +67,8 @@ def _facts(run: TrainRun) -> Markup:
         mean, _ = mean_deviation(found)
         entries.append(("Validation perplexity", f"{mean:.2f}", "so far"))
     if run.begun:
-        entries.append(("Epochs", f"{run.epochs} of {run.config.epochs}", ""))
+        epochs = f"{run.epochs} of {run.config.epochs}"
+        entries.append(("Epochs", epochs, "; ".join(run.extended)))
     return html.facts([*entries, *timing_facts(run.timing)])
 
 

@@ -68,7 +68,8 @@ def _facts(run: TrainRun) -> Markup:
             mean, _ = mean_deviation(np.array([own[-1] for own in shares]))
             entries.append((f"{part} accuracy", percent(mean), "so far"))
     if run.begun:
-        entries.append(("Epochs", f"{run.epochs} of {run.config.epochs}", ""))
+        epochs = f"{run.epochs} of {run.config.epochs}"
+        entries.append(("Epochs", epochs, "; ".join(run.extended)))
     return html.facts([*entries, *class_facts(run.path), *timing_facts(run.timing)])
 
 

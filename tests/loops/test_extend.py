@@ -80,6 +80,8 @@ def test_says_so(short, extended, search, tmp_path, capsys):
     assert config["epochs"] == 3 and config["extended"] == [[1, 3, PER_EPOCH]]
     assert SAID in (extended / "summary.txt").read_text()
     assert SAID not in (short / "summary.txt").read_text()
+    assert SAID in (extended / "report.html").read_text()
+    assert "extended" not in (short / "report.html").read_text()
     folder = copy(short, tmp_path / "run")
     capsys.readouterr()
     assert search(folder, "--extend", "--steps", "33") == 0
