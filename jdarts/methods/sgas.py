@@ -160,7 +160,7 @@ def scores(
     spec: CellSpec,
     alpha: Float[Array, "edge primitive"],
     past: Float[Array, "epoch edge op"] | None,
-    epochs: jax.Array,
+    epochs: int | jax.Array,
 ) -> Float[Array, " edge"]:
     """How much each edge asks to be decided, in [0, 1].
 

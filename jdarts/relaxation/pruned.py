@@ -108,7 +108,7 @@ def offered_softmax(space: SearchSpace, init_scale: float = 1e-3) -> Relaxation:
 
 def kept_softmax(
     logits: Float[Array, "edge primitive"],
-    kept: Bool[Array, "edge primitive"] | np.ndarray,
+    kept: Bool[Array | np.ndarray, "edge primitive"],
 ) -> Float[Array, "edge primitive"]:
     """Each row's softmax over its kept entries; 0 elsewhere, and where none is kept."""
     empty = ~kept.any(axis=1, keepdims=True)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -39,7 +40,9 @@ def test_each_edge_loses_its_weakest_primitives(tmp_path):
         assert stage.space.cells["normal"].max_skips == 2
         assert read_stage(CONFIG, path, first_stage(CONFIG)) == stage
         alpha = {kind: rng.normal(size=(14, 8)) for kind in DARTS_CNN.cells}
-        mix = offered_softmax(stage.space).weights(Arch(alpha, {}))
+        mix = offered_softmax(stage.space).weights(
+            Arch(jax.tree.map(jnp.asarray, alpha), {})
+        )
         for kind, rows in left.items():
             shares = np.zeros((14, 8))
             for edge, row in enumerate(rows):

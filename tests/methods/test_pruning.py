@@ -45,7 +45,7 @@ def softmax(x):
 
 def test_weights_of_what_is_kept():
     """Exactly one-hot or zero where nothing is left to choose, and constant there."""
-    logits = normal(0, 4, 3)
+    logits = jnp.asarray(normal(0, 4, 3))
     kept = np.array([[1, 1, 1], [0, 1, 1], [0, 1, 0], [0, 0, 0]], bool)
     found = kept_softmax(logits, kept)
     expected = (np.exp(logits) * kept)[:2]
@@ -103,17 +103,23 @@ def numpy_scores(alpha, past=()):
     return score
 
 
+def found_scores(spec, alpha, past, epochs):
+    """`scores` of NumPy's arrays."""
+    past = None if past is None else jnp.asarray(past)
+    return scores(spec, jnp.asarray(alpha), past, epochs)
+
+
 def test_criteria():
     assert SPEC.primitives[0] == "none"
     alpha = normal(2, 14, 8)
-    assert_close(scores(SPEC, alpha, None, 0), numpy_scores(alpha), 1e-5)
+    assert_close(found_scores(SPEC, alpha, None, 0), numpy_scores(alpha), 1e-5)
     past = [softmax(normal(i, 14, 7)) for i in (3, 4)]
     memory = np.concatenate([past, np.zeros((2, 14, 7))])  # room for four
     expected = numpy_scores(alpha, past)
-    assert_close(scores(SPEC, alpha, memory, 2), expected, 1e-5)
+    assert_close(found_scores(SPEC, alpha, memory, 2), expected, 1e-5)
     past += [softmax(normal(i, 14, 7)) for i in (5, 6)]
     expected = numpy_scores(alpha, past)
-    assert_close(scores(SPEC, alpha, np.stack(past), 30), expected, 1e-5)
+    assert_close(found_scores(SPEC, alpha, np.stack(past), 30), expected, 1e-5)
 
 
 def test_a_criterion_that_tells_nothing_is_left_out():
@@ -123,8 +129,8 @@ def test_a_criterion_that_tells_nothing_is_left_out():
     q = softmax(alpha)
     certainty = (q * np.log(q)).sum(1)
     expected = (certainty - certainty.min()) / np.ptp(certainty)
-    assert_close(scores(spec, alpha, None, 0), expected, 1e-5)
-    assert_close(scores(spec, alpha, np.zeros((4, 14, 7)), 0), expected, 1e-5)
+    assert_close(found_scores(spec, alpha, None, 0), expected, 1e-5)
+    assert_close(found_scores(spec, alpha, np.zeros((4, 14, 7)), 0), expected, 1e-5)
 
 
 def numpy_decisions(spec, alpha, score):
@@ -149,7 +155,7 @@ def numpy_decisions(spec, alpha, score):
 def test_order_of_decisions(spec):
     shape = len(spec.edges), len(spec.primitives)
     alpha, kept = normal(7, *shape), np.ones(shape, bool)
-    score = np.asarray(scores(spec, alpha, None, 0))
+    score = np.asarray(found_scores(spec, alpha, None, 0))
     expected, decide = (
         numpy_decisions(spec, alpha, score),
         jax.jit(decide_edge, static_argnums=0),
@@ -170,9 +176,9 @@ def test_decisions_by_hand():
     """Edges 0, 1 enter the first node, 2, 3, 4 the second one; both keep two."""
     spec, alpha = TOY.cells["normal"], np.zeros((5, 3), np.float32)
     alpha[:, 2] = [1, 2, 5, 3, 4]  # the most certain ones are the most important ones
-    kept, order = np.ones((5, 3), bool), []
+    alpha, kept, order = jnp.asarray(alpha), jnp.ones((5, 3), bool), []
     for _ in range(4):
-        kept = np.asarray(decide_edge(spec, alpha, kept, scores(spec, alpha, None, 0)))
+        kept = decide_edge(spec, alpha, kept, scores(spec, alpha, None, 0))
         order.append([int(n) for n in kept.sum(1)])
     assert order == [[3, 3, 1, 3, 3], [3, 3, 1, 0, 1], [3, 1, 1, 0, 1], [1, 1, 1, 0, 1]]
 
@@ -297,12 +303,12 @@ def test_edges_with_nothing_but_none():
     network = make_supernet(config, space, channels=2, layers=3, classes=3)
     method = build_method(config, space, network, epochs=50, steps_per_epoch=1)
     arch = pruned_softmax().init(KEY, space)
-    alpha = {kind: normal(i, 14, 8) for i, kind in enumerate(arch.alpha)}
+    alpha = {kind: jnp.asarray(normal(i, 14, 8)) for i, kind in enumerate(arch.alpha)}
     none = SPEC.primitives.index("none")
     kept = np.zeros((14, 8), bool)
     kept[:, none] = True
     kept[4], kept[4, 5] = False, True  # of node 4: its third edge alone has an op
-    held = arch.held._replace(kept=dict.fromkeys(alpha, kept))
+    held = arch.held._replace(kept=dict.fromkeys(alpha, jnp.asarray(kept)))
     found = method.discretize(arch._replace(alpha=alpha, held=held))
     for kind, cell in found.cells.items():
         best = np.delete(alpha[kind], none, 1).argmax(1)
@@ -318,13 +324,13 @@ def test_sgas_decides_every_input():
     ends = [state.arch for state in states[PER_EPOCH::PER_EPOCH]]
     assert decision_epochs(CONFIGS["sgas"], TOY, EPOCHS) == [1, 2, 2, 2]
     for kind, spec in TOY.cells.items():
-        past, kept = np.zeros((2, 5, 2)), np.ones((5, 3), bool)
+        past, kept = jnp.zeros((2, 5, 2)), jnp.ones((5, 3), bool)
         for epoch, (arch, count) in enumerate(zip(ends, [1, 3, 0, 0, 0], strict=True)):
-            alpha = np.asarray(arch.alpha[kind])
+            alpha = arch.alpha[kind]
             score = scores(spec, alpha, past, epoch)
             for _ in range(count):
                 kept = decide_edge(spec, alpha, kept, score)
-            past = np.stack([softmax(alpha[:, 1:]), past[0]])
+            past = jnp.stack([softmax(alpha[:, 1:]), past[0]])
             np.testing.assert_array_equal(arch.held.kept[kind], kept)
             assert_close(arch.held.memory[kind], past, 1e-6)
         assert [int(np.sum(kept[rows])) for rows in spec.node_slices] == [2, 2]
