@@ -35,25 +35,26 @@ def test_mean_and_deviation():
 
 
 def test_summary_by_hand():
-    found = summarise([[1.0, 3.0], [4.0, 4.0], [6.0, 8.0]])
+    found = summarise(np.array([[1.0, 3.0], [4.0, 4.0], [6.0, 8.0]]))
     assert found.mean == pytest.approx((2 + 4 + 7) / 3)
     assert found.between == pytest.approx(np.std([2, 4, 7], ddof=1))
     assert found.within == pytest.approx(math.sqrt((2 + 0 + 2) / 3))
     assert found.interval is None
     assert found.count == 3
-    alone = summarise([[0.5]])
+    alone = summarise(np.array([[0.5]]))
     assert (alone.between, alone.within, alone.interval) == (None, None, None)
 
 
 def test_summary_of_equal_networks_by_hand():
     """They count once for deviations, and as often as they were found for the mean."""
-    found = summarise([[1.0, 3.0], [4.0, 4.0], [1.0, 3.0]], 0, ["a", "b", "a"])
+    samples = np.array([[1.0, 3.0], [4.0, 4.0], [1.0, 3.0]])
+    found = summarise(samples, 0, ["a", "b", "a"])
     assert found.count == 2
     assert found.mean == pytest.approx((2 + 4 + 2) / 3)
     assert found.between == pytest.approx(np.std([2, 4], ddof=1))
     assert found.within == pytest.approx(math.sqrt((2 + 0) / 2))
     assert found.interval is None
-    one = summarise([[1.0, 3.0]] * 4, 0, ["a"] * 4)
+    one = summarise(np.array([[1.0, 3.0]] * 4), 0, ["a"] * 4)
     assert (one.count, one.between, one.interval) == (1, None, None)
 
 
@@ -84,7 +85,7 @@ def test_permutation_of_pairs_is_scipys():
     rng = np.random.default_rng(0)
     for _ in range(3):
         values = rng.normal(size=(7, 2)) + [0.6, 0]
-        difference, p = permutation_test(values)
+        difference, p = permutation_test(list(values))
         expected = stats.permutation_test(
             tuple(values.T),
             lambda x, y: abs(np.mean(x - y)),
@@ -100,13 +101,14 @@ def test_permutation_of_one_block_is_a_rank():
     """The share of genotypes that are as far from the mean of all as the found one."""
     values = np.random.default_rng(1).normal(size=13)
     distance = np.abs(values - values.mean())
-    difference, p = permutation_test(values[None])
+    difference, p = permutation_test([values])
     assert difference == pytest.approx(values[0] - values[1:].mean())
     assert p == (distance >= distance[0]).mean()
 
 
 def test_permutation_by_hand():
-    observed, p = permutation_test(np.array([[5.0, 1.0, 0.0], [4.0, 2.0, 3.0]]))
+    blocks = [np.array([5.0, 1.0, 0.0]), np.array([4.0, 2.0, 3.0])]
+    observed, p = permutation_test(blocks)
     assert observed == pytest.approx(((5 - 0.5) + (4 - 2.5)) / 2)
     first, second = (5 - 0.5, 1 - 2.5, 0 - 3.0), (4 - 2.5, 2 - 3.5, 3 - 3.0)
     outcomes = [abs(a + b) / 2 for a, b in itertools.product(first, second)]
@@ -114,7 +116,7 @@ def test_permutation_by_hand():
 
 
 def test_sampled_permutations_agree_with_exact_ones(monkeypatch):
-    means = np.random.default_rng(1).normal(size=(4, 4)) + [0.7, 0, 0, 0]
+    means = [*np.random.default_rng(1).normal(size=(4, 4)) + [0.7, 0, 0, 0]]
     exact = permutation_test(means)
     monkeypatch.setattr("jdarts.statistics._MOST_EXACT", 10)
     sampled = permutation_test(means)
@@ -127,7 +129,9 @@ def test_sampled_permutations_agree_with_exact_ones(monkeypatch):
 def test_smallest_p_is_reached_by_the_clearest_outcome(blocks, size):
     clear = np.zeros((blocks, size))
     clear[:, 0] = 10
-    assert permutation_test(clear)[1] == pytest.approx(smallest_p([size] * blocks))
+    assert permutation_test(list(clear))[1] == pytest.approx(
+        smallest_p([size] * blocks)
+    )
 
 
 def test_blocks_of_different_sizes_by_hand():
@@ -142,7 +146,7 @@ def test_blocks_of_different_sizes_by_hand():
 def test_permutation_test_keeps_its_level():
     """Without any effect at most that share of comparisons may claim one."""
     ps = [
-        permutation_test(v)[1]
+        permutation_test(list(v))[1]
         for v in np.random.default_rng(4).normal(size=(4000, 4, 4))
     ]
     for level in (0.05, 0.2):
@@ -190,7 +194,7 @@ def test_coverage_of_the_difference_interval(n, k):
 
 def test_intervals_are_reproducible_and_need_six():
     """The least n with 95 % of medians between the least and the largest value."""
-    means = [0.9, 0.8, 0.95, 0.91, 0.85, 0.87]
+    means = np.array([0.9, 0.8, 0.95, 0.91, 0.85, 0.87])
     assert 1 - 2.0 ** (1 - len(means)) >= 0.95 > 1 - 2.0 ** (2 - len(means))
     found = mean_interval(means)
     assert found == mean_interval(means)
@@ -246,7 +250,9 @@ def test_a_clear_result():
 
 
 def test_by_hand():
-    found = compare([[4.0, 6.0], [1.0, 1.0]], [[[4, 4], [7, 7]], [[0, 1], [1, 1]]])
+    own = np.array([[4.0, 6.0], [1.0, 1.0]])
+    random = np.array([[[4.0, 4.0], [7.0, 7.0]], [[0.0, 1.0], [1.0, 1.0]]])
+    found = compare(own, random)
     assert found.difference == pytest.approx(((5 - 5.5) + (1 - 0.75)) / 2)
     assert (found.wins, found.pairs) == (1 + 0 + 1 + 0.5, 4)
     first, second = (5 - 5.5, 4 - 6, 7 - 4.5), (1 - 0.75, 0.5 - 1, 1 - 0.75)
@@ -280,7 +286,7 @@ def test_ties_tell_nothing():
 
 
 def test_one_search_and_few_random_genotypes_cannot_tell():
-    found = compare([[0.99]], [[[0.5], [0.51], [0.52]]])
+    found = compare(np.array([[0.99]]), np.array([[[0.5], [0.51], [0.52]]]))
     assert found.verdict == "cannot tell" and found.interval is None
     assert found.p == found.smallest_p == 0.25
     assert "cannot give p below 0.25" in found.sentence()
@@ -296,7 +302,8 @@ def test_cannot_tell_says_what_would_be_missed():
 
 def test_detectable_difference_is_found_in_most_cases():
     """The power of the t test in closed form: about 80 %."""
-    found = compare([[-1.0], [1], [-1], [1]], np.resize([-1.0, 1.0], (4, 3, 1)))
+    own, random = (np.resize([-1.0, 1.0], n) for n in ((4, 1), (4, 3, 1)))
+    found = compare(own, random)
     error = math.sqrt(16 / 14) * math.sqrt(1 / 4 + 1 / 12)
     critical = stats.t.ppf(0.975, 14)
     power = stats.nct.sf(critical, 14, found.detectable / error)
