@@ -239,7 +239,7 @@ def mean_deviation(values: ArrayLike) -> tuple[float, float | None]:
 
 
 def permutation_test(
-    blocks: Sequence[Float[np.ndarray, " genotype"]],
+    blocks: Sequence[Float[np.ndarray, " _genotype"]],
     weights: ArrayLike | None = None,
     seed: int = 0,
 ) -> tuple[float, float]:

@@ -136,7 +136,7 @@ def test_smallest_p_is_reached_by_the_clearest_outcome(blocks, size):
 
 def test_blocks_of_different_sizes_by_hand():
     blocks = [np.array([5.0, 1.0, 0.0]), np.array([4.0, 2.0])]
-    observed, p = permutation_test(blocks, [3, 1])
+    observed, p = permutation_test(blocks, np.array([3, 1]))
     first, second = (5 - 0.5, 1 - 2.5, 0 - 3.0), (4 - 2.0, 2 - 4.0)
     outcomes = [abs(3 * a + b) / 4 for a, b in itertools.product(first, second)]
     assert observed == pytest.approx((3 * 4.5 + 2) / 4)

@@ -81,7 +81,7 @@ class _Supernet(nn.Module):
     def __call__(
         self,
         x: Float[Array, "batch height width channel"],
-        mix: dict[str, Float[Array, "edge primitive"]],
+        mix: dict[str, Float[Array, "_edge primitive"]],
         key: Array | None = None,
         drop_rate: DropRates | None = None,
         *,

@@ -76,7 +76,7 @@ class ResidualBody(nn.Module):
     def __call__(
         self,
         x: Float[Array, "batch height width channel"],
-        mix: dict[str, Float[Array, "edge primitive"]],
+        mix: dict[str, Float[Array, "_edge primitive"]],
         key: Array | None,
         drop_rate: DropRates | None = None,
         *,

@@ -32,7 +32,7 @@ __all__ = ["pack", "unpack"]
 Shapes = tuple[tuple[int, ...], ...]
 
 
-def pack(tree: PyTree) -> dict[str, Float[Array, " value"]]:
+def pack(tree: PyTree) -> dict[str, Float[Array, " _value"]]:
     """All values of a tree of arrays, one vector for each of its dtypes.
 
     Args:
@@ -48,7 +48,7 @@ def pack(tree: PyTree) -> dict[str, Float[Array, " value"]]:
     }
 
 
-def unpack(vectors: dict[str, Float[Array, " value"]], like: PyTree) -> PyTree:
+def unpack(vectors: dict[str, Float[Array, " _value"]], like: PyTree) -> PyTree:
     """The inverse of `pack`.
 
     Args:

@@ -62,7 +62,7 @@ __all__ = ["separable_stage"]
 def separable_stage(
     x: Float[Array, "source batch height width channel"],
     p: Float[Array, "row channel channel"],
-    d: Sequence[Float[Array, "edge _ _ channel"]],
+    d: Sequence[Float[Array, "_edge _ _ channel"]],
     windows: Windows,
 ) -> Float[Array, "row batch out_height out_width channel"]:
     """ReLU, depthwise convolution, pointwise convolution; see the module for shapes.

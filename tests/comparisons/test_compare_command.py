@@ -99,7 +99,7 @@ def test_trains_both_sides_alike_and_compares(searches, fake, capsys):
         assert (config.data.name, config.data.limit) == ("digits", 96)
     found = json.loads((searches / "two" / "compare" / "compare.json").read_text())
     own, chance = ([fake.accuracy(n, s) for s in range(3)] for n in ("search", "r"))
-    expected = compare([own] * 2, [[chance] * 3] * 2)
+    expected = compare(np.array([own] * 2), np.array([[chance] * 3] * 2))
     assert found["sentence"] == expected.sentence()
     assert found["comparison"]["p"] == expected.p == 1 / 16
     assert found["searches"][1]["seed"] == 5

@@ -24,12 +24,12 @@ def made():
 
 
 def test_statistics_of_the_right_numbers(made):
-    own = [made.accuracies[name] for name in ("search_0", "search_1")]
+    own = np.array([made.accuracies[name] for name in ("search_0", "search_1")])
     assert made.found == summarise(own)
-    assert made.chance == summarise([[0.7, 0.8]] * 4)
-    assert made.comparison == compare(own, [[[0.7, 0.8]] * 2] * 2)
+    assert made.chance == summarise(np.array([[0.7, 0.8]] * 4))
+    assert made.comparison == compare(own, np.array([[[0.7, 0.8]] * 2] * 2))
     first = [made.accuracies[f"search_{i}_epoch_1"] for i in (0, 1)]
-    assert made.progress[1] == summarise(first)
+    assert made.progress[1] == summarise(np.array(first))
     assert made.progress[3] == made.found  # the last epoch is the result
 
 
