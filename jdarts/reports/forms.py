@@ -1,6 +1,6 @@
 """The forms of what runs write down, as far as pages read it; see `io.records`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from jdarts.io.records import (
@@ -60,11 +60,17 @@ def metrics(run: str, task: str) -> dict[str, Any]:
     return {"step": Columns(place, NUMBER), "epoch": whole, "stop": whole}
 
 
-def arch(space: SearchSpace) -> dict[str, Any]:
-    """Forms of the rows of ``arch.jsonl``, by kind."""
+def arch(space: SearchSpace, kinds: Collection[str]) -> dict[str, Any]:
+    """Forms of the rows of ``arch.jsonl``, by kind.
+
+    Args:
+      space: what is searched.
+      kinds: the cell types that the networks have.
+    """
     shapes: dict[str, tuple[int, ...]] = {
         kind: (len(spec.edges), len(spec.primitives))
         for kind, spec in space.cells.items()
+        if kind in kinds
     }
     edges = {kind: shape[:1] for kind, shape in shapes.items()}
     row = {

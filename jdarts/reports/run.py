@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from jdarts.config import AnySearchConfig, from_json
+from jdarts.config import AnySearchConfig, SearchConfig, from_json
 from jdarts.errors import UserError
 from jdarts.io import read_json
 from jdarts.io.records import COUNT, Full, Records, Row, misfit
@@ -292,8 +292,9 @@ def read_search(path: Path) -> SearchRun:
     data, records = _config(path), Records()
     config = from_json(data, str(path / "config.json"))
     space = get_space(config.space)
+    arch = forms.arch(space, _kinds(config, space))
     seeds = [
-        _read_searched(seed, folder, space, records)
+        _read_searched(seed, folder, space, arch, records)
         for seed, folder in _folders(path, config)
     ]
     stages = records.json(path / "stages.json", STAGES) or []
@@ -306,6 +307,14 @@ def read_search(path: Path) -> SearchRun:
     return SearchRun(
         **common, config=config, trainings=[], comparisons=[], stages=stages
     )
+
+
+def _kinds(config: AnySearchConfig, space: SearchSpace) -> tuple[str, ...]:
+    """The cell types that the networks have: of stages, the last one's."""
+    if not isinstance(config, SearchConfig):
+        return tuple(space.cells)
+    stages = stages_of(config.method)
+    return space.kinds(config.layers + (stages.added_layers[-1] if stages else 0))
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -358,11 +367,12 @@ def _read_searched(
     seed: int,
     folder: Path,
     space: SearchSpace,
+    forms_of_arch: dict[str, Any],
     records: Records,
 ) -> Seed:
     files = [folder / f"{name}.jsonl" for name in ("metrics", "arch")]
     metrics = records.rows(files[0], forms.metrics("search", space.task))
-    arch = records.rows(files[1], forms.arch(space))
+    arch = records.rows(files[1], forms_of_arch)
     genotypes, final = _genotypes(folder / "genotype.json", records)
     epochs = _whole_or_last(metrics)
     arch = _whole_or_last(arch)
