@@ -35,8 +35,11 @@ __all__ = [
 
 _log = logging.getLogger("jdarts")
 # XLA:CPU normally drops optimization barriers before it fuses, which makes them
-# useless as fences (`jdarts.ops.fence`). This pass is the one that drops them.
-_CPU_OPTIONS = {"xla_disable_hlo_passes": "cse_barrier_expander"}
+# useless as fences (`jdarts.ops.fence`): the first of these passes does. The second
+# makes loops of few bytes one kernel, in which the XLA of JAX 0.12 knows no barrier.
+_CPU_OPTIONS = {
+    "xla_disable_hlo_passes": "cse_barrier_expander,small-while-loop-hoisting"
+}
 
 
 def compiler_options(platform: str | None = None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ os.environ["XLA_FLAGS"] = " ".join(
         os.environ.get("XLA_FLAGS", ""),
         "--xla_backend_optimization_level=0",
         "--xla_llvm_disable_expensive_passes=true",
-        "--xla_disable_hlo_passes=cse_barrier_expander",
+        "--xla_disable_hlo_passes=cse_barrier_expander,small-while-loop-hoisting",
     ]
 )
 
