@@ -23,6 +23,10 @@ os.environ["XLA_FLAGS"] = " ".join(
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
+import shape_checks  # noqa: E402
+
+shape_checks.install()  # before jdarts is imported
+
 from helpers import enable_x64  # noqa: E402
 
 
