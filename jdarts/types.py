@@ -3,11 +3,15 @@
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
-__all__ = ["Arch", "Batch", "Metrics", "Now", "PyTree"]
+__all__ = ["AnyArray", "Arch", "Batch", "Metrics", "Now", "PyTree"]
 
 PyTree = Any
 Metrics = dict[str, jax.Array]
+
+AnyArray = jax.Array | np.ndarray
+"""On a device, or on the host, where a derived architecture is made."""
 
 
 class Arch(NamedTuple):

@@ -1,15 +1,16 @@
 """Checks annotations of shapes while the tests run: jaxtyping with beartype."""
 
+import functools
 import inspect
 from pathlib import Path
 from typing import Any, get_args
 
 import jaxtyping
-from beartype import beartype
 
 __all__ = ["check", "install", "modules"]
 
 ROOT = Path(__file__).resolve().parents[1]
+_jaxtyped = jaxtyping.jaxtyped
 
 
 def modules() -> list[str]:
@@ -23,19 +24,21 @@ def modules() -> list[str]:
 
 def install() -> None:
     """From here on these modules are imported with checks."""
-    jaxtyping.install_import_hook(modules(), "shape_checks.check")
+    jaxtyping.install_import_hook(modules(), "beartype.beartype")
+    # The hook decorates every function, inner ones whenever the outer one is called,
+    # and looks this name up for it: tracing would take a third longer.
+    jaxtyping.jaxtyped = lambda **options: functools.partial(check, **options)
 
 
-def check(function: Any) -> Any:
-    """The function with its annotations checked, if one of them is of a shape.
+def check(checked: Any, **options: Any) -> Any:
+    """A function or dataclass with its annotations checked, if one is of a shape.
 
     Others are left alone: they have protocols that nothing can check at run time, and
     the type checker looks at them.
     """
-    if not inspect.isfunction(function):
-        return function
-    annotated = inspect.get_annotations(function).values()
-    return beartype(function) if any(map(_of_shape, annotated)) else function
+    annotations = inspect.get_annotations(checked).values()
+    shaped = any(map(_of_shape, annotations))
+    return _jaxtyped(checked, **options) if shaped else checked
 
 
 def _of_shape(annotation: Any) -> bool:

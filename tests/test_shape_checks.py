@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import jaxtyping
 import pytest
 import shape_checks
+from beartype import beartype
 
 from jdarts.nets.partial import halve
 from jdarts.ops.conv import every
@@ -24,5 +25,5 @@ def test_but_not_where_a_test_wants_none():
 
 def test_only_functions_with_shapes_are_checked():
     """Others are called as they are: `every` says in words what it takes."""
-    assert shape_checks.check(every) is every
+    assert shape_checks.check(every, typechecker=beartype) is every
     assert {"jdarts.ops", "jdarts.nets.cell"} <= set(shape_checks.modules())

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from jdarts.relaxation.base import Relaxation, straight_through
 from jdarts.spaces import CellSpec, SearchSpace
-from jdarts.types import Arch, Now
+from jdarts.types import AnyArray, Arch, Now
 
 __all__ = ["discrete", "keep_one_op"]
 
@@ -50,7 +50,7 @@ def discrete(space: SearchSpace, start: float = 0.5) -> Relaxation:
 
 
 def keep_one_op(
-    spec: CellSpec, alpha: Float[Array, "edge primitive"]
+    spec: CellSpec, alpha: Float[AnyArray, "edge primitive"]
 ) -> Float[Array, "edge primitive"]:
     """``prox_C1``: 1 for the largest entry of each kept edge's row, 0 elsewhere.
 

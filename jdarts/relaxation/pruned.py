@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 from jdarts.relaxation.base import Relaxation
 from jdarts.relaxation.softmax import softmax
 from jdarts.spaces import SearchSpace
-from jdarts.types import Arch, Now, PyTree
+from jdarts.types import AnyArray, Arch, Now, PyTree
 
 __all__ = [
     "Held",
@@ -107,8 +107,7 @@ def offered_softmax(space: SearchSpace, init_scale: float = 1e-3) -> Relaxation:
 
 
 def kept_softmax(
-    logits: Float[Array, "edge primitive"],
-    kept: Bool[Array | np.ndarray, "edge primitive"],
+    logits: Float[AnyArray, "edge primitive"], kept: Bool[AnyArray, "edge primitive"]
 ) -> Float[Array, "edge primitive"]:
     """Each row's softmax over its kept entries; 0 elsewhere, and where none is kept."""
     empty = ~kept.any(axis=1, keepdims=True)
@@ -118,7 +117,7 @@ def kept_softmax(
 
 
 def kept_ranks(
-    logits: Float[Array, "edge primitive"], kept: Bool[Array, "edge primitive"]
+    logits: Float[AnyArray, "edge primitive"], kept: Bool[AnyArray, "edge primitive"]
 ) -> Float[Array, "edge primitive"]:
     """An order of an edge's primitives, and of edges, where weights are one-hot or 0.
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from jdarts.relaxation.base import Relaxation, normal_alpha, straight_through
 from jdarts.relaxation.softmax import softmax
 from jdarts.spaces import SearchSpace
-from jdarts.types import Arch, Now
+from jdarts.types import AnyArray, Arch, Now
 
 __all__ = ["Temperature", "concrete", "dirichlet", "gumbel"]
 
@@ -106,7 +106,7 @@ def _concrete(arch: Arch, now: Now, temperature: Temperature) -> dict[str, jax.A
 
 
 def _largest(
-    values: Float[Array, "edge primitive"],
+    values: Float[AnyArray, "edge primitive"],
 ) -> Float[Array, "edge primitive"]:
     """1 for the largest entry of each row."""
     best = jax.lax.stop_gradient(values).argmax(axis=1)

@@ -72,7 +72,7 @@ def test_one_cell(path):
         relaxation.weights(arch(file)),
         jnp.arange(len(x))[None],
         jnp.int32(1),
-        file["cell_step.h"],
+        jnp.asarray(file["cell_step.h"]),
         Masks(),
         True,
     )
