@@ -94,7 +94,7 @@ def test_eigenvalue_is_that_of_the_dense_hessian(stopped, x64):
         state = checkpoints.restore(start.state).state
     half = np.asarray(start.data.valid)[: config.batch_size]
     spec = augment_spec(config.data, start.images)
-    images = normalise(start.images.train_images[half], spec, jnp.float64)
+    images = normalise(jnp.asarray(start.images.train_images[half]), spec, jnp.float64)
     labels = start.images.train_labels[half]
     network = jdarts.supernet(
         jdarts.get_space("toy"), channels=2, layers=1, classes=start.images.num_classes

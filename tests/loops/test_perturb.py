@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -70,7 +71,9 @@ def test_first_round_is_measured_as_by_hand(unbroken):
     state, data = start.state, start.data
     assert first["cell"] == "reduce" and len(set(first["loss"])) == 2
     images = normalise(
-        data.images[data.valid], augment_spec(config.data, start.images), np.float32
+        jnp.asarray(data.images[data.valid]),
+        augment_spec(config.data, start.images),
+        np.float32,
     )
     labels = data.labels[data.valid]
     mix = {k: np.array(a) for k, a in start.method.weights(state.arch).items()}

@@ -6,6 +6,7 @@ import math
 from xml.etree import ElementTree
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from search_runs import BASE, EPOCHS, PER_EPOCH, STEPS, base_setup, last_checkpoint
@@ -80,7 +81,7 @@ def test_supernet_accuracy_is_that_of_the_saved_state(unbroken, rows):
     config = parse_search(BASE).config
     half = np.asarray(start.data.valid)
     spec = augment_spec(config.data, start.images)
-    images = normalise(start.images.train_images[half], spec)
+    images = normalise(jnp.asarray(start.images.train_images[half]), spec)
     batch = Batch(images, start.images.train_labels[half])
     found = jit(start.method.evaluate)(saved.state, batch, np.ones(len(half)))
     assert saved.step == saved.state.step == STEPS
