@@ -3,6 +3,7 @@
 import json
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import make_training, tiny
@@ -13,6 +14,7 @@ from jdarts.cli import run_command
 from jdarts.exports import FORMATS, TOLERANCE, named_weights, read_weights
 from jdarts.io import write_json
 from jdarts.training import Scores
+from jdarts.types import Batch
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +80,7 @@ def test_the_program_is_that_network(training, exported):
     x = (images / 255 - start.images.mean) / start.images.std
     batch = start.trainer.evaluate(
         start.state,
-        type("Batch", (), {"images": np.float32(x), "labels": found.argmax(1)}),
+        Batch(jnp.float32(x), jnp.asarray(found.argmax(1))),
         np.ones(32, np.float32),
         Scores.zero(10, np.float32),
     )
