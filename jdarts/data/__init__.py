@@ -77,6 +77,15 @@ __all__ = [
     "train_valid_split",
 ]
 
+_CIFAR100 = Dataset(
+    load=partial(cifar.load, cifar.CIFAR100),
+    description="60,000 photographs, 32 x 32 RGB, 100 classes",
+    dir="the folder cifar-100-binary or cifar-100-python, or its parent",
+    mean=(0.5071, 0.4867, 0.4408),
+    std=(0.2675, 0.2565, 0.2761),
+    split=FILE_ORDER,
+)
+
 DATASETS: dict[str, Dataset] = {
     "digits": Dataset(
         load=digits.load,
@@ -90,21 +99,11 @@ DATASETS: dict[str, Dataset] = {
         std=(0.24703233, 0.24348505, 0.26158768),
         split=FILE_ORDER,
     ),
-    "cifar100": Dataset(
-        load=partial(cifar.load, cifar.CIFAR100),
-        description="60,000 photographs, 32 x 32 RGB, 100 classes",
-        dir="the folder cifar-100-binary or cifar-100-python, or its parent",
-        mean=(0.5071, 0.4867, 0.4408),
-        std=(0.2675, 0.2565, 0.2761),
-        split=FILE_ORDER,
-    ),
-    "cifar100_coarse": Dataset(
+    "cifar100": _CIFAR100,
+    "cifar100_coarse": dataclasses.replace(
+        _CIFAR100,
         load=partial(cifar.load, cifar.CIFAR100_COARSE),
         description="the photographs of cifar100 in its 20 coarse classes",
-        dir="the folder cifar-100-binary or cifar-100-python, or its parent",
-        mean=(0.5071, 0.4867, 0.4408),
-        std=(0.2675, 0.2565, 0.2761),
-        split=FILE_ORDER,
     ),
     "idx": Dataset(
         load=partial(idx.load, ()),
