@@ -1,12 +1,11 @@
 """What the images of a run were: ``data.json`` in its folder."""
 
 import dataclasses
-from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from jdarts.errors import UserError
+from jdarts.errors import UserError, some
 from jdarts.io.files import read_json, write_json
 from jdarts.io.run_folder import PART_FILE
 
@@ -85,8 +84,8 @@ class DataFacts:
         pairs = enumerate(zip_longest(here, there))
         i, (name, other) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
         raise UserError(
-            f"{images.source}: has {len(here)} classes ({_some(here)}), but {run} was "
-            f"trained on {len(there)} ({_some(there)}): number {i} is "
+            f"{images.source}: has {len(here)} classes ({some(here)}), but {run} was "
+            f"trained on {len(there)} ({some(there)}): number {i} is "
             f"{_quoted(name)}, not {_quoted(other)}; expected the same classes in the "
             "same order"
         )
@@ -99,10 +98,6 @@ class DataFacts:
         """
         facts = {n: v for n, v in dataclasses.asdict(self).items() if v is not None}
         write_json(self.file(run), facts)
-
-
-def _some(names: Sequence[str], shown: int = 8) -> str:
-    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
 
 
 def _quoted(name: str | None) -> str:
