@@ -50,24 +50,34 @@ def words(command: str) -> list[str]:
     Args:
       command: a row of COMMANDS.
     """
-    if command == "search":
-        options = option_types(load_config("digits")) | cli.OWN
-        for row in METHODS.values():
-            options |= option_types(row.config(), "--method.")
-        return [*sorted(options), *config_names()]
-    if command == "train":
-        recipes = map(load_recipe, ("train_digits", "train_topics"))
-        options = {name for recipe in recipes for name in option_types(recipe)}
-        return [*sorted(options | {*train_cli.OWN}), *recipe_names(), *ZOO]
-    if command == "completion":
-        return list(SHELLS)
-    if command == "compare":
-        recipe = option_types(load_recipe("train_digits"))
-        return sorted(option_types(CompareOptions) | recipe)
+    own = _WORDS.get(command)
+    return own() if own is not None else _options(command)
+
+
+def _search() -> list[str]:
+    options = option_types(load_config("digits")) | cli.OWN
+    for row in METHODS.values():
+        options |= option_types(row.config(), "--method.")
+    return [*sorted(options), *config_names()]
+
+
+def _train() -> list[str]:
+    recipes = map(load_recipe, ("train_digits", "train_topics"))
+    options = {name for recipe in recipes for name in option_types(recipe)}
+    return [*sorted(options | {*train_cli.OWN}), *recipe_names(), *ZOO]
+
+
+def _compare() -> list[str]:
+    recipe = option_types(load_recipe("train_digits"))
+    return sorted(option_types(CompareOptions) | recipe)
+
+
+def _options(command: str) -> list[str]:
+    """The options of the dataclasses ``...Options`` in a command's module."""
     module = importlib.import_module(COMMANDS[command].module)
     kinds = [getattr(module, n) for n in module.__dict__ if n.endswith("Options")]
     names = {n for k in kinds if dataclasses.is_dataclass(k) for n in option_types(k)}
-    return [*sorted(names), *(ZOO if command == "cost" else ())]
+    return sorted(names)
 
 
 def _rows() -> dict[str, list[str]]:
@@ -118,3 +128,12 @@ def _fish() -> str:
 
 SHELLS: dict[str, Callable[[], str]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}
 """A shell to what writes its script."""
+
+_WORDS: dict[str, Callable[[], list[str]]] = {
+    "search": _search,
+    "train": _train,
+    "cost": lambda: [*_options("cost"), *ZOO],
+    "compare": _compare,
+    "completion": lambda: list(SHELLS),
+}
+"""What may stand behind commands that take more than their module's options."""
