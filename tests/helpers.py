@@ -1,6 +1,7 @@
 """What several test files need."""
 
 import contextlib
+import io
 import re
 
 import jax
@@ -15,6 +16,22 @@ from jdarts.ops import native
 # Before JAX 0.8 it is in `jax.experimental`, which later versions take it out of.
 _place = jax if hasattr(jax, "enable_x64") else jax.experimental
 enable_x64 = _place.enable_x64
+
+
+class Clock:
+    """A clock that a test sets by hand."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class Terminal(io.StringIO):
+    """A stream that keeps what a terminal would show."""
+
+    def isatty(self):
+        return True
 
 
 def relative_error(found, expected):

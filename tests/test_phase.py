@@ -5,21 +5,10 @@ import io
 import threading
 
 import pytest
+from helpers import Clock, Terminal
 
 from jdarts import phase
 from jdarts.phase import Phases
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
 
 
 @pytest.fixture

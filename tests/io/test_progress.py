@@ -3,20 +3,9 @@
 import io
 
 import pytest
+from helpers import Clock, Terminal
 
 from jdarts.io import Progress
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
 
 
 def test_plain_lines_at_most_every_few_seconds():
