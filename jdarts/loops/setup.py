@@ -23,6 +23,7 @@ from jdarts.io.files import file_digest
 from jdarts.limits import check_run_memory, image_bytes
 from jdarts.loops.chunk import DeviceData, make_chunk, make_evaluation
 from jdarts.loops.curvature import make_curvature
+from jdarts.loops.length import check_steps
 from jdarts.loops.measures import IMAGES, Measures, with_cost, with_table
 from jdarts.loops.pinned import pinned_data
 from jdarts.loops.seeds import SeedAxis, seed_axis
@@ -141,7 +142,7 @@ def setup(config: SearchConfig, devices: list[jax.Device] | None = None) -> Setu
     parts = [halves(config.data, images, seed) for seed in config.all_seeds]
     train, valid = axis.stack(parts)
     per_epoch = _steps_per_epoch(config, *(len(half) for half in parts[0]))
-    _check_steps(config, per_epoch)
+    check_steps(config, per_epoch)
     edges = max(len(spec.edges) for spec in stage.space.cells.values())
     stride, k = STEMS[config.stem].stride, partial_channels(config.method).k
     dtype = COMPUTE_DTYPES[config.compute_dtype]
@@ -383,13 +384,4 @@ def _check_skips(config: SearchConfig, stage: Stage) -> None:
         raise UserError(
             f"--max-skips: has no effect on {layers} cells, which are all reductions; "
             "expected --layers 3 or more, or no cap"
-        )
-
-
-def _check_steps(config: SearchConfig, per_epoch: int) -> None:
-    total = config.epochs * per_epoch
-    if config.steps is not None and config.steps > total:
-        raise UserError(
-            f"--steps: {config.steps} is more than the {total} steps of "
-            f"{config.epochs} epochs; expected at most {total}"
         )

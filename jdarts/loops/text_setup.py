@@ -11,6 +11,7 @@ from jdarts.curvature import CurvatureConfig
 from jdarts.data import Segment, Text, baselines, columns, load_text
 from jdarts.errors import UserError
 from jdarts.limits import check_run_memory, text_bytes
+from jdarts.loops.length import check_steps
 from jdarts.loops.measures import TEXT, Measures
 from jdarts.loops.pinned import pinned_data
 from jdarts.loops.seeds import SeedAxis, seed_axis
@@ -133,47 +134,15 @@ def text_setup(
     axis = seed_axis(len(config.all_seeds), config.batch_size, devices)
     clock = SetupClock("text")
     text = load_text(config.data)
-    where = str(config.data.dir or config.data.name)
-    train, valid = (
-        columns(
-            text.parts[part],
-            config.batch_size,
-            config.lengths.longest + 2,
-            f"{where}, {part} part",
-        )
-        for part in ("train", "valid")
-    )
-    held, rows = held_part(
-        text.valid, config.evaluation_batch, config.length, f"{where}, valid part"
-    )
-    per_epoch = config.lengths.per_epoch(len(train))
-    _check_steps(config, per_epoch)
+    parts, rows = _parts(config, text)
+    per_epoch = config.lengths.per_epoch(len(parts.train))
+    check_steps(config, per_epoch)
     need = text_bytes(config, len(text.vocabulary))
     check_run_memory(need, "--units, --length, --batch-size, --seeds")
     clock.loaded()
-    space = get_space(config.space)
-    network = mixed_recurrent(
-        space,
-        vocabulary=len(text.vocabulary),
-        units=config.units,
-        dropout=config.dropout,
-    )
-    model = language_model(
-        network,
-        config.lengths.rate,
-        activation=config.activation,
-        slowness=config.slowness,
-    )
-    method = build_method(
-        config.method, space, model, epochs=config.epochs, steps_per_epoch=per_epoch
-    )
-    if method.train_batches > per_epoch:
-        raise UserError(
-            f"--method.hypergradient.steps: {method.train_batches} virtual steps, but "
-            f"an epoch has {per_epoch} segments; expected at most {per_epoch}"
-        )
+    method = _method(config, len(text.vocabulary), per_epoch)
     state, key = _start(config, method, axis)
-    data = TextData(*jax.device_put((train, valid, held), axis.shared))
+    data = jax.device_put(parts, axis.shared)
     return TextSetup(
         stage=stage,
         method=method,
@@ -193,6 +162,47 @@ def text_setup(
         pinned=pinned_data(config.data.dir, text),
         seconds=clock.seconds(),
     )
+
+
+def _parts(config: TextSearchConfig, text: Text) -> tuple[TextData, int]:
+    """The parts of the text in columns, and how many rows of the held one are text."""
+    where = str(config.data.dir or config.data.name)
+    train, valid = (
+        columns(
+            text.parts[part],
+            config.batch_size,
+            config.lengths.longest + 2,
+            f"{where}, {part} part",
+        )
+        for part in ("train", "valid")
+    )
+    held, rows = held_part(
+        text.valid, config.evaluation_batch, config.length, f"{where}, valid part"
+    )
+    return TextData(train, valid, held), rows  # pyrefly: ignore (placed later)
+
+
+def _method(config: TextSearchConfig, vocabulary: int, per_epoch: int) -> SearchMethod:
+    """The method on its network; raises a UserError if the parts do not fit."""
+    space = get_space(config.space)
+    network = mixed_recurrent(
+        space, vocabulary=vocabulary, units=config.units, dropout=config.dropout
+    )
+    model = language_model(
+        network,
+        config.lengths.rate,
+        activation=config.activation,
+        slowness=config.slowness,
+    )
+    method = build_method(
+        config.method, space, model, epochs=config.epochs, steps_per_epoch=per_epoch
+    )
+    if method.train_batches > per_epoch:
+        raise UserError(
+            f"--method.hypergradient.steps: {method.train_batches} virtual steps, but "
+            f"an epoch has {per_epoch} segments; expected at most {per_epoch}"
+        )
+    return method
 
 
 def held_part(
@@ -242,12 +252,3 @@ def _start(
         keys.append(jax.random.key_data(key))
     state, data = jax.device_put((axis.stack(states), axis.stack(keys)), axis.own)
     return state, jax.random.wrap_key_data(data)
-
-
-def _check_steps(config: TextSearchConfig, per_epoch: int) -> None:
-    total = config.epochs * per_epoch
-    if config.steps is not None and config.steps > total:
-        raise UserError(
-            f"--steps: {config.steps} is more than the {total} steps of "
-            f"{config.epochs} epochs; expected at most {total}"
-        )

@@ -9,9 +9,9 @@ import numpy as np
 
 from jdarts import tree
 from jdarts.data import Segment, Text, columns, load_text, segment_at
-from jdarts.errors import UserError
 from jdarts.limits import check_run_memory, text_bytes
 from jdarts.loops.chunk import repeat
+from jdarts.loops.length import check_steps
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.loops.setup_clock import SetupClock
 from jdarts.loops.text_chunk import make_text_evaluation
@@ -168,52 +168,21 @@ def text_train_setup(
     axis = seed_axis(len(config.all_seeds), config.batch_size, devices)
     clock = SetupClock("text")
     text = load_text(config.data)
-    where, lengths = str(config.data.dir or config.data.name), config.lengths
-    rows = lengths.longest + 2
-    if evaluates:
-        train = np.zeros((rows, config.batch_size), np.int32)
-    else:
-        train = columns(text.train, config.batch_size, rows, f"{where}, train part")
-    parts = [
-        held_part(part, size, config.length, f"{where}, {name} part")
-        for part, size, name in (
-            (text.valid, config.evaluation_batch, "valid"),
-            (text.test, config.test_batch, "test"),
-        )
-    ]
-    per_epoch = lengths.per_epoch(len(train))
-    total = config.epochs * per_epoch
-    if not evaluates and config.steps is not None and config.steps > total:
-        raise UserError(
-            f"--steps: {config.steps} is more than the {total} steps of "
-            f"{config.epochs} epochs; expected at most {total}"
-        )
+    parts, rows = _parts(config, text, evaluates)
+    per_epoch = config.lengths.per_epoch(len(parts.train))
+    if not evaluates:
+        check_steps(config, per_epoch)
     need = text_bytes(config, len(text.vocabulary))
     check_run_memory(need, "--units, --length, --batch-size, --seeds")
     clock.loaded()
-    network = fixed_recurrent(
-        genotype,
-        vocabulary=len(text.vocabulary),
-        units=config.units,
-        dropout=config.dropout,
-    )
-    model = language_model(
-        network,
-        lengths.rate,
-        activation=config.activation,
-        slowness=config.slowness,
-    )
-    trainer = make_text_trainer(
-        model, config.optimizer, epochs=config.epochs, per_epoch=per_epoch
-    )
+    trainer = _trainer(config, genotype, len(text.vocabulary), per_epoch)
     state, key = _start(config, trainer, axis)
-    data = jax.device_put((train, *(held for held, _ in parts)), axis.shared)
     return TextTrainSetup(
         trainer=trainer,
         genotype=genotype,
         text=text,
-        data=TextTrainData(*data),
-        rows=(parts[0][1], parts[1][1]),
+        data=jax.device_put(parts, axis.shared),
+        rows=rows,
         state=state,
         key=key,
         steps_per_epoch=per_epoch,
@@ -222,6 +191,45 @@ def text_train_setup(
         seeds=axis,
         baselines=(text_baselines(text, text.valid), text_baselines(text, text.test)),
         seconds=clock.seconds(),
+    )
+
+
+def _parts(
+    config: TextTrainConfig, text: Text, evaluates: bool
+) -> tuple[TextTrainData, tuple[int, int]]:
+    """The parts of the text in columns, and how many rows of the two held ones are
+    text."""
+    where, longest = str(config.data.dir or config.data.name), config.lengths.longest
+    if evaluates:
+        train = np.zeros((longest + 2, config.batch_size), np.int32)
+    else:
+        what = f"{where}, train part"
+        train = columns(text.train, config.batch_size, longest + 2, what)
+    (valid, valid_rows), (test, test_rows) = (
+        held_part(part, size, config.length, f"{where}, {name} part")
+        for part, size, name in (
+            (text.valid, config.evaluation_batch, "valid"),
+            (text.test, config.test_batch, "test"),
+        )
+    )
+    # pyrefly: ignore (placed later)
+    return TextTrainData(train, valid, test), (valid_rows, test_rows)
+
+
+def _trainer(
+    config: TextTrainConfig, genotype: Genotype, vocabulary: int, per_epoch: int
+) -> TextTrainer:
+    network = fixed_recurrent(
+        genotype, vocabulary=vocabulary, units=config.units, dropout=config.dropout
+    )
+    model = language_model(
+        network,
+        config.lengths.rate,
+        activation=config.activation,
+        slowness=config.slowness,
+    )
+    return make_text_trainer(
+        model, config.optimizer, epochs=config.epochs, per_epoch=per_epoch
     )
 
 

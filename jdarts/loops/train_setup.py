@@ -18,6 +18,7 @@ from jdarts.data import (
 )
 from jdarts.errors import UserError
 from jdarts.limits import check_run_memory, image_bytes
+from jdarts.loops.length import check_steps
 from jdarts.loops.seeds import SeedAxis, seed_axis
 from jdarts.loops.setup_clock import SetupClock
 from jdarts.loops.train_chunk import (
@@ -123,24 +124,9 @@ def train_setup(
     axis = seed_axis(len(config.all_seeds), batch, devices)
     train, held = axis.stack(parts)
     per_epoch = 1 if evaluates else _steps_per_epoch(config, train.shape[-1])
-    edges = max(len(cell.connections) for cell in genotype.cells.values())
-    sized = dataclasses.replace(config, batch_size=batch)
-    stride, dtype = STEMS[config.stem].stride, COMPUTE_DTYPES[config.compute_dtype]
-    need = image_bytes(sized, images.image_shape, stride, edges, dtype)
-    check_run_memory(need, "--channels, --layers, --batch-size, --seeds")
+    _check_memory(config, genotype, images, batch)
     clock.loaded()
-    network = fixed_network(
-        genotype,
-        channels=config.channels,
-        layers=config.layers,
-        classes=images.num_classes,
-        stem=config.stem,  # pyrefly: ignore (checked)
-        auxiliary=config.auxiliary,
-        scan=config.scan,
-        remat=config.remat,
-        dtype=COMPUTE_DTYPES[config.compute_dtype],
-    )
-    trainer = make_trainer(network, config.settings, per_epoch)
+    trainer = _trainer(config, genotype, images, per_epoch)
     state, key = _start(config, trainer, images, axis, batch)
     data = _place(config, images, axis, train, held)
     return TrainSetup(
@@ -159,6 +145,33 @@ def train_setup(
         axis,
         clock.seconds(),
     )
+
+
+def _check_memory(
+    config: TrainConfig, genotype: Genotype, images: Images, batch: int
+) -> None:
+    edges = max(len(cell.connections) for cell in genotype.cells.values())
+    sized = dataclasses.replace(config, batch_size=batch)
+    stride, dtype = STEMS[config.stem].stride, COMPUTE_DTYPES[config.compute_dtype]
+    need = image_bytes(sized, images.image_shape, stride, edges, dtype)
+    check_run_memory(need, "--channels, --layers, --batch-size, --seeds")
+
+
+def _trainer(
+    config: TrainConfig, genotype: Genotype, images: Images, per_epoch: int
+) -> Trainer:
+    network = fixed_network(
+        genotype,
+        channels=config.channels,
+        layers=config.layers,
+        classes=images.num_classes,
+        stem=config.stem,  # pyrefly: ignore (checked)
+        auxiliary=config.auxiliary,
+        scan=config.scan,
+        remat=config.remat,
+        dtype=COMPUTE_DTYPES[config.compute_dtype],
+    )
+    return make_trainer(network, config.settings, per_epoch)
 
 
 def _evaluation_batch(batch: int, images: int, devices: list[jax.Device] | None) -> int:
@@ -263,10 +276,5 @@ def _steps_per_epoch(config: TrainConfig, count: int) -> int:
             f"train on; expected at most {count}"
         )
     per_epoch = steps_per_epoch(count, config.batch_size)
-    total = config.epochs * per_epoch
-    if config.steps is not None and config.steps > total:
-        raise UserError(
-            f"--steps: {config.steps} is more than the {total} steps of "
-            f"{config.epochs} epochs; expected at most {total}"
-        )
+    check_steps(config, per_epoch)
     return per_epoch
