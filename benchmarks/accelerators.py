@@ -14,7 +14,7 @@ install "jax[tpu]"` and `"jax[cuda12]"` name the versions):
     pip install libtpu                                          # v5e
     pip install --no-deps jax-cuda12-plugin jax-cuda12-pjrt     # A100
 
-Install them into an environment of their own: jax would try the GPU plugin at every
+Install them into a separate environment: jax would try the GPU plugin at every
 start. With ``JAX_EXEC_TIME_OPTIMIZATION_EFFORT=-0.6`` the TPU compiler is many times as
 fast, and makes other, slower programs.
 """

@@ -2,7 +2,7 @@
 
 Command: python benchmarks/compile_time.py [--batch 16] [--channels 16] [--layers 8]
 
-Each step is built twice, each time in a process of its own: first with an empty cache
+Each step is built twice, each time in a new process: first with an empty cache
 folder, then with what that left there: the whole program, which is then not traced
 either (`jdarts.program_store`). `kernels` is what a C++ compiler takes to build the
 kernels for CPU, once for all programs. `start` is the time from the start of the

@@ -261,7 +261,7 @@ def torch_process(wanted: bool) -> Iterator[TorchProcess | None]:
 
 
 def ask_child(script: str, *arguments: str, **environment: str) -> dict[str, Any]:
-    """Runs a script in a process of its own, with the arguments and variables.
+    """Runs a script in a new process, with the arguments and variables.
 
     Returns:
       What it printed as its last line, a JSON object.
@@ -294,7 +294,7 @@ def medians(candidates: dict[str, Any], rounds: int) -> dict[str, float]:
 
     So a change of the machine's speed meets all alike. Each timed call follows one that
     is not timed, as in a search, where nothing else comes between: after a pause a
-    virtual machine may have to give a process its memory anew.
+    virtual machine may have to give a process its memory again.
     """
     times: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(rounds):
@@ -348,7 +348,7 @@ def ratio(seconds: float | None, ours: float | None) -> float | None:
 
 
 def environment() -> dict[str, Any]:
-    """What a figure depends on besides the command."""
+    """What a figure depends on, but for the command."""
     names = ("jdarts", "jax", "jaxlib", "torch")
     return {
         "versions": {name: _version(name) for name in names}

@@ -3,7 +3,7 @@
 Command: python benchmarks/memory.py [--batch 16] [--channels 16] [--layers 8]
 
 The most resident memory of a process from its start to the end of a few steps, each
-step in a process of its own: imports, weights, everything. `compiling` is that of the
+step in a new process: imports, weights, everything. `compiling` is that of the
 process that compiles the step; `running` that of one that takes it from the disk, as
 every later start of a search does, and is what `x torch` is about. `planned` is what
 XLA reserves for the arrays of a step.

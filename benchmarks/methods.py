@@ -4,7 +4,7 @@ Command: python benchmarks/methods.py [--batch 64] [--channels 16] [--layers 8]
 
 Whole steps (architecture and weights) of every method with the first-order gradient and
 without warm-up, then weight steps alone of those that compute one op an edge; compiled,
-and timed in turn. Mixing weights of single ops are drawn anew in every step: what a
+and timed in turn. Mixing weights of single ops are drawn in every step: what a
 step costs depends on the ops. `x darts` is the time over that of the same step of
 DARTS, `memory` the memory over its.
 """

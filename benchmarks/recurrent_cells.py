@@ -5,7 +5,7 @@ Command: python benchmarks/recurrent_cells.py RUN [RUN ...] [--random 6] \\
 
 Each RUN is a finished search for a recurrent cell; what follows `--` is handed on to
 `python -m jdarts.train`. Every cell is trained alike, with seeds 0, 1, ..., each in a
-folder of its own below `--out`; the same command goes on where it ended. All cells of
+separate folder below `--out`; the same command goes on where it ended. All cells of
 the space have equally many weights. By hand: `tanh`, every node a highway tanh of the
 one before (a recurrent highway network), and `LSTM-like`, which in turn keeps its
 memory as it is (identity) and reads it through a tanh; the gates are the highway's.

@@ -4,7 +4,7 @@ Command: python benchmarks/retrain.py [--genotype DARTS_V2] [--batch 96] [--laye
 
 The published training on CIFAR-10 (auxiliary head, drop path, clipping, SGD with
 momentum) on random images of 32 x 32 pixels: compiled without any cache (trace and
-compile time apart), then timed in turn with eager PyTorch in a process of its own,
+compile time apart), then timed in turn with eager PyTorch in another process,
 round by round. `x torch` is how many times as long the faster layout of PyTorch takes;
 `x compiled` the same of `torch.compile` (with --torch-compile), whose compile time is
 that of its first step.

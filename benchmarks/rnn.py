@@ -3,7 +3,7 @@
 Command: python benchmarks/rnn.py [--units 300] [--batch 256] [--length 35]
 
 Steps on random words, compiled without any cache (trace and compile time apart), then
-timed in turn with eager PyTorch in a process of its own, round by round. `x torch` is
+timed in turn with eager PyTorch in another process, round by round. `x torch` is
 how many times as long PyTorch takes, for the exact second order PyTorch's finite
 difference. `--compile-only` compiles for several lengths and times nothing.
 """

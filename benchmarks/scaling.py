@@ -4,7 +4,7 @@ Command: python benchmarks/scaling.py [--step "first order"] [--vary batch layer
 
 One quantity is varied while the others stay as given, and ``time = c * quantity ** p``
 is fitted to the medians: p is the exponent. Devices are virtual ones, threads of one
-CPU, each point in a process of its own: that shows what dividing a batch costs, not
+CPU, each point in a new process: that shows what dividing a batch costs, not
 what more devices give. They have no compiled kernels, so compare them with each other
 (not with the other quantities' points).
 """

@@ -39,7 +39,7 @@ RATES = Masks(0.2, 0.75, 0.25, 0.75)  # type: ignore
 
 
 def make_masks(batch: int, units: int) -> Masks:
-    """Drawn anew, one value a column and unit."""
+    """Drawn at each call, one value a column and unit."""
     drawn = [
         torch.empty(batch, units).bernoulli_(1 - rate) / (1 - rate)  # type: ignore
         for rate in RATES

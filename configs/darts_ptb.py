@@ -2,7 +2,7 @@
 order.
 
 Reproduces: Liu, Simonyan, Yang, 'DARTS', ICLR 2019, section 3.1.2 (0.5 GPU days there,
-with a finite difference whose dropout masks were drawn anew in each pass).
+with a finite difference whose dropout masks were drawn again in each pass).
 Command: python -m jdarts.search darts_ptb --data.dir DIR
 First order: add --method.hypergradient.name first_order --method.no-clip-virtual
 """

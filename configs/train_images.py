@@ -1,6 +1,6 @@
 """The general training: a network of the search's size, on the images of the search.
 
-Reproduces nothing; it is the recipe of data that have none of their own. After a search
+Reproduces nothing; it is the recipe of data that have no other. After a search
 (`python -m jdarts.train RUN`) it is sized by that search, which was sized by whoever
 started it: twice its channels, its number of cells, its stem and its batch size, three
 times its epochs, and its images with all options but how the search divides them. It

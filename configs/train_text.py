@@ -1,6 +1,6 @@
 """The general training of recurrent cells: on the text of the search.
 
-Reproduces nothing; it is the recipe of texts that have none of their own. After a
+Reproduces nothing; it is the recipe of texts that have no other. After a
 search (`python -m jdarts.train RUN`) it is sized by that search: twice its units, its
 length of segments, dropout and learning rate, half its columns, three times its epochs,
 and its text, read in the same way.

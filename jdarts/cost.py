@@ -109,7 +109,7 @@ class Row:
       cost: parameters and multiply-adds.
       kept_bytes: activation memory of a training step with the batch.
       seconds: number of images to the median time of inference.
-      temp_bytes: number of images to the memory that inference needs besides weights,
+      temp_bytes: number of images to the memory that inference needs, but for weights,
         images and results, where the platform tells; of the whole network only.
     """
 

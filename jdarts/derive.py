@@ -42,7 +42,7 @@ def derive_genotype(
       rule: for one cell; by default `derive_cell`. In a space that keeps every edge it
         is `derive_every_edge`; in a recurrent cell, whose nodes read one state each,
         `derive_cell`. Cells with `max_skips` get no more, see `cap_skips`.
-      ranks: for these cells, likewise: what `cap_skips` derives them from; by default
+      ranks: of the same form: what `cap_skips` derives these cells from; by default
         the mixing weights.
     """
     cells = {}

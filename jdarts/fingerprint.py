@@ -18,7 +18,7 @@ import numpy as np
 __all__ = ["VERSIONED", "NoFingerprint", "fingerprint"]
 
 VERSIONED = {"builtins", "flax", "functools", "jax", "jaxlib", "jdarts", "optax"}
-"""Packages whose code goes by a version or a digest of its own; see `fingerprint`."""
+"""Packages whose code goes by its own version or digest; see `fingerprint`."""
 
 
 class NoFingerprint(Exception):

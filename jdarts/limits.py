@@ -127,7 +127,7 @@ def _limit(file: Path) -> int | None:
 
 def check_run_memory(least: float, what: str) -> None:
     """Raises a UserError if a run on CPU needs more memory than there is on any machine
-    like this one, before anything is built. Accelerators have memory of their own.
+    like this one, before anything is built. Accelerators have their own memory.
 
     Args:
       least: bytes that it needs at least: an estimate from below.

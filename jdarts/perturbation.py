@@ -123,7 +123,7 @@ class Perturbation:
         Args:
           question: of the rounds, in their order.
           accuracy: of the supernet without each candidate.
-          loss: likewise.
+          loss: the same for its loss.
 
         Returns:
           The decision: ``cell``, ``edge`` or ``node``, ``candidates`` (primitives, or

@@ -1,6 +1,6 @@
 """The bilevel problem that a network and a relaxation pose.
 
-A new kind of network comes with a function of its own, registered with `pose`.
+A new kind of network comes with its own function, registered with `pose`.
 """
 
 from collections.abc import Callable
@@ -158,7 +158,7 @@ def classification(network: Network, weights: Weights) -> BilevelProblem:
 
 
 class Passage(NamedTuple):
-    """A segment with what its loss reads besides; all of it constant in a step.
+    """A segment with what else its loss reads; all of it constant in a step.
 
     Attributes:
       segment: the text.
@@ -197,7 +197,7 @@ def next_token(network: LanguageModel, weights: Weights) -> BilevelProblem:
     def init(key: jax.Array, example: Segment) -> tuple[PyTree, PyTree]:
         w, statistics = net.init(key, jnp.result_type(float))
         hidden = net.start(example.tokens.shape[-1], jnp.result_type(float))
-        # Of their own: the state is donated, each array once.
+        # Copies: the state is donated, each array once.
         states = {"train": hidden, "valid": jnp.copy(hidden)}
         return w, {"statistics": statistics, **states}
 

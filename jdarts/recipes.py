@@ -21,7 +21,7 @@ from jdarts.train_config import (
 __all__ = ["GENERAL", "general_recipe", "on_images_of", "recipe_of_search"]
 
 GENERAL = {"images": "train_images", "text": "train_text"}
-"""The recipe of data that have none of their own, by task."""
+"""The recipe of data that have no other, by task."""
 
 # Fields of DataConfig that say how images are used, not which ones there are.
 _USE = ("valid_fraction", "split", "crop_padding", "flip", "cutout")

@@ -27,7 +27,7 @@ class ReportOptions:
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The run's folder; the run may be finished, going on, broken off or not begun."""
     cells: tuple[str, ...] = ()
-    """Also draw the derived cells into files of their own: svg, dot (Graphviz), png
+    """Also draw the derived cells into separate files: svg, dot (Graphviz), png
     (needs the extra jdarts[draw])."""
     tensorboard: bool = False
     """Also write the metrics as TensorBoard event files (needs the extra

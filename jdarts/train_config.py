@@ -42,7 +42,7 @@ _PARTS = ("test", "valid", "auto")
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Everything that a training depends on besides the genotype."""
+    """Everything that a training depends on, but for the genotype."""
 
     name: str = "train"
     """Name of the run: its folder is NAME in the search's folder, or in runs/GENOTYPE,
@@ -55,7 +55,7 @@ class TrainConfig:
     """What comes before the cells: cifar: one convolution; imagenet: three of stride 2.
     """
     auxiliary: bool = True
-    """Whether the second reduction cell has a classifier of its own in training."""
+    """Whether the second reduction cell has its own classifier in training."""
     auxiliary_weight: float = 0.4
     """Of the auxiliary classifier's loss, >= 0."""
     drop_path: float = 0.2

@@ -3,7 +3,7 @@
 Compiled code from a cache is run as it is. So it is only taken from where nobody but
 this user and the administrator can write, by the rules of ssh: each folder of the path
 belongs to one of the two and is not writable by others (or has the sticky bit, if it is
-not the last one), and the file likewise. Folders above the user's home are the
+not the last one), and so is the file. Folders above the user's home are the
 administrator's affair.
 """
 

@@ -146,4 +146,4 @@ def compiled_once(made):
 def switch_off_kernels(patch):
     """No compiled kernels from here on."""
     patch.setattr(native, "expected", lambda: False)
-    jax.clear_caches()  # a lowering that has been traced is not chosen anew
+    jax.clear_caches()  # a lowering that has been traced is not chosen again

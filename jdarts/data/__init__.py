@@ -1,7 +1,7 @@
 """Image data: one file a data set, one row in DATASETS; splits, batches, augmentation.
 Texts: see `jdarts.data.text`.
 
-A new data set is a ``load(config) -> RawImages`` in a file of its own and its row here.
+A new data set is a ``load(config) -> RawImages`` in its own file and its row here.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """A derived network as a plain sequence of well-known operations, for inference.
 
 Written once for every format: an `Operations` says what a convolution is there. It
-knows nothing of how the network is trained (no batched edges, no kernels of its own),
+knows nothing of how the network is trained (no batched edges, no kernels for it),
 and normalisers are folded into the convolutions before them. So it is a second,
 independent implementation, and an exported file is only written after both have agreed.
 """
@@ -55,7 +55,7 @@ class Operations(Protocol):
         ...
 
     def mean_pool(self, x: Value, kernel: int, stride: int) -> Value:
-        """The mean of a window over the pixels inside the image, padded likewise."""
+        """The mean of a window over the pixels inside the image, padded alike."""
         ...
 
     def affine(self, x: Value, scale: np.ndarray, shift: np.ndarray) -> Value:

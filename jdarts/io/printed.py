@@ -69,7 +69,7 @@ def printed_genotype(text: str, source: str, choice: str | None = None) -> Genot
       text: Python, a log, JSON, or a genotype alone.
       source: its name, for errors.
       choice: which one, if there are several: the name of its variable; where not all
-        have names of their own (in a log), its number from 1 on.
+        have one (in a log), its number from 1 on.
 
     Raises:
       UserError: if there is none, or not that one; if there are several and none was

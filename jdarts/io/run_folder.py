@@ -131,7 +131,7 @@ class RunFolder:
 
     def part(self, name: str, config: dict[str, Any]) -> "RunFolder":
         """Creates or re-opens a folder in this one, for what follows from this run: one
-        seed of several, or a genotype derived anew.
+        seed of several, or a genotype derived again.
 
         It looks like that of a run of its own, but for the checkpoints: nothing goes on
         from what it holds alone. So it is marked, and `open` refuses it. This folder's

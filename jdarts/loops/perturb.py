@@ -177,7 +177,7 @@ class _Rounds:
             steps_per_epoch=start.steps_per_epoch,
         )
         self._start = start._replace(method=tuning)
-        # The momentum begins anew: the optimiser is another one.
+        # The momentum begins at 0: the optimiser is another one.
         zeros = jax.tree.map(np.zeros_like, jax.device_get(searched.w_opt))
         self._state = searched._replace(
             step=jax.device_put(

@@ -31,7 +31,7 @@ def check_pinned(
 
     Args:
       before: option to digest, as a checkpoint has it; what it lacks is not compared.
-      now: likewise, of this command.
+      now: the same, of this command.
       run: the folder of the run.
       expected: what the user can do, for the error.
     """

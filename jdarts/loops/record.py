@@ -127,7 +127,7 @@ class Record:
             self.metrics.append({"kind": "step", "step": step, **values})
 
     def epoch_means(self, whole: bool) -> dict[str, float]:
-        """The means over the epoch's steps; after a whole one the sums begin anew."""
+        """The means over the epoch's steps; after a whole one the sums begin at 0."""
         self._over, steps = whole, self._sums["steps"]
         return {f"epoch_{name}": self._sums[name] / steps for name in self._averaged}
 
@@ -156,7 +156,7 @@ class SeedRecord(Record):
           seed: the seed.
           folder: its folder.
           measures: what is measured of the supernet.
-          baselines: what every epoch's row has besides, as its `majority_accuracy`.
+          baselines: what every epoch's row also has, as its `majority_accuracy`.
           curvature: when the search stops.
 
         Raises:

@@ -209,7 +209,7 @@ def run_search(
       start: what `setup` made of it: before the folder is opened, so that wrong data
         or settings leave no folder behind.
       folder: where everything is written; with several seeds, what is a seed's own goes
-        to a folder of its own in it.
+        to its own folder in it.
       say: prints one line.
 
     Returns:

@@ -1,7 +1,7 @@
 """One seed, or several at once: an axis of the arrays, divided over the devices.
 
 A search is written for one seed. Several seeds are the same functions under `jax.vmap`,
-each device with seeds of its own; what the seeds do not have for themselves (the
+each device with its own seeds; what the seeds do not have for themselves (the
 images) is shared.
 """
 

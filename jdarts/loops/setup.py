@@ -71,7 +71,7 @@ class Setup(NamedTuple):
       evaluations: batches of an evaluation.
       seeds: where the seeds are; it holds the mesh.
       measures: what is measured.
-      baselines: what an epoch's row of each seed says besides.
+      baselines: what an epoch's row of each seed also says.
       known: what is known of a derived genotype and the mixing weights behind it: from
         a table, if there is one, and what they cost, if that is wanted.
       curvature: when it is measured, and when the search stops because of it.

@@ -26,7 +26,7 @@ STAGES = [{"epochs": Full(COUNT), "added_layers": COUNT, "primitives": Each([[TE
 
 
 class Stage(NamedTuple):
-    """A part of a search with a network of its own; mostly the whole search.
+    """A part of a search with its own network; mostly the whole search.
 
     Attributes:
       number: from 0.
@@ -34,7 +34,7 @@ class Stage(NamedTuple):
       space: what it searches.
       epochs: its length, the same for all.
       added_layers: cells that its network has more than the configuration says.
-      last_added: likewise of the last stage, which makes the result.
+      last_added: the same of the last stage, which makes the result.
     """
 
     number: int
@@ -127,7 +127,7 @@ def next_stage(
 
 
 def _all_rows(spec: CellSpec) -> CellSpec:
-    """The same, each edge with primitives of its own."""
+    """The same, each edge with its own primitives."""
     rows = spec.edge_primitives or (spec.primitives,) * len(spec.edges)
     return dataclasses.replace(spec, edge_primitives=rows)
 

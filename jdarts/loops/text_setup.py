@@ -53,7 +53,7 @@ class TextSetup(NamedTuple):
       evaluations: batches of an evaluation: everything at once.
       seeds: where the seeds are; it holds the mesh.
       measures: what is measured.
-      baselines: what an epoch's row of each seed says besides.
+      baselines: what an epoch's row of each seed also says.
       known: what is known of a derived genotype: nothing.
       curvature: never measured.
       measure: None.

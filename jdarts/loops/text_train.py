@@ -292,7 +292,7 @@ def run_text_training(
       config: the configuration that the folder was opened with.
       start: what `text_train_setup` made of it.
       folder: where everything is written; with several seeds, what is a seed's own goes
-        to a folder of its own in it.
+        to its own folder in it.
       say: prints one line.
 
     Returns:

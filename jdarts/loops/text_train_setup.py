@@ -36,7 +36,7 @@ class TextTrainData(NamedTuple):
       train: the training part in columns, int32 ``[rows, batch]``.
       held: the validation part in the columns of its evaluation; zeros follow, up to a
         whole number of segments and one row.
-      test: the test part, likewise.
+      test: the test part, in the same form.
     """
 
     train: jax.Array

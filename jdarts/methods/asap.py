@@ -63,7 +63,7 @@ def build(
     are of one program, so that pruned ops cost what they did.
 
     Raises:
-      UserError: besides, if the search is too short for a temperature below 1.
+      UserError: also if the search is too short for a temperature below 1.
     """
     start, beta, threshold = config.temperature, config.beta, config.threshold
     check_init_scale(config.init_scale)

@@ -105,7 +105,7 @@ class Training(NamedTuple):
     Attributes:
       weights: of the real weight step.
       virtual: of the virtual weight steps; its state has the form of `weights`'.
-      arch: of alpha and beta, each with a state of its own.
+      arch: of alpha and beta, each with its own state.
       schedule: step to the weights' learning rate, for the record.
     """
 

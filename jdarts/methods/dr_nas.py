@@ -20,7 +20,7 @@ __all__ = ["DrNasConfig", "build", "partial_channels"]
 class DrNasConfig(BilevelConfig):
     """Chen et al., 'DrNAS', ICLR 2021; defaults as in the authors' code for CIFAR-10,
     but in one stage: theirs has K = 6 in a first one, and 4 in a second one that begins
-    anew with fewer ops."""
+    again with fewer ops."""
 
     hypergradient: HypergradientConfig = HypergradientConfig("first_order")
     """How the architecture's gradient is taken."""

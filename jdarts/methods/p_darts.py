@@ -43,7 +43,7 @@ class PDartsConfig(BilevelConfig):
     hypergradient: HypergradientConfig = HypergradientConfig("first_order")
     """How the architecture's gradient is taken."""
     weights: WeightOptimizer = WeightOptimizer(lr_min=0.0)
-    """The optimiser of the weights; its schedule begins anew in each stage."""
+    """The optimiser of the weights; its schedule begins again in each stage."""
     arch: ArchOptimizer = ArchOptimizer(lr=6e-4, clip=5.0)
     """The optimiser of the architecture."""
     warmup: float = 0.4
@@ -144,7 +144,7 @@ def skip_schedule(
     """The dropout of a stage, constant in an epoch e.
 
     While the weights are trained alone (W epochs) ``rate (E - 1 - e) / E``, then
-    ``rate exp(-skip_decay (e - W))``: it begins anew there (the authors' code).
+    ``rate exp(-skip_decay (e - W))``: it begins again there (the authors' code).
 
     Args:
       config: holds `warmup` and `skip_decay`.

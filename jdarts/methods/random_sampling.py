@@ -135,7 +135,7 @@ def build(
 
 
 def _summing(relaxation: Relaxation) -> Relaxation:
-    """Holds, besides, the sum of the losses of the cell that is being scored."""
+    """Also holds the sum of the losses of the cell that is being scored."""
 
     def init(key: jax.Array, space: SearchSpace) -> Arch:
         return relaxation.init(key, space)._replace(held=jnp.zeros(()))

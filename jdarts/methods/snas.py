@@ -48,7 +48,7 @@ def build(
     With one level both updates follow from one gradient.
 
     Raises:
-      UserError: besides, for a virtual step with one level, where there is none.
+      UserError: also for a virtual step with one level, where there is none.
     """
     first, last = config.temperature, config.temperature_min
     check_value("--method.temperature", first, first > 0, "more than 0")

@@ -1,4 +1,4 @@
-"""Searches in stages, each with a network of its own."""
+"""Searches in stages, each with its own network."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -21,8 +21,8 @@ __all__ = ["Stages", "drop_weakest"]
 class Stages(NamedTuple):
     """What a method that searches in stages says of them.
 
-    Every stage has a new network of a space of its own: that of the stage before with
-    fewer primitives. They share the epochs in equal parts; schedules begin anew.
+    Every stage has a new network of its own space: that of the stage before with
+    fewer primitives. They share the epochs in equal parts; schedules begin again.
 
     Attributes:
       added_layers: of each stage, the cells that its network has more than `layers`.

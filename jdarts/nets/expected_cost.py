@@ -47,7 +47,7 @@ class Place(NamedTuple):
       primitive: a row of OPS, but `none`.
       stride: 1 or 2.
       height: of the map that it reads.
-      width: likewise.
+      width: of the same map.
       channels: of that map, and of its result.
     """
 

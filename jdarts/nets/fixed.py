@@ -257,7 +257,7 @@ def fixed_network(
       layers: number of cells, >= 1.
       classes: number of classes, >= 2.
       stem: ``"cifar"``: one convolution; ``"imagenet"``: three of stride 2.
-      auxiliary: whether the second reduction cell's output has a classifier of its own.
+      auxiliary: whether the second reduction cell's output has its own classifier.
       scan: run equal cells that follow each other as one loop: it compiles faster, but
         a step copies what it keeps for the backward pass. The same numbers, and weights
         stacked as said in `FixedNetwork`.

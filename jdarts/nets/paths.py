@@ -41,7 +41,7 @@ def path_masks(
 def drop_elements(
     key: jax.Array, rate: Any, x: Float[Array, "1 ..."], edges: int
 ) -> Float[Array, "edge ..."]:
-    """Dropout of single elements, for each edge anew: 0 with probability `rate`, else
+    """Dropout of single elements, drawn for each edge: 0 with probability `rate`, else
     the element times ``1 / (1 - rate)``.
 
     After identities it keeps a search from preferring them early (Chen et al.,

@@ -33,7 +33,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "sigmoid": jax.nn.sigmoid,
     "identity": lambda x: x,
 }
-"""The primitives of recurrent cells; `none` besides them adds nothing."""
+"""The primitives of recurrent cells; `none` is not one of them, and adds 0."""
 
 State = Float[Array, "batch unit"]
 Normaliser = Callable[[State, Any], tuple[State, Any]]
@@ -62,7 +62,7 @@ class RecurrentCell(NamedTuple):
 class _Leaving(NamedTuple):
     """What leads from one state to all later nodes.
 
-    Gates and values apart: their gradients are then two arrays of their own, and XLA
+    Gates and values apart: their gradients are then two arrays, and XLA
     need not compute both for each element of one.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Edges with primitives of their own each: what an edge lacks is not computed."""
+"""Edges that each have their own primitives: what an edge lacks is not computed."""
 
 from collections.abc import Callable
 

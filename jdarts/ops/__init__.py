@@ -45,7 +45,7 @@ class Pool(nn.Module):
       function: pools.
       window: where.
       normalise: whether a normaliser follows.
-      scaled: number of edges with a learned scale and shift of their own; 0: there are
+      scaled: number of edges that learn their own scale and shift; 0: there are
         none, and one result serves all edges.
     """
 

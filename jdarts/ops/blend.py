@@ -6,7 +6,7 @@ the long rows back and forth. Two primitives, closed under differentiation,
     product:  out = sum_k A_k X_k + sum of addends      A_k [R, C_k], X_k [C_k, values]
     inner:    A   = Y X^T                               Y [R, values], X [C, values]
 
-take each X, Y and result as blocks of rows, arrays of their own: none is ever put
+take each X, Y and result as blocks of rows, separate arrays: none is ever put
 together or cut up. The derivative of a product has two terms for each k, again one
 product; its transpose is one with ``A^T`` in X, and an inner one in A.
 """

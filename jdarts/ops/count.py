@@ -1,7 +1,7 @@
 """What a traced function costs: multiply-adds, and bytes kept for its derivative.
 
 Both are counted on the program as traced, so that they are the same on every platform
-and hold for every op without a row of its own.
+and hold for every op without its own row.
 """
 
 import math
@@ -109,7 +109,7 @@ def _inner(eqn: JaxprEqn) -> Iterator[Jaxpr]:
 
 # --- what the derivative keeps --------------------------------------------------------
 
-# These give their operand in another form, not a value of its own.
+# These give their operand in another form, not a new value.
 _SAME = {
     "broadcast_in_dim",
     "copy",

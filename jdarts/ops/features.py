@@ -9,7 +9,7 @@ __all__ = ["edges_to_features", "features_to_edges", "grouped_conv"]
 
 
 def edges_to_features(x: Array) -> Array:
-    """``[edge, n, h, w, c]`` as ``[n, h, w, edge c]``; a kernel's axes likewise."""
+    """``[edge, n, h, w, c]`` as ``[n, h, w, edge c]``; the same for a kernel's axes."""
     return jnp.moveaxis(x, 0, 3).reshape(*x.shape[1:4], -1)
 
 

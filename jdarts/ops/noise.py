@@ -17,7 +17,7 @@ class Noise(nn.Module):
     The worst op of space S4: it destroys what it gets (Zela et al., 'Understanding and
     Robustifying DARTS', ICLR 2020, section 3). Each edge draws for itself, from a key
     of the collection `RNG`. Networks give a step's key in training and in evaluation
-    always the same one, so that results repeat (the authors' code draws anew there,
+    always the same one, so that results repeat (the authors' code draws again there,
     too).
 
     Attributes:

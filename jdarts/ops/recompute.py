@@ -13,7 +13,7 @@ def recomputed(fun: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
     `jax.checkpoint` alone holds for the gradient, but when that is linearised again (a
     product with a second derivative) the pass forward is an ordinary one, and all that
-    its derivative reads is kept. Here each pass is a checkpoint of its own.
+    its derivative reads is kept. Here each pass has its own checkpoint.
 
     Args:
       fun: differentiable; of arrays, all of which may be differentiated.

@@ -1,4 +1,4 @@
-"""Separable ops of a source whose edges have ops of their own each."""
+"""Separable ops of a source whose edges each have their own ops."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ class UnevenSeparableOps(nn.Module):
     """Separable ops of equally many stages, each on some of the edges.
 
     A stage of all of them is one kernel, as in `SeparableOps`, but each op on each edge
-    is a row with weights of its own in it, and each edge has a normaliser of its own:
+    is a row in it with its own weights, and each edge has its own normaliser:
     nothing is computed for an edge that does not have an op.
 
     Attributes:

@@ -6,7 +6,7 @@ a table E and a bias b the logits and their log-partition are
     s_rv = (m x)_r . E_v + b_v,    l_r = log sum_v exp(s_rv),    p_rv = exp(s_rv - l_r).
 
 The logits of a segment of text are many times as large as everything else. The kernel
-for CPU makes them tile by tile, anew for each derivative, and only of units that are
+for CPU makes them tile by tile, again for each derivative, and only of units that are
 kept: what dropout leaves out is no work. The derivatives of l are, for a cotangent g,
 
     dl_r = sum_v p_rv ds_rv,    ds = (m dx) . E + (m x) . dE + db
@@ -90,7 +90,7 @@ def log_partition(
 # --- plain definitions ---------------------------------------------------------------
 
 
-# Time steps and columns stay axes of their own: columns may be divided over devices.
+# Time steps and columns stay separate axes: columns may be divided over devices.
 
 
 def _kept(x: Array, mask: Array) -> Array:

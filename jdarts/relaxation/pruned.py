@@ -32,7 +32,7 @@ class Held(NamedTuple):
       kept: cell type to the primitives that each edge has, ``[edges, primitives]``, of
         bool. A row of one is a decided edge, a row of none an edge that is cut.
       temperature: of the softmax, > 0.
-      memory: what the method's next decision needs besides.
+      memory: what else the method's next decision needs.
     """
 
     kept: dict[str, jax.Array]
@@ -63,7 +63,7 @@ def pruned_softmax(
         arch = soft.init(key, space)
         kept = {kind: jnp.ones(alpha.shape, bool) for kind, alpha in arch.alpha.items()}
         start = jnp.asarray(temperature, jnp.result_type(float))
-        # Of their own: the state is donated, each array once.
+        # Copies: the state is donated, each array once.
         own = jax.tree.map(jnp.copy, memory)
         return arch._replace(held=Held(kept, start, own))
 
@@ -111,7 +111,7 @@ def kept_softmax(
 ) -> Float[Array, "edge primitive"]:
     """Each row's softmax over its kept entries; 0 elsewhere, and where none is kept."""
     empty = ~kept.any(axis=1, keepdims=True)
-    # An empty row first gets one of its own: that of infinities is not a number.
+    # An empty row first keeps all: a softmax of infinities is not a number.
     soft = jax.nn.softmax(jnp.where(kept | empty, logits, -jnp.inf), axis=1)
     return jnp.where(empty, 0, soft)
 

@@ -1,4 +1,4 @@
-"""Relaxations that draw mixing weights anew in every step."""
+"""Relaxations that draw mixing weights in every step."""
 
 from collections.abc import Callable
 from typing import Any

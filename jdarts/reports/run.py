@@ -151,7 +151,7 @@ class SearchRun(_Run):
     Attributes:
       config: its configuration.
       trainings: those in its folder, and in its seeds' folders, if they were read.
-      comparisons: those in its folder, likewise.
+      comparisons: those in its folder, if they were read.
       stages: what it wrote down of its stages; nothing if it has one.
     """
 
@@ -417,6 +417,6 @@ def _note_lacking(records: Records, path: Path, epochs: set[int]) -> None:
 
 def _whole_or_last(rows: list[Row]) -> list[Row]:
     """The rows of epochs; one of a run that ended inside an epoch only as the last
-    row: if the run went on, the epoch has a row of its own."""
+    row: if the run went on, the epoch has its own row."""
     found = [row for row in rows if row["kind"] in ("epoch", "stop")]
     return [row for row in found if row["kind"] == "epoch" or row is found[-1]]

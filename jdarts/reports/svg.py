@@ -232,7 +232,7 @@ def svg(
 
     Args:
       width: of its own units.
-      height: likewise.
+      height: in the same units.
       title: a few words.
       description: what a reader would see in it.
       parts: its elements.

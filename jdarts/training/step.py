@@ -42,7 +42,7 @@ _MOST_CLASSES = 1024  # the square of more does not fit every device
 
 @dataclasses.dataclass(frozen=True)
 class TrainSettings:
-    """What a step does besides the network.
+    """What a step does, but for running the network.
 
     Attributes:
       optimizer: the optimiser of the weights.
@@ -169,7 +169,7 @@ def make_trainer(
     def init(key: jax.Array, images: jax.Array) -> TrainState:
         w, model_state = network.init(key, images)
         average = (w, model_state) if settings.average_decay else ()
-        if average:  # of their own: the state is donated, each array once
+        if average:  # copies: the state is donated, each array once
             average = jax.tree.map(jnp.copy, average)
         opt = start_descent(tx, w)
         return TrainState(jnp.zeros((), jnp.int32), w, model_state, opt, average)

@@ -22,7 +22,7 @@ FOLDER = Path(harness.__file__).parent
 OWN = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("*.py")}
 MAINS = {path.stem for path in FOLDER.glob("*.py") if '"__main__"' in path.read_text()}
 SCRIPTS = MAINS - {"torch_worker"} - OWN
-"""All scripts but those with a file of tests of their own."""
+"""All scripts but those with their own file of tests."""
 TINY = "--space toy --batch 2 --channels 2"
 NET = f"{TINY} --layers 2"
 ONCE = "--rounds 1 --no-torch"

@@ -317,7 +317,7 @@ print("whole")
 
 
 def test_fuzzed_pickles(tmp_path):
-    """In a process of its own, which a wrong address would end."""
+    """In another process, which a wrong address would end."""
     done = subprocess.run(
         [sys.executable, "-c", FUZZ, str(tmp_path / "x")],
         capture_output=True,

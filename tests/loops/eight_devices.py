@@ -1,4 +1,4 @@
-"""Run by test_devices.py in a process of its own, with 8 devices and float64.
+"""Run by test_devices.py in its own process, with 8 devices and float64.
 
 Writes one JSON object: how far a search on 8 devices is from one on 1 device, for each
 hypergradient that is named; ``seeds``: the same for two seeds at once.

@@ -105,7 +105,7 @@ def test_an_epoch_visits_every_training_image_once(two_epochs):
     first = np.asarray(state.w["train"])[:, 0].reshape(2, TRAIN)
     for epoch in first:
         assert sorted(epoch) == sorted(np.asarray(data().train))
-    assert list(first[0]) != list(first[1])  # shuffled anew
+    assert list(first[0]) != list(first[1])  # shuffled again
 
 
 def test_virtual_steps_read_the_batches_to_come(two_epochs):

@@ -60,7 +60,7 @@ def test_two_stages_in_one_folder(unbroken):
     steps = [row["step"] for row in rows if row["kind"] == "step"]
     assert steps == list(range(1, 2 * STAGE_EPOCHS * PER_EPOCH + 1))
     rates = [row["lr"] for row in rows if row["kind"] == "step"]
-    assert rates[8:] == rates[:8]  # schedules begin anew
+    assert rates[8:] == rates[:8]  # schedules begin again
     archs = read_metrics(unbroken / "arch.jsonl")
     assert [row["epoch"] for row in archs] == [1, 2, 3, 4]
     # All cells of its two networks are reductions: a normal one is not found, and loses

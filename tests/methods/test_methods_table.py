@@ -162,7 +162,7 @@ def test_table_of_methods():
         assert f"| `{name}` | {row.relaxation} |" in table
 
 
-# --- a space whose edges have primitives of their own ------------------------------
+# --- a space whose edges have their own primitives ---------------------------------
 
 UNEVEN = dataclasses.replace(
     SPACE,

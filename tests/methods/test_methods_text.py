@@ -170,7 +170,7 @@ def posed(dropout=0.1):
 
 def test_masks_are_fixed_within_a_step(x64):
     """The exact hypergradient is the slope of the loss after the virtual step, which it
-    could not be if anything was drawn anew. Other steps draw other masks."""
+    could not be if anything was drawn again. Other steps draw other masks."""
     problem, w, model_state, arch = posed()
     w, model_state, arch = jax.tree.map(
         lambda x: x.astype(jnp.float64), (w, model_state, arch)
@@ -213,7 +213,7 @@ def test_masks_are_fixed_within_a_step(x64):
 
 
 def test_hidden_states_go_on():
-    """From step to step, of both texts; a text that begins anew has none."""
+    """From step to step, of both texts; a text that begins again has none."""
     problem, w, model_state, arch = posed(0.0)
 
     class State:

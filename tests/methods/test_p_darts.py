@@ -92,7 +92,7 @@ def test_equally_weak_primitives():
 
 
 def test_schedule_of_the_dropout():
-    """Of 25 epochs, 10 of them for the weights alone: it begins anew at the 11th."""
+    """Of 25 epochs, 10 of them for the weights alone: it begins again at the 11th."""
     schedule = skip_schedule(PDartsConfig(), 0.7, 25, 4)
     for epoch in range(25):
         rate = 0.7 * (24 - epoch) / 25

@@ -58,7 +58,7 @@ def test_a_whole_search():
 
 
 def test_no_more_cells_than_steps():
-    """Of few steps each scores a cell of its own."""
+    """Of few steps each scores its own cell."""
     method, key = build(RandomSamplingConfig(scored=0.5)), jax.random.key(0)
     step, state = jit(method.step), method.init(key, batches(0).valid.images)
     losses = []

@@ -1,4 +1,4 @@
-"""Edges with primitives of their own: the mixture of all, without what they lack."""
+"""Edges with their own primitives: the mixture of all, without what they lack."""
 
 import dataclasses
 

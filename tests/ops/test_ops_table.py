@@ -12,7 +12,7 @@ from jdarts.errors import UserError
 from jdarts.ops import DRAWING, OPS, make_op
 from jdarts.ops.init import draw
 
-# Ops that draw have tests of their own: `test_noise`.
+# Ops that draw have their own tests: `test_noise`.
 NAMES = [name for name, row in OPS.items() if row is not None and name not in DRAWING]
 SIZE, BATCH = 6, 2
 STRIDES = (1, 2)

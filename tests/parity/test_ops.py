@@ -26,7 +26,7 @@ def split_key(key):
 
 
 def part_name(name, op):
-    """A tensor of an op; that of a dense convolution has a layout of its own."""
+    """A tensor of an op; that of a dense convolution has another layout."""
     return "dense" if op in ("conv_1x1", "conv_3x3") else name
 
 

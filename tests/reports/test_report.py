@@ -249,7 +249,7 @@ def test_several_seeds(pages):
 
 
 def test_one_seed_of_several(reports):
-    """Its folder has a report of its own, with the time of all."""
+    """Its folder has its own report, with the time of all."""
     file = write_report(reports["seeds"].parent / "seed_8")
     text = Page(file.read_text()).text
     assert "83.00 %" in text and "All 58.50 100.0" in text and "--seed 8" in text
