@@ -7,6 +7,7 @@ import numpy as np
 
 from jdarts.data.base import DAMAGED, shape_text
 from jdarts.errors import UserError, unknown_choice
+from jdarts.regular_file import open_regular
 from jdarts.spaces import NAS_BENCH_201, Genotype, SearchSpace
 
 __all__ = ["DEFAULT_DATA", "TABLE_DATA", "AccuracyTable", "load_table"]
@@ -88,7 +89,7 @@ def load_table(path: Path, data: str, space: SearchSpace) -> AccuracyTable:
     columns = ("op_names", "ops", f"{data}_val_200", f"{data}_test_200")
     try:
         # numpy would leave a damaged file open
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with open_regular(path) as opened, np.load(opened, allow_pickle=False) as file:
             names, ops, valid, test = (np.asarray(file[c]) for c in columns)
     except (OSError, *DAMAGED) as error:
         raise UserError(

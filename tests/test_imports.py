@@ -35,7 +35,7 @@ ORDER = [
     {"spaces"},
     {"tree", "types", "errors", "limits", "compile", "statistics", "stopwatch"}
     | {"fingerprint", "trust", "entry", "output", "commands", "lazy", "version"}
-    | {"phase", "synonyms", "options", "guard"},
+    | {"phase", "synonyms", "options", "guard", "regular_file"},
 ]
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 FLAX = {"nets", "ops"}

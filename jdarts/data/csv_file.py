@@ -13,8 +13,8 @@ import numpy as np
 
 from jdarts.data.base import DataConfig, RawImages, check_memory, some
 from jdarts.data.image_files import PART_NAMES, Labelled, read_parts
-from jdarts.data.pictures import open_regular
 from jdarts.errors import UserError
+from jdarts.regular_file import open_regular
 
 __all__ = ["label_text", "labelled_parts", "load"]
 

@@ -14,8 +14,8 @@ from jdarts.data.base import (
     shape_text,
     some,
 )
-from jdarts.data.pictures import open_regular
 from jdarts.errors import UserError
+from jdarts.regular_file import open_regular
 
 __all__ = ["load"]
 

@@ -1,19 +1,18 @@
 """One image file of any form as pixels: converted, turned and resized."""
 
 import io
-import os
-import stat
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
+from jdarts.regular_file import open_regular
+
 __all__ = [
     "Pixels",
     "decode",
     "is_picture",
-    "open_regular",
     "picture_suffixes",
     "resize_note",
     "resized",
@@ -122,29 +121,6 @@ def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     if image.size == size[::-1]:
         return image
     return ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
-
-
-def open_regular(path: Path) -> io.BufferedReader:
-    """Opens a file to read, if it is one.
-
-    A pipe would block for ever and a device may never end, so neither is opened.
-
-    Raises:
-      OSError: if there is none, or it is something else.
-    """
-    kind = stat.S_IFMT(os.stat(path).st_mode)
-    if kind != stat.S_IFREG:
-        raise OSError(f"is {_KINDS.get(kind, 'no file')}, not a file")
-    return path.open("rb")
-
-
-_KINDS = {
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFDIR: "a folder",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
-}
 
 
 def _formats() -> list[str]:

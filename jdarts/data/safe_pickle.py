@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from jdarts.data.base import check_memory
-from jdarts.data.pictures import open_regular
 from jdarts.errors import UserError
+from jdarts.regular_file import open_regular
 
 __all__ = ["load_pickle"]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from jdarts.data.base import DataConfig, RawImages, check_memory, shape_text
-from jdarts.data.pictures import open_regular
 from jdarts.errors import UserError
+from jdarts.regular_file import open_regular
 
 __all__ = ["load"]
 

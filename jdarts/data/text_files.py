@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from jdarts.data.base import DAMAGED, check_memory, some
-from jdarts.data.pictures import open_regular
 from jdarts.errors import UserError
+from jdarts.regular_file import open_regular
 
 __all__ = ["Parts", "one_file", "ptb", "topics", "wikitext2"]
 

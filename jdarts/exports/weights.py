@@ -15,7 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from jdarts.data.base import DAMAGED
 from jdarts.errors import UserError
+from jdarts.regular_file import open_regular
 from jdarts.types import PyTree
 
 __all__ = ["Weights", "named_weights", "read_weights", "trees"]
@@ -83,7 +85,11 @@ def read_weights(path: Path) -> Weights:
       UserError: if it cannot be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open_regular(path) as opened, np.load(opened, allow_pickle=False) as file:
             return dict(file)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: not a file of weights ({error})") from None
+    except (*DAMAGED, OSError, MemoryError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{path}: not a file of weights ({reason}); expected what jdarts.export "
+            "wrote"
+        ) from None

@@ -11,6 +11,8 @@ from jdarts.io.run_folder import PART_FILE
 
 __all__ = ["DataFacts"]
 
+_MOST = 2**20  # pixels of a side, and channels
+
 
 @dataclasses.dataclass(frozen=True)
 class DataFacts:
@@ -59,7 +61,8 @@ class DataFacts:
             sizes = isinstance(image, list) and all(type(n) is int for n in image)
             digest = data.get("digest")
             names = names and (digest is None or type(digest) is str)
-            if names and classes and sizes and len(image) == 3 and min(image) > 0:
+            sizes = sizes and len(image) == 3 and 0 < min(image) <= max(image) < _MOST
+            if names and classes and sizes:
                 return cls(tuple(classes), tuple(image), digest)
         except (KeyError, TypeError):
             pass

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jdarts.errors import UserError
+from jdarts.regular_file import read_regular
 
 __all__ = ["file_digest", "is_temporary", "read_json", "write_atomic", "write_json"]
 
@@ -66,7 +67,7 @@ def read_json(path: Path) -> Any:
       UserError: if the file cannot be read or is not JSON.
     """
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_regular(path))
     except OSError as error:
         raise cannot(path, "read", error) from None
     except (ValueError, RecursionError) as error:
@@ -80,7 +81,7 @@ def file_digest(path: Path) -> str:
       UserError: if it cannot be read.
     """
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(read_regular(path)).hexdigest()
     except OSError as error:
         raise cannot(path, "read", error) from None
 

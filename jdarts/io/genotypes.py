@@ -14,6 +14,7 @@ from jdarts.io.printed import (
     printed_genotype,
     printed_names,
 )
+from jdarts.regular_file import open_regular
 from jdarts.spaces import ZOO, Genotype
 
 __all__ = ["GenotypeLog", "genotype_place", "load_genotype", "split_choice"]
@@ -181,7 +182,7 @@ def genotype_place(which: str) -> Path:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(4 * MAX_CHARACTERS + 1)
     except OSError as error:
         raise cannot(path, "read", error) from None

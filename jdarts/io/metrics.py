@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from jdarts.errors import UserError
 from jdarts.io.files import cannot, write_atomic
+from jdarts.regular_file import read_regular
 
 __all__ = ["MetricsLog", "read_metrics", "read_rows"]
 
@@ -151,7 +152,7 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, Any] | None]]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except FileNotFoundError:
         return b""
     except OSError as error:

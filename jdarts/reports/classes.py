@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from markupsafe import Markup
 
@@ -17,9 +16,8 @@ _NAMED = 10  # classes, in a line
 _MATRIX = 12  # classes that fit side by side
 
 
-def class_facts(run: Path) -> Iterator[tuple[str, str, str]]:
+def class_facts(facts: DataFacts | None) -> Iterator[tuple[str, str, str]]:
     """How many classes the images of a run have, and what they are called."""
-    facts = DataFacts.read(run)
     if facts is not None:
         names = facts.classes
         more = ", ..." if len(names) > _NAMED else ""

@@ -7,6 +7,7 @@ from typing import Any
 from jdarts.config import AnySearchConfig, SearchConfig, from_json
 from jdarts.errors import UserError
 from jdarts.io import read_json
+from jdarts.io.data_facts import DataFacts
 from jdarts.io.records import COUNT, Full, Records, Row, misfit
 from jdarts.io.run_config import EXTENDED, Extension
 from jdarts.io.run_folder import PART_FILE
@@ -79,6 +80,7 @@ class _Run:
       seeds: one entry or more.
       timing: rows of ``timing.jsonl``.
       cost: what `jdarts.cost` has written to ``cost.json``, if it has.
+      facts: what its images were; None where that was not written down, as of texts.
       damage: a line for everything that is not there although it was written, or that
         is damaged and left out.
       extensions: how it went on for more epochs than planned.
@@ -88,6 +90,7 @@ class _Run:
     seeds: list[Seed]
     timing: list[Row]
     cost: dict[str, Any] | None
+    facts: DataFacts | None
     damage: list[str]
     extensions: list[Extension]
 
@@ -328,6 +331,14 @@ def _config(path: Path) -> dict[str, Any]:
     return data
 
 
+def _facts(path: Path, records: Records) -> DataFacts | None:
+    try:
+        return DataFacts.read(path)
+    except UserError as error:
+        records.note(f"{error}; left out")
+        return None
+
+
 def _common(
     path: Path, data: dict[str, Any], seeds: list[Seed], records: Records
 ) -> dict[str, Any]:
@@ -339,6 +350,7 @@ def _common(
         "seeds": seeds,
         "timing": records.rows(timing, forms.TIMING),
         "cost": records.json(path / "cost.json", forms.COST),
+        "facts": _facts(path, records),
         "damage": records.damage,
         "extensions": _extensions(path / "config.json", data, records),
     }

@@ -7,6 +7,7 @@ import numpy as np
 from markupsafe import Markup
 
 from jdarts.config import to_json
+from jdarts.errors import UserError
 from jdarts.loops.train_record import TrainResult
 from jdarts.reports import html
 from jdarts.reports.architecture import drawings, parameters
@@ -86,7 +87,7 @@ def _facts(run: SearchRun) -> Markup:
                 f"by the curvature; result: genotype of {which} {shown}",
             )
         )
-    return html.facts([*entries, *class_facts(run.path), *timing_facts(run.timing)])
+    return html.facts([*entries, *class_facts(run.facts), *timing_facts(run.timing)])
 
 
 def _trained(run: SearchRun) -> Iterator[tuple[str, str, str]]:
@@ -156,7 +157,7 @@ def _sections(run: SearchRun) -> Iterator[Section]:
     several = len(run.seeds) > 1
     begun = run.begun
     if several and begun:
-        yield Section("seeds", "Seeds", _seed_table(begun, network_of_run(run.path)))
+        yield Section("seeds", "Seeds", _seed_table(begun, _network(run)))
     if not several and run.seeds[0].genotype is not None:
         yield Section("cells", "Cells", _cells(run, run.seeds[0]))
     if begun:
@@ -205,10 +206,18 @@ def _cells(run: SearchRun, seed: Seed) -> Markup:
     return note + drawings(seed.genotype)
 
 
+def _network(run: SearchRun) -> RunNetwork | None:
+    """None also where the images' size is damaged, which `damage` says."""
+    try:
+        return network_of_run(run.path)
+    except UserError:
+        return None
+
+
 def _cost(run: SearchRun) -> Markup:
     """Nothing of a genotype that makes no network of the usual form."""
     genotype, text = run.seeds[0].genotype, Markup("")
-    network = network_of_run(run.path)
+    network = _network(run)
     if network is not None and genotype is not None:
         if total_cost(genotype, network) is not None:
             text = counted(genotype, network)

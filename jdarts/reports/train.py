@@ -70,7 +70,7 @@ def _facts(run: TrainRun) -> Markup:
     if run.begun:
         epochs = f"{run.epochs} of {run.config.epochs}"
         entries.append(("Epochs", epochs, "; ".join(run.extended)))
-    return html.facts([*entries, *class_facts(run.path), *timing_facts(run.timing)])
+    return html.facts([*entries, *class_facts(run.facts), *timing_facts(run.timing)])
 
 
 def _sections(run: TrainRun) -> Iterator[Section]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jdarts.errors import UserError
+from jdarts.regular_file import read_regular
 
 __all__ = ["MAX_NODES", "OUTPUTS", "CellGenotype", "Connection", "Genotype"]
 
@@ -176,10 +177,12 @@ class Genotype:
           UserError: if the file is missing, is not JSON or holds no genotype.
         """
         try:
-            data = json.loads(path.read_text())
+            data = json.loads(read_regular(path))
         except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-        except ValueError as error:
+            raise UserError(
+                f"{path}: cannot be read ({error.strerror or error})"
+            ) from None
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: not JSON ({error})") from None
         if isinstance(data, dict) and "final" in data:  # a run's genotype.json
             data = data["final"]

@@ -1,8 +1,11 @@
 """What can happen to a file: one function an alteration."""
 
+import errno
 import json
+import os
 import random
 import shutil
+import sys
 
 
 def deleted(path):
@@ -21,6 +24,38 @@ def cut(path):
 def replaced_by_a_folder(path):
     path.unlink()
     path.mkdir()
+
+
+def replaced_by_a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+_unreadable = {}  # path to its open file: what replaces it is another one
+_hooked = []
+
+
+def unreadable(path):
+    """As with mode 000, until `copy_of`; also to root, who may read such a file."""
+    if not _hooked:
+        sys.addaudithook(_refuse)  # for ever: there is no way to take it back
+        _hooked.append(True)
+    _unreadable[str(path)] = os.open(path, os.O_RDONLY)
+
+
+def _refuse(event, arguments):
+    if event != "open" or str(arguments[0]) not in _unreadable:
+        return
+    path = str(arguments[0])
+    held = os.fstat(_unreadable[path])
+    if os.path.exists(path) and os.path.samestat(held, os.stat(path)):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+
+def all_readable():
+    """Ends what `unreadable` began."""
+    while _unreadable:
+        os.close(_unreadable.popitem()[1])
 
 
 def one_byte(seed):
@@ -82,6 +117,8 @@ ANY = (
     emptied,
     cut,
     replaced_by_a_folder,
+    replaced_by_a_pipe,
+    unreadable,
     *(one_byte(seed) for seed in range(3)),
 )
 """Of every file."""
@@ -105,5 +142,6 @@ def alterations(path):
 
 
 def copy_of(folder, place):
+    all_readable()
     shutil.rmtree(place, ignore_errors=True)
     return shutil.copytree(folder, place)
