@@ -12,6 +12,7 @@ bit; where the time went is left out. A row a kill; exit status 1 if one is not 
 import contextlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,7 +71,7 @@ class Kill(NamedTuple):
       kind: of the run.
       moment: when: what was asked for, and what the folder held.
       resumed: the step from which the run went on; 0: from its start.
-      different: the files that differ in the end; none.
+      different: the files that differ in the end; empty if all are equal.
     """
 
     kind: str
@@ -124,9 +125,13 @@ def finish(process: subprocess.Popen[str]) -> str:
       UserError: if it fails.
     """
     out, err = process.communicate()
+    _check_status(process, out, err)
+    return out
+
+
+def _check_status(process: subprocess.Popen[str], out: str, err: str) -> None:
     if process.returncode:
         raise UserError(f"status {process.returncode}, expected 0: {out}{err}")
-    return out
 
 
 def rows(run: Path) -> int:
@@ -141,6 +146,9 @@ def kill(
 ) -> str | None:
     """Starts the command and kills it; None if it has ended before.
 
+    Raises:
+      UserError: if it fails.
+
     Args:
       kind: of the run.
       work: what it reads.
@@ -154,8 +162,9 @@ def kill(
         asked = wait(process, run, draw, seconds, total)
     finally:
         process.send_signal(signal.SIGKILL)
-        process.communicate()
+        out, err = process.communicate()
     if process.returncode != -signal.SIGKILL:
+        _check_status(process, out, err)
         return None
     if not (run / "config.json").exists():
         return f"{asked}: no run yet"
@@ -227,9 +236,11 @@ def different(expected: dict[str, bytes], found: dict[str, bytes]) -> list[str]:
 def unbroken(kind: str, work: Path) -> tuple[dict[str, bytes], float, int]:
     """What an unbroken run leaves, its seconds, and its rows of metrics."""
     run, began = work / f"unbroken_{kind}", time.monotonic()
+    file = work / f"unbroken_{kind}.seconds"
+    if not file.exists():
+        shutil.rmtree(run, ignore_errors=True)  # of a call that was interrupted
     finish(start(kind, work, run))  # only reads results if it has ended before
     seconds = time.monotonic() - began
-    file = work / f"unbroken_{kind}.seconds"
     if file.exists():
         seconds = float(file.read_text())
     file.write_text(str(seconds))

@@ -22,7 +22,7 @@ from jdarts import train
 from jdarts.errors import UserError
 from jdarts.io import write_json
 from jdarts.loops.text_train import read_text_results
-from jdarts.reports.run import read_search
+from jdarts.reports.read import read_search
 from jdarts.spaces import DARTS_RNN, CellGenotype, Connection, Genotype
 from jdarts.spaces.random import random_genotype
 from jdarts.statistics import compare

@@ -72,7 +72,7 @@ class Compiled(NamedTuple):
       trace_seconds: from Python to a StableHLO program: tracing and lowering.
       lower_seconds: the part of it that lowering took.
       compile_seconds: from there to machine code, or to reading the cache.
-      temp_bytes: memory that one call needs, but for arguments and results; None where
+      temp_bytes: memory that one call needs beyond arguments and results; None where
         the platform does not say.
       kernel_seconds: what it waited for CPU kernels to be built; in none of the others.
     """

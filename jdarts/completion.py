@@ -45,7 +45,7 @@ _USE = """Prints a script that completes commands, options and names:
 
 
 def words(command: str) -> list[str]:
-    """What may stand behind a command, but for names of files.
+    """What may stand behind a command, except names of files.
 
     Args:
       command: a row of COMMANDS.

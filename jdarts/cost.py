@@ -109,7 +109,7 @@ class Row:
       cost: parameters and multiply-adds.
       kept_bytes: activation memory of a training step with the batch.
       seconds: number of images to the median time of inference.
-      temp_bytes: number of images to the memory that inference needs, but for weights,
+      temp_bytes: number of images to the memory that inference needs beyond weights,
         images and results, where the platform tells; of the whole network only.
     """
 
@@ -270,7 +270,7 @@ def _notes(options: CostOptions, total: Row, extra: Cost | None) -> list[str]:
         notes.append(f"ms: median of inference, each part alone, on {device_text()}")
     for size, temp in sorted(total.temp_bytes.items()):
         notes.append(
-            f"memory of inference besides weights and images, batch {size}: "
+            f"memory of inference beyond weights and images, batch {size}: "
             f"{temp / _MIB:.1f} MiB"
         )
     return notes

@@ -27,7 +27,8 @@ from jdarts.reports.pareto import (
     points_of,
     trend,
 )
-from jdarts.reports.run import SearchRun, read_run
+from jdarts.reports.read import read_run
+from jdarts.reports.run import SearchRun
 from jdarts.run_network import PUBLISHED, RunNetwork, network_of_run
 
 __all__ = ["ParetoOptions", "main"]

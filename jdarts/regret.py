@@ -17,6 +17,7 @@ from jdarts.cli import parse_options
 from jdarts.errors import UserError
 from jdarts.io import write_atomic
 from jdarts.reports.labels import check_alike, check_distinct
+from jdarts.reports.read import read_search
 from jdarts.reports.regret import (
     HEAD,
     check_one_table,
@@ -24,7 +25,6 @@ from jdarts.reports.regret import (
     regret_page,
     sentence,
 )
-from jdarts.reports.run import read_search
 
 __all__ = ["RegretOptions", "main"]
 

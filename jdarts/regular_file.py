@@ -1,5 +1,6 @@
 """Files are read only if they are files: pipes and devices are not opened."""
 
+import errno
 import io
 import os
 import stat
@@ -18,7 +19,8 @@ def open_regular(path: Path) -> io.BufferedReader:
     """
     kind = stat.S_IFMT(os.stat(path).st_mode)
     if kind != stat.S_IFREG:
-        raise OSError(f"is {_KINDS.get(kind, 'no file')}, not a file")
+        what = f"is {_KINDS.get(kind, 'no file')}, not a file"
+        raise OSError(errno.EINVAL, what, str(path))
     return path.open("rb")
 
 

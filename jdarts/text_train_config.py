@@ -16,7 +16,7 @@ _SEED = 1267
 
 @dataclasses.dataclass(frozen=True)
 class TextTrainConfig:
-    """All that the training of a recurrent cell depends on, but for the genotype;
+    """All that the training of a recurrent cell depends on except the genotype;
     defaults as published for the Penn Treebank."""
 
     name: str = "train"

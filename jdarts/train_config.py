@@ -42,7 +42,7 @@ _PARTS = ("test", "valid", "auto")
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Everything that a training depends on, but for the genotype."""
+    """Everything that a training depends on except the genotype."""
 
     name: str = "train"
     """Name of the run: its folder is NAME in the search's folder, or in runs/GENOTYPE,

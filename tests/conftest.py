@@ -3,10 +3,12 @@
 import os
 import signal
 
-# Who runs the tests in the background has interrupts ignored, and so would every
-# command that a test starts and interrupts.
+# Who runs the tests in the background, or under nohup, has these signals ignored, and
+# so would every command that a test starts and stops.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Tests spend their time compiling, and run each program a few times on tiny inputs: do
 # without the expensive passes. The last flag keeps fences (`jdarts.compile`), also in
@@ -32,7 +34,8 @@ from helpers import enable_x64  # noqa: E402
 
 @pytest.fixture
 def unchecked_shapes(monkeypatch):
-    """For what jdarts itself says of shapes that do not fit."""
+    """For what jdarts itself says of shapes that do not fit, and for what looks into
+    functions."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 

@@ -34,8 +34,10 @@ def check(checked: Any, **options: Any) -> Any:
     """A function or dataclass with its annotations checked, if one is of a shape.
 
     Others are left alone: they have protocols that nothing can check at run time, and
-    the type checker looks at them.
+    the type checker looks at them. So are all that are made while checks are off.
     """
+    if jaxtyping.config.jaxtyping_disable:
+        return checked
     annotations = inspect.get_annotations(checked).values()
     shaped = any(map(_of_shape, annotations))
     return _jaxtyped(checked, **options) if shaped else checked

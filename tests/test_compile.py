@@ -19,7 +19,9 @@ ROOT = Path(jdarts.__file__).parents[1]
 
 
 def test_options_only_on_cpu():
-    assert set(compile.compiler_options("cpu")) == {"xla_disable_hlo_passes"}
+    passes = "cse_barrier_expander,small-while-loop-hoisting"
+    assert compile.compiler_options("cpu") == {"xla_disable_hlo_passes": passes}
+    assert passes in os.environ["XLA_FLAGS"]  # tests compile as users do
     assert compile.compiler_options("gpu") == compile.compiler_options("tpu") == {}
     assert compile.compiler_options() == compile.compiler_options(jax.default_backend())
 

@@ -196,7 +196,7 @@ def test_rules_of_gradients():
     assert fingerprint(make(1.0)) == fingerprint(make(1.0)) != fingerprint(make(2.0))
 
 
-def test_a_recurrent_network_has_a_fingerprint():
+def test_a_recurrent_network_has_a_fingerprint(unchecked_shapes):
     def make(units):
         return mixed_recurrent(
             DARTS_RNN, vocabulary=9, units=units, dropout=Dropout()

@@ -13,7 +13,7 @@ from jdarts.data import DATASETS, TEXTS, DataConfig
 from jdarts.errors import UserError
 from jdarts.io import GenotypeLog, write_json
 from jdarts.recipes import recipe_of_search
-from jdarts.reports.run import read_run
+from jdarts.reports.read import read_run
 from jdarts.train import main
 from jdarts.train_cli import parse_train
 from jdarts.train_config import (

@@ -13,7 +13,7 @@ from jdarts.errors import UserError, unknown_choice
 from jdarts.limits import check_numbers
 from jdarts.options import check_options, option_types
 from jdarts.recipes import GENERAL, general_recipe, on_images_of, recipe_of_search
-from jdarts.reports.run import read_search
+from jdarts.reports.read import read_search
 from jdarts.train_config import TrainConfig, for_images, load_recipe, recipe_names
 
 __all__ = ["CompareCommand", "CompareOptions", "parse_compare"]

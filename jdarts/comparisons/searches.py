@@ -9,7 +9,8 @@ from jdarts.config import SearchConfig
 from jdarts.data import DataConfig, get_dataset
 from jdarts.errors import UserError
 from jdarts.reports.labels import digest_of
-from jdarts.reports.run import SearchRun, Seed, read_search
+from jdarts.reports.read import read_search
+from jdarts.reports.run import SearchRun, Seed
 from jdarts.spaces import Genotype
 
 __all__ = ["Search", "read_searches"]

@@ -28,7 +28,7 @@ def train_all(
 ) -> tuple[dict[str, list[float]], int]:
     """Trains every network of the plan that is not trained yet.
 
-    Each has its own folder of a training, ``folder/NETWORK``.
+    Each has its own training folder, ``folder/NETWORK``.
 
     Args:
       plan: the networks.

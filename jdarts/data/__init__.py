@@ -321,9 +321,12 @@ def _check_dir(config: DataConfig, dataset: Dataset) -> None:
 def _check(raw: RawImages, where: str, trains: bool) -> None:
     """Raises unless the arrays are what RawImages says, with at least one image."""
     if len(raw.train_images) == 0 and (trains or len(raw.test_images) == 0):
-        others = len(raw.test_images)
-        found = f"{others:,} test images and " if others else ""
-        raise UserError(f"{where}: has {found}no training images; expected one or more")
+        others, notes = len(raw.test_images), "; ".join(raw.notes)
+        found = f"no training images but {others:,} to test" if others else "no images"
+        raise UserError(
+            f"{where}: has {found}{f' ({notes})' if notes else ''}; expected some to "
+            f"{'train' if trains else 'test'}"
+        )
     if len(raw.class_names) == 1:
         raise UserError(
             f"{where}: has one class ({raw.class_names[0]!r}); expected two or more"

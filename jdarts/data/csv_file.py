@@ -19,7 +19,7 @@ from jdarts.regular_file import open_regular
 __all__ = ["label_text", "labelled_parts", "load"]
 
 _SEPARATORS = (",", ";", "\t", "|")
-_SAID = re.compile(r"sep=(.)\r?\n")
+_SAID = re.compile(r'sep=([^\w\s"]|[ \t])\r?\n', re.IGNORECASE)
 _NO_LABEL = ("", "nan", "null", "<na>")
 
 _COLUMNS = {
@@ -173,7 +173,7 @@ def labelled_parts(
 
     Raises:
       UserError: if there are neither training nor test images, another part has a
-        further label, or nearly every image has its own.
+        further label, or nearly every training image has its own.
     """
     first = next((p for p in ("train", "test") if p in {e[0] for e in entries}), None)
     if first is None:
@@ -182,9 +182,9 @@ def labelled_parts(
         )
     found = [label for part, *_, label in entries if part == first]
     labels = set(found)
-    if len(labels) > max(2, len(found) // 2):
+    if first == "train" and len(labels) > max(2, len(found) // 2):
         raise UserError(
-            f"{where}: {len(labels):,} classes of {len(found):,} images to {first} "
+            f"{where}: {len(labels):,} classes of {len(found):,} training images "
             f"({some(sorted(labels), 3)}); expected two or more images a class: is "
             "that the column of the labels?"
         )

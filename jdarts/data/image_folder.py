@@ -35,7 +35,7 @@ def load(config: DataConfig) -> RawImages:
         raise UserError(f"{root}: is a file; expected a folder of class folders")
     walk = _Walk(root)
     roots = _roots(_within(root, walk), walk)
-    first = next(iter(roots.values()))
+    first = roots.get("train") or roots["test"]
     class_names = tuple(path.name for path in walk.folders(first))
     if not class_names:
         raise UserError(
@@ -61,15 +61,16 @@ def _within(root: Path, walk: "_Walk") -> Path:
     here = root
     while len(folders := walk.folders(here)) == 1 and not _part(folders[0]):
         here = folders[0]
-        if any(_part(f) == "train" and walk.folders(f) for f in walk.folders(here)):
+        parts = [_part(f) for f in walk.folders(here) if walk.folders(f)]
+        if {"train", "test"} & {*parts}:
             walk.go_through(root, here)
             return here
     return root
 
 
 def _roots(root: Path, walk: "_Walk") -> dict[str, Path]:
-    """The folder of each part, ``train`` first if it is there; only that if the class
-    folders are in `root`."""
+    """The folder of each part, of which ``train`` or ``test`` is one; only ``train``
+    if the class folders are in `root`."""
     folders = walk.folders(root)
     roots: dict[str, Path] = {}
     for part in PART_NAMES:

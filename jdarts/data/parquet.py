@@ -48,6 +48,8 @@ def load(config: DataConfig) -> RawImages:
                 )
             names = own
             entries += [(part, name, source, label) for name, source, label in rows]
+    if not entries:
+        raise UserError(f"{root}: has no rows; expected at least one image")
     notes = (f"left out, other files: {some(others)}",) if others else ()
     if not names:
         words = [
@@ -85,8 +87,9 @@ def _files(root: Path) -> tuple[dict[str, list[Path]], list[str]]:
             others.append(path.name)
     if not found["train"] and not found["test"]:
         raise UserError(
-            f"{folder}: found {some(others) or 'nothing'}; expected train-*.parquet, "
-            "and validation-*.parquet and test-*.parquet if there are such parts"
+            f"{folder}: found {some(others) or 'nothing'}; expected train-*.parquet "
+            "(to evaluate, test-*.parquet is enough), and validation-*.parquet if that "
+            "part is there"
         )
     return found, others
 

@@ -55,7 +55,7 @@ class Operations(Protocol):
         ...
 
     def mean_pool(self, x: Value, kernel: int, stride: int) -> Value:
-        """The mean of a window over the pixels inside the image, padded alike."""
+        """The mean of a window over its pixels inside the image; same padding."""
         ...
 
     def affine(self, x: Value, scale: np.ndarray, shift: np.ndarray) -> Value:

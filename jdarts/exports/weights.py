@@ -87,7 +87,12 @@ def read_weights(path: Path) -> Weights:
     try:
         with open_regular(path) as opened, np.load(opened, allow_pickle=False) as file:
             return dict(file)
-    except (*DAMAGED, OSError, MemoryError) as error:
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror or error}); expected what "
+            "jdarts.export wrote"
+        ) from None
+    except (*DAMAGED, MemoryError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"{path}: not a file of weights ({reason}); expected what jdarts.export "

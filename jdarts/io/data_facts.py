@@ -73,7 +73,7 @@ class DataFacts:
 
     def check_classes(self, images: Any, run: Path) -> None:
         """Raises a UserError unless images have the same classes in the same order, so
-        that a network's outputs mean the same. Names that are the numbers from 0 say
+        that a network's outputs mean the same. Beside real names the numbers from 0 say
         only how many there are, as in a file of arrays.
 
         Args:
@@ -82,7 +82,10 @@ class DataFacts:
         """
         there, here = self.classes, tuple(images.class_names)
         numbers = tuple(map(str, range(len(there))))
-        if here == there or len(here) == len(there) and numbers in (here, there):
+        if here == there:
+            return
+        named = not all(name.isdecimal() for name in (*here, *there))
+        if named and len(here) == len(there) and numbers in (here, there):
             return
         pairs = enumerate(zip_longest(here, there))
         i, (name, other) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])

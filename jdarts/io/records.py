@@ -98,7 +98,7 @@ def misfit(value: Any, form: Any, where: str = "") -> str | None:
         return _of_names(value, _names(value, form), where)
     if isinstance(form, list | Full):
         if not isinstance(value, list) or (isinstance(form, Full) and not value):
-            return f"{where}: {_short(value)}, expected a list"
+            return f"{where}: {_short(value)}, expected a list".lstrip(": ")
         own = form[0]
         found = (misfit(v, own, f"{where}[{i}]") for i, v in enumerate(value))
         return next((text for text in found if text), None)

@@ -45,7 +45,7 @@ def build(
 ) -> SearchMethod:
     """GDAS on a supernet; arguments and errors as of `jdarts.methods.darts.build`.
 
-    Both steps compute one op an edge, each of its own draw. As in DARTS the
+    Both steps compute one op an edge, each from its own draw. As in DARTS the
     architecture's step comes first (in the authors' code the weights').
     """
     check_init_scale(config.init_scale)

@@ -9,7 +9,8 @@ from jdarts.io.run_folder import PART_FILE
 from jdarts.phase import phased
 from jdarts.reports.comparison import comparison_report
 from jdarts.reports.drawings import DRAWINGS, write_drawings
-from jdarts.reports.run import ComparisonRun, TrainRun, read_run
+from jdarts.reports.read import read_run
+from jdarts.reports.run import ComparisonRun, TrainRun
 from jdarts.reports.search import search_report
 from jdarts.reports.tensorboard import write_tensorboard
 from jdarts.reports.text_train import text_train_report

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jdarts.errors import UserError
 from jdarts.io import cell_dot, cell_svg, write_atomic
-from jdarts.reports.run import read_search
+from jdarts.reports.read import read_search
 from jdarts.spaces import CellGenotype
 
 __all__ = ["DRAWINGS", "write_drawings"]

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from jdarts.errors import UserError
-from jdarts.reports.run import read_search
+from jdarts.reports.read import read_search
 
 __all__ = ["write_tensorboard"]
 

@@ -42,7 +42,7 @@ _MOST_CLASSES = 1024  # the square of more does not fit every device
 
 @dataclasses.dataclass(frozen=True)
 class TrainSettings:
-    """What a step does, but for running the network.
+    """What a step does beside running the network.
 
     Attributes:
       optimizer: the optimiser of the weights.

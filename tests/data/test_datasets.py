@@ -198,7 +198,7 @@ EXPECTED = (
     [
         (
             {"train_images": GOOD.train_images[:0], "train_labels": np.zeros(0, int)},
-            "has 2 test images and no training images; expected one or more",
+            "has no training images but 2 to test; expected some to train",
         ),
         (
             {"train_images": GOOD.train_images.astype(np.float32)},

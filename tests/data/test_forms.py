@@ -216,6 +216,8 @@ def test_labels_that_only_look_like_numbers(tmp_path, odd):
         ("image,file,label\n", "expected one column 'path' (or image, file,"),
         ("path,x\n0.png,a\n", "expected one column 'label' (or class, target"),
         ("path,label\n", "has no images to train or test"),
+        ('sep="\npath,label\n', "its first row is"),
+        ("sep=a\npath,label\n", "its first row is"),
         ("sep=;\n", "is empty; expected a first row of names, such as path,label"),
         ("path,label\n0.png\n", "row 2: 1 columns; expected 2"),
         ("path,label\n0.png,\n", "row 2: no label (found ''); expected a whole number"),
@@ -223,7 +225,7 @@ def test_labels_that_only_look_like_numbers(tmp_path, odd):
         ("path,label\n,a\n", "row 2: no path; expected that of an image"),
         (
             "path,label\n0.png,a\n1.png,b\n2.png,c\n",
-            "t.csv: 3 classes of 3 images to train (a, b, c); expected two or more",
+            "t.csv: 3 classes of 3 training images (a, b, c); expected two or more",
         ),
         ("path,label,split\n0.png,a,x\n", "row 2: the split 'x'; expected train"),
         (
@@ -268,12 +270,53 @@ def test_to_evaluate_a_test_part_is_enough(tmp_path, name):
     assert images.class_names == ("cat", "dog", "emu")
     assert images.train_images.shape == (0, *RGB.shape[1:])
     assert by_pixels(images.test_images, images.test_labels) == by_pixels(RGB, LABELS)
-    assert error(name, source) == (
-        f"{source}: has 6 test images and no training images; expected one or more"
-    )
+    found = error(name, source)
+    assert found.startswith(f"{source}: has no training images but 6 to test")
+    assert found.endswith("; expected some to train")
+
+
+def test_a_test_part_that_is_alone_in_its_folder(tmp_path):
+    """As an archive unpacks; what a training lacks is told with what was left out."""
+    for i, label in enumerate("cat cat dog cat dog".split()):
+        file = tmp_path / "photos" / ("test" if i else "trian") / label / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(RGB[i]).save(file)
+    config = DataConfig(name="image_folder", dir=tmp_path)
+    images = load(config, trains=False)
+    assert images.class_names == ("cat", "dog") and len(images.test_images) == 4
+    assert any("trian" in note for note in images.notes)
+    found = error("image_folder", tmp_path)
+    assert "has no training images but 4 to test (" in found and "trian" in found
+
+
+@pytest.mark.parametrize("name", ["csv", "image_folder"])
+def test_without_a_training_part_the_test_part_has_the_classes(tmp_path, name):
+    """Of which the validation part may lack one."""
+    parts = ["valid", "valid", "test", "test", "test", "test"]
+    labels = ["cat", "dog", "cat", "dog", "emu", "emu"]
+    write_images(tmp_path)
+    source = tmp_path / "t.csv"
+    rows = [f"{i}.png,{labels[i]},{parts[i]}" for i in range(6)]
+    source.write_text("\n".join(["path,label,split", *rows]))
+    if name == "image_folder":
+        source = tmp_path / "photos"
+        for i in range(6):
+            file = source / parts[i] / labels[i] / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / f"{i}.png").rename(file)
+    images = load(DataConfig(name=name, dir=source), trains=False)
+    assert images.class_names == ("cat", "dog", "emu")
+    assert (len(images.valid_images), len(images.test_images)) == (2, 4)
 
 
 # --- Parquet ---
+
+
+def test_parquet_without_rows(tmp_path):
+    write_parquet(tmp_path / "train-0.parquet", [], [])
+    assert error("parquet", tmp_path) == (
+        f"{tmp_path}: has no rows; expected at least one image"
+    )
 
 
 def test_parquet(tmp_path):

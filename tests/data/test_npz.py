@@ -159,7 +159,7 @@ BAD = {
     ),
     "no images": (
         {"x_train": X[:0], "y_train": Y[:0]},
-        "has no training images; expected one or more",
+        "has no images; expected some to train",
     ),
 }
 

@@ -61,9 +61,9 @@ def all_readable():
 def one_byte(seed):
     def changed(path):
         content = bytearray(path.read_bytes())
-        rng = random.Random(f"{seed} {path.name} {len(content)}")
+        rng = random.Random(seed)  # whatever the name, which may be random
         if content:
-            place = rng.randrange(len(content))
+            place = int(rng.random() * len(content))
             content[place] ^= 1 << rng.randrange(8)
         path.write_bytes(content)
 

@@ -27,7 +27,7 @@ def ending(main, arguments, capsys):
         status = run_command(main, [str(word) for word in arguments])
     except Reached:
         return None, capsys.readouterr().out, None
-    except BaseException as error:
+    except (Exception, SystemExit) as error:
         return 1, capsys.readouterr().out, f"{type(error).__name__}: {error}"
     out, err = capsys.readouterr()
     one = err.count("\n") == 1 and err.startswith("error: ")

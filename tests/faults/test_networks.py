@@ -115,16 +115,19 @@ def fallen_back(state, start, log):
 
 def every_checkpoint_file(folder, place, read, caplog):
     """``read(run)`` is what is wrong with a run whose newest checkpoint is damaged."""
-    wrong, done = [], 0
-    for file in files_of(folder / "checkpoints" / "8"):
+    wrong, back = [], 0
+    files = files_of(folder / "checkpoints" / "8")
+    for file in files:
         for alter in DAMAGES:
             run = copy_of(folder, place)
             alter(run / "checkpoints" / "8" / file)
             caplog.clear()
-            done += 1
-            if text := read(run):
+            text = read(run)
+            back += "continuing from step 4" in caplog.text
+            if text:
                 wrong.append(f"{file}, {alter.__name__}: {text[-400:]}")
-    assert done >= 40 and not wrong, names_of(wrong)
+    assert files and not wrong, names_of(wrong)
+    assert back >= 5  # it went on from the checkpoint before
 
 
 def test_perturb_reads_every_checkpoint(
@@ -284,7 +287,7 @@ def test_a_perturbation_that_goes_on(
         raise Reached
 
     monkeypatch.setattr(rounds._Rounds, "proceed", goes_on)
-    wrong, done = [], 0
+    wrong, done, back = [], 0, 0
     for file in files_of(begun / "perturbation" / "checkpoints" / str(newest)):
         for alter in DAMAGES:
             run = copy_of(begun, tmp_path / "run")
@@ -297,9 +300,10 @@ def test_a_perturbation_that_goes_on(
                 text = "other decisions"
             elif seen and len(seen[0]) < newest and "damaged" not in caplog.text:
                 text = "does not say that it goes back"
+            back += bool(seen) and len(seen[0]) < newest
             if text:
                 wrong.append(f"{file}, {alter.__name__}: {text[-400:]}")
-    assert done >= 40 and not wrong, names_of(wrong)
+    assert done >= 40 and back > 10 and not wrong, names_of(wrong)
 
 
 # --- comparisons that go on ---

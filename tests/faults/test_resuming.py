@@ -187,9 +187,8 @@ def test_what_is_lost_is_named(name, whole, command, tmp_path, capsys):
         lost = f"{run / name}: lacks 1 of {total} rows up to step 8, also of epoch 1"
     assert end(*command("search", run, "--steps", "10")) == 0
     assert capsys.readouterr().out.splitlines().count(lost) == 1
-    assert (
-        end(*command("search", run)) == 0
-    )  # the checkpoint of step 10 has not got it either
+    # The checkpoint of step 10 has not got it either.
+    assert end(*command("search", run)) == 0
     assert f"incomplete: {lost}" in capsys.readouterr().out
     assert f"incomplete: {lost}" in (run / "summary.txt").read_text()
     page = (run / "report.html").read_text()
@@ -215,7 +214,7 @@ def test_a_changed_row_is_named(whole, command, tmp_path, capsys):
 def test_nothing_is_said_of_a_whole_record(
     kind, steps, whole, command, tmp_path, capsys, caplog
 ):
-    """Wherever the run was stopped; and it ends as one that was not."""
+    """Wherever the run was stopped; at an epoch's end it ends as one that was not."""
     run = copy_of(whole(kind, steps), tmp_path / f"{kind}-{STEPS}")
     capsys.readouterr()
     for _ in range(2):
@@ -223,11 +222,11 @@ def test_nothing_is_said_of_a_whole_record(
     out = capsys.readouterr().out
     assert "lacks" not in out and "differs" not in out and "incomplete" not in out
     assert not caplog.records, caplog.text  # also by the report
-    if steps != 6:  # which leaves the row of its unfinished epoch
-        for file in records(run):
-            if file.name in KEPT and steps % PER_EPOCH == 0:
-                expected = (whole(kind) / file).read_bytes()
-                assert (run / file).read_bytes() == expected
+    for file in records(run):
+        # One inside an epoch leaves the row of that.
+        if file.name in KEPT and steps % PER_EPOCH == 0:
+            expected = (whole(kind) / file).read_bytes()
+            assert (run / file).read_bytes() == expected
 
 
 def test_the_pins_of_a_checkpoint(whole):
@@ -258,16 +257,16 @@ def test_every_file_of_a_checkpoint(whole, command, tmp_path, capsys):
     newest = whole("search", 8) / "checkpoints" / "8"
     expected = (whole("search", 8) / "metrics.jsonl").read_bytes()
     files = [p.relative_to(newest) for p in newest.rglob("*") if p.is_file()]
-    wrong, done = [], 0
+    wrong, good = [], 0
     for file in files:
         for alter in (deleted, cut, one_byte(1)):
             run = copy_of(whole("search", 8), tmp_path / "search-8")
             alter(run / "checkpoints" / "8" / file)
             status, _, text = ending(*command("search", run, "--steps", "8"), capsys)
-            done += 1
+            good += status == 0
             if text is None and status == 0:
                 same = (run / "metrics.jsonl").read_bytes() == expected
                 text = None if same else "other metrics"
             if text:
                 wrong.append(f"{file}, {alter.__name__}: {text}")
-    assert done >= 20 and not wrong, "\n".join(wrong)
+    assert good > len(files) and not wrong, "\n".join(wrong)

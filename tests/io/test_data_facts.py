@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,3 +56,26 @@ def test_damaged(tmp_path, data):
     (tmp_path / "data.json").write_text(json.dumps(data))
     with pytest.raises(UserError, match="data.json: not a description of images"):
         DataFacts.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "good"),
+    [
+        ("ant bee", "ant bee", True),
+        ("ant bee", "0 1", True),  # a file of arrays has no names
+        ("0 1", "ant bee", True),
+        ("ant bee", "bee ant", False),
+        ("ant bee", "ant", False),
+        ("0 1 2", "0 1 2", True),
+        ("0 1 2", "0 1 5", False),
+        ("0 1 10 2", "0 1 2 10", False),  # sorted as words, and as numbers
+    ],
+)
+def test_classes_of_another_order_are_refused(tmp_path, there, here, good):
+    facts = DataFacts(tuple(there.split()), (8, 8, 1), None)
+    images = SimpleNamespace(class_names=here.split(), source="x")
+    if good:
+        facts.check_classes(images, tmp_path)
+    else:
+        with pytest.raises(UserError, match="x: has . classes? .* in the same order"):
+            facts.check_classes(images, tmp_path)

@@ -19,7 +19,7 @@ from jdarts.io import Checkpoints, GenotypeLog, load_genotype, write_json
 from jdarts.loops.perturb import _check_mix, _check_partial
 from jdarts.loops.setup import setup
 from jdarts.perturb import main, supernet_only
-from jdarts.reports.run import read_run
+from jdarts.reports.read import read_run
 from jdarts.spaces import TOY, get_space
 
 SIZE = [*BASE, "--data.limit", "64"]

@@ -9,7 +9,7 @@ from jdarts.loops.measures import IMAGES
 from jdarts.loops.record import SeedRecord
 from jdarts.problem import Evaluation
 from jdarts.reports.pareto import QUALITIES
-from jdarts.reports.run import read_search
+from jdarts.reports.read import read_search
 from jdarts.spaces import TOY
 from jdarts.spaces.random import random_genotype
 

@@ -347,7 +347,7 @@ def test_evaluation_asks_nothing_of_training(
     assert wanted in capsys.readouterr().out
     other = [genotype, *OPTIONS, "--data.name", "npz", "--data.dir", str(file)]
     assert run_command(main, [*other, "--run-dir", str(tmp_path / "new")]) == 2
-    assert "test images and no training images" in capsys.readouterr().err
+    assert "has no training images but 360 to test" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("inside", ["", "checkpoints"])

@@ -16,9 +16,9 @@ def test_in_loops_of_any_size(width):
     def powers(x):
         return jax.lax.scan(lambda y, _: (fence(fence(y) * 2),) * 2, x, length=3)
 
-    last, each = compile.jit(powers)(jnp.arange(float(width)))
-    np.testing.assert_array_equal(last, 8.0 * np.arange(width))
-    np.testing.assert_array_equal(each[:, -1], (width - 1) * np.array([2.0, 4.0, 8.0]))
+    last, each = compile.jit(powers)(jnp.arange(1.0, width + 1))
+    np.testing.assert_array_equal(last, 8.0 * np.arange(1, width + 1))
+    np.testing.assert_array_equal(each[:, -1], width * np.array([2.0, 4.0, 8.0]))
 
 
 def test_derivatives_are_fenced():

@@ -18,8 +18,8 @@ from jdarts.nets.cost import NetworkShape, network_cost
 from jdarts.reports import renew_report, write_report
 from jdarts.reports.labels import check_alike, labels
 from jdarts.reports.pareto import non_dominated
+from jdarts.reports.read import read_search
 from jdarts.reports.regret import groups_of
-from jdarts.reports.run import read_search
 
 SIZE = "--channels 2 --layers 3 --classes 3 --image 8 8 3".split()
 
