@@ -1,11 +1,12 @@
 """What can happen to a file: one function an alteration."""
 
+import builtins
 import errno
+import io
 import json
 import os
 import random
 import shutil
-import sys
 
 
 def deleted(path):
@@ -32,28 +33,26 @@ def replaced_by_a_pipe(path):
 
 
 _unreadable = {}  # path to its open file: what replaces it is another one
-_hooked = []
+_open = io.open
 
 
 def unreadable(path):
     """As with mode 000, until `copy_of`; also to root, who may read such a file."""
-    if not _hooked:
-        sys.addaudithook(_refuse)  # for ever: there is no way to take it back
-        _hooked.append(True)
     _unreadable[str(path)] = os.open(path, os.O_RDONLY)
+    builtins.open = io.open = _refusing  # `pathlib` looks it up in `io`
 
 
-def _refuse(event, arguments):
-    if event != "open" or str(arguments[0]) not in _unreadable:
-        return
-    path = str(arguments[0])
-    held = os.fstat(_unreadable[path])
-    if os.path.exists(path) and os.path.samestat(held, os.stat(path)):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+def _refusing(file, *arguments, **options):
+    held = _unreadable.get(str(file))
+    if held is not None and os.path.exists(file):
+        if os.path.samestat(os.fstat(held), os.stat(file)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+    return _open(file, *arguments, **options)
 
 
 def all_readable():
     """Ends what `unreadable` began."""
+    builtins.open = io.open = _open
     while _unreadable:
         os.close(_unreadable.popitem()[1])
 
