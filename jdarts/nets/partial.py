@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from jdarts.errors import UserError
 from jdarts.ops.windows import every
@@ -84,7 +84,7 @@ def _product(x: Array, order: Array) -> Array:
     return jnp.matmul(x, order.astype(x.dtype), precision=lax.Precision.HIGHEST)
 
 
-def shuffle(x: Float[Array, "... channel"], groups: int) -> Float[Array, "... channel"]:
+def shuffle(x: Num[Array, "... channel"], groups: int) -> Num[Array, "... channel"]:
     """Channel ``j groups + g`` of the result is channel ``g C / groups + j`` of x."""
     parts = x.reshape(*x.shape[:-1], groups, -1)
     return jnp.swapaxes(parts, -1, -2).reshape(x.shape)
