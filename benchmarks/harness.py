@@ -344,7 +344,7 @@ class Row(NamedTuple):
 
 def ratio(seconds: float | None, ours: float | None) -> float | None:
     """How many times as long the other takes."""
-    return seconds / ours if seconds is not None and ours is not None else None
+    return seconds / ours if seconds is not None and ours else None
 
 
 def environment() -> dict[str, Any]:
