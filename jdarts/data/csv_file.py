@@ -175,7 +175,8 @@ def labelled_parts(
       UserError: if there are neither training nor test images, another part has a
         further label, or nearly every training image has its own.
     """
-    first = next((p for p in ("train", "test") if p in {e[0] for e in entries}), None)
+    there = {part for part, *_ in entries}
+    first = next((part for part in ("train", "test") if part in there), None)
     if first is None:
         raise UserError(
             f"{where}: has no images to train or test; expected at least one"

@@ -46,7 +46,9 @@ def load(config: DataConfig) -> RawImages:
             f"{first}: has one class ({class_names[0]!r}); expected two or "
             f"more; the class folders may be in {class_names[0]}"
         )
-    parts = {part: walk.images(path, first) for part, path in roots.items()}
+    parts = {
+        part: walk.images(path, class_names, first.name) for part, path in roots.items()
+    }
     return read_parts(config, parts, class_names, walk.notes())
 
 
@@ -131,16 +133,17 @@ class _Walk:
         self._hidden += [p for p in found if _hidden(p)]
         self._outside += [p for p in found if not (_hidden(p) or p.is_dir())]
 
-    def images(self, part: Path, first: Path) -> list[Labelled]:
-        """Every image below the class folders of a part, sorted; `first` has all of
-        the classes."""
-        class_names = [folder.name for folder in self.folders(first)]
+    def images(
+        self, part: Path, class_names: tuple[str, ...], known: str
+    ) -> list[Labelled]:
+        """Every image below the class folders of a part, sorted; the part `known` has
+        all of the classes."""
         items = []
         self.leave_files(part)
         for folder in self.folders(part):
             if folder.name not in class_names:
                 raise UserError(
-                    f"{folder}: no such class in {first.name}; expected one of "
+                    f"{folder}: no such class in {known}; expected one of "
                     f"{some(class_names, 20)}"
                 )
             found = sorted(self._below(folder))

@@ -21,8 +21,8 @@ __all__ = ["Stages", "drop_weakest"]
 class Stages(NamedTuple):
     """What a method that searches in stages says of them.
 
-    Every stage has a new network of its own space: that of the stage before with
-    fewer primitives. They share the epochs in equal parts; schedules begin again.
+    Every stage has a new network. Its space is that of the stage before, with fewer
+    primitives. The stages share the epochs in equal parts; schedules begin again.
 
     Attributes:
       added_layers: of each stage, the cells that its network has more than `layers`.
