@@ -41,9 +41,12 @@ def compiler(monkeypatch, tmp_path):
     monkeypatch.setattr(build, "_builder", build._Builder())
     monkeypatch.setattr(native, "_known", set())
     monkeypatch.setattr(native, "_broken", False)
+    monkeypatch.setattr(build, "_threads", [])
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("JDARTS_NATIVE", raising=False)
-    return asked
+    yield asked
+    for thread in build._threads:  # or it would build for the next test
+        thread.join()
 
 
 def test_the_tables_are_what_the_folder_has():
