@@ -15,6 +15,7 @@ from jdarts.comparisons.plan import Plan, make_plan
 from jdarts.comparisons.trainings import MAY_DIFFER, train_all
 from jdarts.compile import enable_cache
 from jdarts.config_fields import renewed
+from jdarts.errors import UserError
 from jdarts.io import RunFolder, write_atomic, write_json
 from jdarts.lazy import LazyModule
 from jdarts.loops.train import train_setup
@@ -71,6 +72,12 @@ def _plan(command: CompareCommand) -> tuple[CompareCommand, Plan, str]:
         command.options,
     )
     config, images = start.config, start.images
+    if config.evaluate_on != "test":
+        raise UserError(
+            f"--evaluate-on: {config.evaluate_on}: the searches have learnt from these "
+            "images, random genotypes have not; expected --evaluate-on test, and data "
+            f"with test images (here {len(images.test_images)})"
+        )
     shape = NetworkShape(
         channels=config.channels,
         layers=config.layers,
@@ -92,16 +99,16 @@ def _plan(command: CompareCommand) -> tuple[CompareCommand, Plan, str]:
 
 def _heading(command: CompareCommand) -> str:
     config, options = command.config, command.options
-    where = config.data.name + (", " if config.evaluate_on == "test" else ", held-out ")
-    part = "test images" if config.evaluate_on == "test" else "training images"
     return (
         f"{len(command.searches)} searches and {options.random} random genotypes; each "
         f"network trained {options.retrainings} times: {config.epochs} epochs, C = "
         f"{config.channels}, L = {config.layers}\n"
-        f"accuracy on {where}{part}, after the last epoch; random genotypes have the "
-        f"{options.match.replace('_', '-')} of their search's within "
-        f"{100 * options.tolerance:g} %\n"
-        "deviation: between genotypes; of retrainings: between those of one genotype"
+        f"accuracy on {config.data.name}, test images, after the last epoch; random "
+        "genotypes are derived as the search's, from random numbers, and have its "
+        f"{options.match.replace('_', '-')} within {100 * options.tolerance:g} %\n"
+        f"s of means: deviation of networks' means of {options.retrainings} trainings; "
+        "of networks: without the trainings' noise (0: that may be all of the first); "
+        "of trainings: between those of one network"
     )
 
 

@@ -14,7 +14,7 @@ from jdarts.comparisons.plan import Entry, Plan
 from jdarts.comparisons.searches import Search
 from jdarts.phase import phased
 from jdarts.statistics import (
-    LEAST_NETWORKS,
+    LEVEL,
     Comparison,
     Interval,
     Summary,
@@ -24,7 +24,9 @@ from jdarts.statistics import (
 
 __all__ = ["Outcome", "outcome"]
 
-_WIDTH = 100
+_WIDTH = 120
+# Deviations: of networks' means; of networks without the noise of trainings; of those.
+_DEVIATIONS = ("s of means", "of networks", "of trainings")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,19 +124,19 @@ class Outcome:
 
     def _sides(self) -> rich.table.Table:
         table = _table(
-            "accuracy %", "networks", "mean", "deviation", "of retrainings", "95 %"
+            "accuracy %", "networks", "parameters", "mean", *_DEVIATIONS, "95 % of mean"
         )
-        for name, summary in (
-            ("found", self.found),
-            ("random, of the same size", self.chance),
+        random = [entry for entries in self.plan.random for entry in entries]
+        for name, summary, entries in (
+            ("found", self.found, self.plan.found),
+            ("random", self.chance, random),
         ):
-            table.add_row(name, str(summary.count), *_cells(summary))
+            size = np.mean([entry.cost.parameters for entry in entries])
+            table.add_row(name, str(summary.count), f"{size:,.0f}", *_cells(summary))
         return table
 
     def _progress(self) -> rich.table.Table:
-        table = _table(
-            "genotypes of epoch", "mean %", "deviation", "of retrainings", "95 %"
-        )
+        table = _table("genotypes of epoch", "mean %", *_DEVIATIONS, "95 % of mean")
         for epoch, summary in self.progress.items():
             table.add_row(str(epoch), *_cells(summary))
         return table
@@ -149,14 +151,14 @@ class Outcome:
                 "often it was found"
             )
         lines += [
-            f"difference: {100 * found.difference:+.2f} points, 95 % interval: "
-            f"{_interval(found.interval, '+.2f')}",
-            "effect size (Hedges' g): "
+            f"difference: {100 * found.difference:+.2f} points; 95 % interval, of all "
+            f"that the test does not reject: {_difference(found)}",
+            "effect size (Hedges' g, in deviations of one training of a network): "
             + ("not defined" if found.effect is None else f"{found.effect:+.2f}"),
             f"better than a random genotype of its size: {found.wins:g} of "
             f"{found.pairs}",
-            f"p = {found.p:.3g}, two-sided permutation of genotypes (least possible: "
-            f"{found.smallest_p:.2g})",
+            f"p = {found.p:.3g}, permutation of genotypes, twice the smaller tail "
+            f"(least possible: {found.smallest_p:.2g})",
         ]
         return lines
 
@@ -174,7 +176,7 @@ def outcome(
       searches: the searches.
       plan: the genotypes.
       accuracies: network to the accuracy of each retraining; equally many of each.
-      seed: of bootstrap and permutations.
+      seed: of the permutations.
     """
 
     def samples(entries: Sequence[Entry]) -> np.ndarray:
@@ -190,11 +192,11 @@ def outcome(
         searches=searches,
         plan=plan,
         accuracies=accuracies,
-        found=summarise(found, seed, names(plan.found)),
-        chance=summarise(together, seed),
+        found=summarise(found, names(plan.found)),
+        chance=summarise(together),
         comparison=compare(found, random, seed, names(plan.found)),
         progress={
-            epoch: summarise(samples(entries), seed, names(entries))
+            epoch: summarise(samples(entries), names(entries))
             for epoch, entries in plan.progress.items()
         },
     )
@@ -212,12 +214,19 @@ def _table(*heads: str) -> rich.table.Table:
 
 
 def _cells(summary: Summary) -> list[str]:
-    values = (summary.mean, summary.between, summary.within)
+    values = (summary.mean, summary.of_means, summary.between, summary.within)
     numbers = ["-" if value is None else f"{100 * value:.2f}" for value in values]
-    return [*numbers, _interval(summary.interval, ".2f")]
+    interval = summary.interval
+    return [*numbers, "-" if interval is None else _interval(interval, ".2f")]
 
 
-def _interval(interval: Interval | None, form: str) -> str:
-    if interval is None:
-        return f"none of fewer than {LEAST_NETWORKS} networks"
+def _difference(found: Comparison) -> str:
+    if found.interval is None:
+        return (
+            f"none, as p cannot be below {found.smallest_p:.2g}, which is not {LEVEL}"
+        )
+    return _interval(found.interval, "+.2f")
+
+
+def _interval(interval: Interval, form: str) -> str:
     return f"{100 * interval.low:{form}} to {100 * interval.high:{form}}"

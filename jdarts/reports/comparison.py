@@ -12,7 +12,6 @@ from jdarts.reports.run import ComparisonRun
 from jdarts.reports.settings import configuration
 from jdarts.reports.strip import Lane, strip_chart
 from jdarts.reports.svg import Line, line_chart
-from jdarts.statistics import LEAST_NETWORKS
 
 __all__ = ["comparison", "comparison_report"]
 
@@ -49,9 +48,9 @@ def _facts(found: dict[str, Any]) -> Markup:
             (
                 "Difference",
                 f"{100 * compared['difference']:+.2f} points",
-                _95(compared),
+                _95(compared) or "no interval: too few networks",
             ),
-            ("Effect size", effect, "Hedges' g"),
+            ("Effect size", effect, "Hedges' g, in deviations of a training"),
             ("Pairs won", f"{compared['wins']:g} of {compared['pairs']}", ""),
             (
                 "p",
@@ -144,14 +143,15 @@ def _tables(found: dict[str, Any]) -> Markup:
     sides = [
         (
             name,
-            *map(_percent, (side["mean"], side["between"], side["within"])),
+            *map(_percent, (side["mean"], *_deviations(side), side["within"])),
             _95(side),
         )
         for name, side in (("Found", found["found"]), ("Random", found["random"]))
     ]
     return html.table(
-        "Accuracy in %: deviation between genotypes, and between retrainings of one",
-        ["Genotypes", "Mean", "Between", "Of retrainings", "Interval"],
+        "Accuracy in %: deviation of networks' means, of networks without the noise of "
+        "retrainings, and of retrainings of one",
+        ["Genotypes", "Mean", "Of means", "Of networks", "Of retrainings", "Interval"],
         sides,
     ) + html.details(
         "Every network",
@@ -176,8 +176,15 @@ def _network(name: str, entry: dict[str, Any]) -> tuple[str, ...]:
 def _95(side: dict[str, Any]) -> str:
     interval = side["interval"]
     if interval is None:
-        return f"no interval of fewer than {LEAST_NETWORKS} networks"
+        return ""
     return f"95 %: {100 * interval['low']:.2f} to {100 * interval['high']:.2f}"
+
+
+def _deviations(side: dict[str, Any]) -> tuple[float | None, float | None]:
+    """Of means, and of networks; a file of an earlier version has the first alone."""
+    if "of_means" not in side:
+        return side["between"], None
+    return side["of_means"], side["between"]
 
 
 def _percent(share: float | None) -> str:

@@ -122,12 +122,16 @@ COST = {
 """The form of ``cost.json``."""
 
 _INTERVAL = Maybe({"low": FINITE, "high": FINITE})
-_SIDE = {
-    "mean": FINITE,
-    "between": Maybe(FINITE),
-    "within": Maybe(FINITE),
-    "interval": _INTERVAL,
-}
+# `of_means` is not in a file of an earlier version.
+_SIDE = Columns(
+    {
+        "mean": FINITE,
+        "between": Maybe(FINITE),
+        "within": Maybe(FINITE),
+        "interval": _INTERVAL,
+    },
+    Maybe(FINITE),
+)
 _SIZES = {"parameters": COUNT, "multiply_adds": FINITE, "accuracies": Full(FINITE)}
 COMPARE = {
     "sentence": TEXT,

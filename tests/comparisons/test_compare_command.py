@@ -101,7 +101,7 @@ def test_trains_both_sides_alike_and_compares(searches, fake, capsys):
     own, chance = ([fake.accuracy(n, s) for s in range(3)] for n in ("search", "r"))
     expected = compare(np.array([own] * 2), np.array([[chance] * 3] * 2))
     assert found["sentence"] == expected.sentence()
-    assert found["comparison"]["p"] == expected.p == 1 / 16
+    assert found["comparison"]["p"] == expected.p == 2 / 16
     assert found["searches"][1]["seed"] == 5
     assert Genotype.from_json(found["searches"][1]["genotype"]) == genotype(3)
     assert found["progress"][0]["mean"] == pytest.approx(np.mean(own))
@@ -199,19 +199,30 @@ def test_other_settings_do_not_go_on(searches, fake, capsys):
 
 @pytest.mark.parametrize("named", [[], ["--recipe", "train_images"]])
 def test_a_data_set_without_recipe(searches, capsys, fake, named):
-    """The general recipe, of the search's size, judged by what the data have."""
+    """The general recipe, of the search's size; judged by images that no search saw."""
     images = np.random.default_rng(0).integers(0, 256, (96, 8, 8, 1), np.uint8)
-    np.savez(searches / "x.npz", train_images=images, train_labels=np.arange(96) % 3)
+    own = {"train_images": images, "train_labels": np.arange(96) % 3}
+    np.savez(searches / "x.npz", **own)
     data = toy_config().data.__class__(
         name="npz", dir=searches / "x.npz", crop_padding=1, flip=False
     )
     sizes = {"channels": 2, "layers": 3, "batch_size": 16, "data": data}
     write_search(searches / "own", toy_config(**sizes), [genotype(0)])
-    assert run_command(main, ["own", "--random", "2", *named]) == 0
-    assert "accuracy on npz, held-out training images" in capsys.readouterr().out
+    arguments = ["own", "--random", "2", *named]
+    err = refusal(capsys, " ".join(arguments))
+    assert "--evaluate-on: valid: the searches have learnt from these images" in err
+    assert "expected --evaluate-on test, and data with test images (here 0)" in err
+    assert not fake.trained and not (searches / "own" / "compare").exists()
+    tests = {"test_images": images[:9], "test_labels": np.arange(9) % 3}
+    np.savez(searches / "x.npz", **own, **tests)
+    assert "--evaluate-on: valid: the" in refusal(
+        capsys, " ".join([*arguments, "--evaluate-on", "valid"])
+    )
+    assert run_command(main, arguments) == 0
+    assert "accuracy on npz, test images, after" in capsys.readouterr().out
     for config in fake.configs:
         assert (config.channels, config.layers, config.epochs) == (4, 3, 9)
-        assert config.data.dir == searches / "x.npz" and config.evaluate_on == "valid"
+        assert config.data.dir == searches / "x.npz" and config.evaluate_on == "test"
 
 
 def test_with_real_trainings(searches):

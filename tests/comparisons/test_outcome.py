@@ -62,6 +62,10 @@ def test_text(made):
     assert lines[-1] == made.comparison.sentence()
     assert text.endswith("\n") and not any(x.endswith(" ") for x in lines)
     assert "genotypes of epoch" in text
+    deviations = (made.found.of_means, made.found.between, made.found.within)
+    (line,) = [x for x in lines if x.startswith(" found")]
+    figures = [f"{100 * x:.2f}" for x in deviations]
+    assert line.split()[4:7] == figures and figures[0] != figures[1]
     assert "different networks" not in text
 
 
@@ -75,7 +79,7 @@ def test_searches_that_found_one_network_count_once():
     }
     made = outcome(searches, planned, accuracies)
     assert made.found.count == 1 and made.chance.count == 4
-    assert made.comparison.p == 1 / 5 and made.comparison.verdict == "cannot tell"
+    assert made.comparison.p == 2 / 5 and made.comparison.verdict == "cannot tell"
     assert "different networks found by the 2 searches: 1;" in made.text()
 
 
@@ -83,6 +87,6 @@ def test_one_search_has_no_interval():
     planned = plan(search(0), random=2)
     found = outcome([search(0)], planned, {name: [0.5] for name in planned.networks})
     assert found.found.interval is None and found.comparison.interval is None
-    assert "none of fewer than 6 networks" in found.text()
+    assert "none, as p cannot be below 0.67" in found.text()
     assert found.to_json()["comparison"]["interval"] is None
     assert "genotypes of epoch" not in found.text()

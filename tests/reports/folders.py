@@ -193,7 +193,7 @@ def make_comparison(folder, finished=True):
         }
         for i in range(2)
     ]
-    side = {"mean": 0.625, "between": 0.03, "within": 0.125}
+    side = {"mean": 0.625, "of_means": 0.09, "between": 0.03, "within": 0.125}
     interval = {"low": 0.5, "high": 0.75}
     compared = {"difference": 0.3125, "interval": interval, "effect": 2.5}
     compared |= {"wins": 4.0, "pairs": 4, "p": 0.111, "smallest_p": 0.05}

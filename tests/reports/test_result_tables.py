@@ -1,15 +1,17 @@
 """What trainings and comparisons came to, in their own reports and in the search's."""
 
+import json
 import re
 import shlex
 
 import numpy as np
 import pytest
-from folders import recipe
+from folders import make_comparison, recipe
 from test_report import Page
 
 from jdarts.io import load_genotype
 from jdarts.loops.tally import Tally
+from jdarts.reports import write_report
 from jdarts.reports.classes import classes
 from jdarts.reports.command import train_command
 from jdarts.spaces import ZOO
@@ -53,14 +55,27 @@ def test_a_comparison(text, reports):
     assert "Difference +31.25 points 95 %: 50.00 to 75.00" in found
     assert "Effect size +2.50" in found and "Pairs won 4 of 4" in found
     assert "p 0.111 least possible: 0.05" in found
-    assert "Found 62.50 3.00 12.50 95 %: 50.00 to 75.00" in found
-    assert "Random 31.25 3.00 12.50 no interval" in found
+    assert "Found 62.50 9.00 3.00 12.50 95 %: 50.00 to 75.00" in found
+    assert "Random 31.25 9.00 3.00 12.50 Every network" in found
     assert "runs/s0, seed 0 4,321 2.50 62.50 50.00 75.00" in found
     assert "random_1_1 4,321 2.50 37.50 25.00 50.00" in found
     # A dot for each retraining of the found, and for each random genotype.
     page = reports["comparison"].read_text()
     assert page.count('<circle class="dot s0"') == 4
     assert page.count('<circle class="dot s5"') == 4
+
+
+def test_a_comparison_of_an_earlier_version(tmp_path):
+    """What it called between is the deviation of means."""
+    folder = tmp_path / "compare"
+    make_comparison(folder)
+    found = json.loads((folder / "compare.json").read_text())
+    del found["found"]["of_means"]
+    (folder / "compare.json").write_text(json.dumps(found))
+    page = write_report(folder).read_text()
+    row = re.search(r"<tr>.{0,40}>Found<.*?</tr>", page, re.DOTALL)[0]
+    cells = re.findall(r">([^<>]*)</t[dh]>", row)
+    assert cells[:5] == ["Found", "62.50", "3.00", "", "12.50"]
 
 
 def test_a_comparison_that_goes_on(text):
