@@ -10,6 +10,7 @@ from jdarts.errors import UserError
 from jdarts.spaces import CellGenotype, CellSpec, Connection, Genotype, SearchSpace
 
 __all__ = [
+    "MixingWeights",
     "Rule",
     "cap_skips",
     "derive_above",
@@ -19,10 +20,14 @@ __all__ = [
     "derive_in_order",
     "derive_pairs",
     "with_max_skips",
+    "without_none",
 ]
 
 SKIP = "skip_connect"
 
+
+MixingWeights = Mapping[str, ArrayLike]
+"""Cell type to ``[edges, primitives]``."""
 
 Rule = Callable[[CellSpec, ArrayLike], CellGenotype]
 """From a cell type and its mixing weights, ``[edges, primitives]``, to the cell."""
@@ -30,9 +35,9 @@ Rule = Callable[[CellSpec, ArrayLike], CellGenotype]
 
 def derive_genotype(
     space: SearchSpace,
-    mix: Mapping[str, ArrayLike],
+    mix: MixingWeights,
     rule: Rule | None = None,
-    ranks: Mapping[str, ArrayLike] | None = None,
+    ranks: MixingWeights | None = None,
 ) -> Genotype:
     """Keeps the strongest connections of every node.
 
@@ -52,6 +57,16 @@ def derive_genotype(
         order = None if ranks is None else ranks[kind]
         cells[kind] = cap_skips(own, order)(spec, mix[kind])
     return Genotype(space=space.name, cells=cells)
+
+
+def without_none(space: SearchSpace, mix: MixingWeights) -> dict[str, np.ndarray]:
+    """Mixing weights of which `none` is never the largest, also where it might be kept:
+    its own become ``-inf``."""
+    found = {}
+    for kind, spec in space.cells.items():
+        none = np.array([name == "none" for name in spec.primitives])
+        found[kind] = np.where(none, -np.inf, np.asarray(mix[kind]))
+    return found
 
 
 def cap_skips(rule: Rule, ranks: ArrayLike | None = None) -> Rule:

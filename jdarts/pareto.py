@@ -22,7 +22,9 @@ from jdarts.reports.labels import check_alike, check_distinct, check_images
 from jdarts.reports.pareto import (
     QUALITIES,
     Point,
+    accuracy,
     front_page,
+    luck,
     non_dominated,
     points_of,
     trend,
@@ -115,7 +117,7 @@ def main(arguments: list[str]) -> int:
     unit = COSTS[options.cost]
     lead = (
         f"{kept.sum()} of {len(points)} networks are on the front of {unit} and "
-        f"{quality} accuracy. Networks of {network.described}."
+        f"{quality} accuracy. {luck(points, kept)} Networks of {network.described}."
     )
     lead = f"{lead} {trend(runs, points, unit)}".strip()
     file = options.out or options.runs[0] / "pareto.html"
@@ -146,7 +148,7 @@ def _table(points: list[Point], kept, unit: str) -> list[str]:
         if float(point.cost).is_integer():
             figures = f"{point.cost:>16,.0f}"
         lines.append(
-            f" {'*' if kept[i] else ' '} {figures}  {100 * point.quality:>8.2f} %  "
+            f" {'*' if kept[i] else ' '} {figures}  {accuracy(point):>8} %  "
             f"{point.label}, seed {point.seed} ({point.path})"
         )
     return lines

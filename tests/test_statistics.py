@@ -16,7 +16,9 @@ from jdarts.statistics import (
     mean_interval,
     permutation_interval,
     permutation_test,
+    rank_correlation,
     smallest_p,
+    student_p,
     summarise,
     welch_p,
 )
@@ -343,6 +345,30 @@ def test_welch():
     a, b = [1.0, 2.0, 4.0], [5.0, 9.0, 2.0, 4.0]
     assert welch_p(a, b) == stats.ttest_ind(a, b, equal_var=False).pvalue
     assert welch_p([1.0], b) is None and welch_p([1.0, 1.0], [2.0, 2.0]) is None
+
+
+def test_student():
+    a = [1.0, 2.0, 4.0]
+    assert student_p(a, 5.0) == stats.ttest_1samp(a, 5.0).pvalue
+    assert student_p([1.0], 5.0) is None and student_p([1.0, 1.0], 5.0) is None
+
+
+def test_rank_correlation():
+    assert rank_correlation([1, 2, 3], [5, 6, 9]) == pytest.approx((1, 2 / 6))
+    a, b = [1, 2, 2, 4, 7], [3.0, 1.0, 4.0, 8.0, 5.0]
+    found = rank_correlation(a, b)
+    assert found[0] == pytest.approx(stats.spearmanr(a, b).statistic)
+    ranks = [
+        abs(stats.spearmanr(a, order).statistic) for order in itertools.permutations(b)
+    ]
+    assert found[1] == pytest.approx(
+        np.mean([r >= abs(found[0]) - 1e-9 for r in ranks])
+    )
+    many = np.random.default_rng(0).normal(size=(2, 30))
+    expected = stats.spearmanr(*many)
+    assert rank_correlation(*many) == pytest.approx(tuple(expected))
+    assert rank_correlation([1, 2], [1, 2]) is None
+    assert rank_correlation([1, 2, 3], [1, 1, 1]) is None
 
 
 def test_holm_by_hand():

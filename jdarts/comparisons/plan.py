@@ -9,7 +9,7 @@ from jdarts.comparisons.searches import Search
 from jdarts.errors import UserError
 from jdarts.nets.cost import Cost, NetworkShape, network_cost
 from jdarts.phase import phased
-from jdarts.spaces import Genotype, get_space
+from jdarts.spaces import Genotype
 from jdarts.spaces.random import network_of, random_genotype_of_size
 
 __all__ = ["MEASURES", "Entry", "Plan", "make_plan"]
@@ -106,12 +106,12 @@ def make_plan(
     for search in searches:
         shape.check(search.genotype)
     found = [entry(s.genotype, f"search_{i}") for i, s in enumerate(searches)]
-    rng, space = np.random.default_rng(seed), get_space(searches[0].space)
+    rng = np.random.default_rng(seed)
     drawn: list[list[Entry]] = [[] for _ in searches]
     for number in range(random):
         i = number % len(searches)
         genotype, tries = random_genotype_of_size(
-            space,
+            searches[i].draw,
             rng,
             lambda genotype: getattr(cost(genotype), measure),
             getattr(found[i].cost, measure),

@@ -1,20 +1,27 @@
 """The searches that a comparison is about: read from their folders and checked."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from jdarts.config import SearchConfig
 from jdarts.data import DataConfig, get_dataset
 from jdarts.errors import UserError
+from jdarts.loops.stages import first_stage
+from jdarts.methods import random_genotype_of
 from jdarts.reports.labels import digest_of
 from jdarts.reports.read import read_search
 from jdarts.reports.run import SearchRun, Seed
 from jdarts.spaces import Genotype
+from jdarts.spaces.random import random_genotype
 
 __all__ = ["Search", "read_searches"]
 
+PERTURBATION = "perturbation.json"  # of a folder that `jdarts.perturb` has written
 # The fields of DataConfig that say which images there are, not how they are used.
 _IMAGES = ("name", "classes", "limit", "resize")
 
@@ -31,6 +38,8 @@ class Search:
       images: which images these were, see `digest_of`.
       genotype: what it found.
       epochs: the genotype after each epoch, from 1.
+      draw: draws a random genotype of the kind that it could have found: by the
+        derivation of its method, with its cap of skip connections.
     """
 
     path: Path
@@ -40,6 +49,7 @@ class Search:
     images: str | None
     genotype: Genotype
     epochs: dict[int, Genotype]
+    draw: Callable[[np.random.Generator], Genotype]
 
 
 def read_searches(
@@ -93,7 +103,17 @@ def _search(run: SearchRun, seed: Seed, allow_unfinished: bool) -> Search:
         images=digest_of(seed.path),
         genotype=seed.genotype,
         epochs=seed.genotypes,
+        draw=_draw(run.config, seed.path),  # pyrefly: ignore (checked)
     )
+
+
+def _draw(
+    config: SearchConfig, path: Path
+) -> Callable[[np.random.Generator], Genotype]:
+    space = first_stage(config).space
+    if (path / PERTURBATION).is_file():  # it has asked each edge and each node itself
+        return functools.partial(random_genotype, space)
+    return functools.partial(random_genotype_of, config.method, space)
 
 
 def _check_like(search: Search, first: Search) -> None:

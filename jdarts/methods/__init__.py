@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from jdarts.derive import MixingWeights, derive_genotype, without_none
 from jdarts.errors import UserError, unknown_choice
 from jdarts.hypergradient import HYPERGRADIENTS
 from jdarts.methods import (
@@ -23,7 +26,7 @@ from jdarts.methods.bilevel import BilevelConfig
 from jdarts.methods.stages import Stages
 from jdarts.nets.network import Network, supernet
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
-from jdarts.spaces import SearchSpace
+from jdarts.spaces import Genotype, SearchSpace
 
 __all__ = [
     "METHODS",
@@ -39,6 +42,7 @@ __all__ = [
     "method_table",
     "name_of",
     "partial_channels",
+    "random_genotype_of",
     "stages_of",
 ]
 
@@ -54,6 +58,11 @@ class MethodRow(NamedTuple):
       projection: what the architecture is projected onto after its step.
       reference: the paper.
       partial: ``partial(config)``: which channels go through the ops.
+      derive: ``derive(config, space, mix) -> Genotype``: its rule, from the mixing
+        weights of the whole space, ``[edges, primitives]`` of each cell type, however
+        its search comes to them. Random ones give a random genotype of its kind.
+      competing: whether an edge's primitives share a weight of 1; else each has its own
+        in (0, 1).
       every_edge: whether its genotypes have all edges but those of `none`, also in
         spaces whose cells keep some.
       stages: ``stages(config)``: of a search in stages; None: it has one network.
@@ -69,11 +78,23 @@ class MethodRow(NamedTuple):
     mixer: str
     projection: str
     reference: str
+    derive: Callable[[Any, SearchSpace, MixingWeights], Genotype]
+    competing: bool = True
     partial: Callable[[Any], PartialChannels] = lambda config: ALL_CHANNELS
     every_edge: bool = False
     stages: Callable[[Any], Stages | None] = lambda config: None
     own_primitives: bool = False
     phases: bool = False
+
+
+def _strongest(config: Any, space: SearchSpace, mix: MixingWeights) -> Genotype:
+    """The rule of DARTS."""
+    return derive_genotype(space, mix)
+
+
+def _strongest_op(config: Any, space: SearchSpace, mix: MixingWeights) -> Genotype:
+    """The rule of DARTS, and where every edge is kept none is without an op."""
+    return derive_genotype(space, without_none(space, mix))
 
 
 METHODS: dict[str, MethodRow] = {
@@ -84,6 +105,7 @@ METHODS: dict[str, MethodRow] = {
         mixer="all ops",
         projection="-",
         reference="Liu, Simonyan, Yang, ICLR 2019",
+        derive=_strongest,
         own_primitives=True,
     ),
     "pc_darts": MethodRow(
@@ -93,6 +115,7 @@ METHODS: dict[str, MethodRow] = {
         mixer="all ops on 1/K of the channels",
         projection="-",
         reference="Xu et al., ICLR 2020",
+        derive=_strongest,
         partial=pc_darts.partial_channels,
     ),
     "nasp": MethodRow(
@@ -102,6 +125,7 @@ METHODS: dict[str, MethodRow] = {
         mixer="single op for weights, all ops for alpha",
         projection="proximal, box [0, 1]",
         reference="Yao, Xu, Tu, Zhu, AAAI 2020",
+        derive=nasp.derive,
     ),
     "gdas": MethodRow(
         config=gdas.GdasConfig,
@@ -110,6 +134,7 @@ METHODS: dict[str, MethodRow] = {
         mixer="single op",
         projection="-",
         reference="Dong, Yang, CVPR 2019",
+        derive=gdas.derive,
     ),
     "snas": MethodRow(
         config=snas.SnasConfig,
@@ -118,6 +143,7 @@ METHODS: dict[str, MethodRow] = {
         mixer="all ops",
         projection="-",
         reference="Xie, Zheng, Liu, Lin, ICLR 2019",
+        derive=snas.derive,
         every_edge=True,
     ),
     "dr_nas": MethodRow(
@@ -127,6 +153,7 @@ METHODS: dict[str, MethodRow] = {
         mixer="all ops on 1/K of the channels",
         projection="-",
         reference="Chen et al., ICLR 2021",
+        derive=_strongest,
         partial=dr_nas.partial_channels,
     ),
     "fair_darts": MethodRow(
@@ -136,6 +163,8 @@ METHODS: dict[str, MethodRow] = {
         mixer="all ops",
         projection="-",
         reference="Chu, Zhou, Zhang, Li, ECCV 2020",
+        derive=fair_darts.derive,
+        competing=False,
     ),
     "sgas": MethodRow(
         config=sgas.SgasConfig,
@@ -144,6 +173,7 @@ METHODS: dict[str, MethodRow] = {
         mixer="all ops",
         projection="-",
         reference="Li et al., CVPR 2020",
+        derive=_strongest_op,
         phases=True,
     ),
     "asap": MethodRow(
@@ -153,6 +183,7 @@ METHODS: dict[str, MethodRow] = {
         mixer="all ops",
         projection="-",
         reference="Noy et al., AISTATS 2020",
+        derive=_strongest,
         phases=True,
     ),
     "p_darts": MethodRow(
@@ -162,6 +193,7 @@ METHODS: dict[str, MethodRow] = {
         mixer="all ops not dropped",
         projection="-",
         reference="Chen, Xie, Wu, Tian, ICCV 2019",
+        derive=p_darts.derive,
         stages=p_darts.stages,
         own_primitives=True,
         phases=True,
@@ -173,6 +205,7 @@ METHODS: dict[str, MethodRow] = {
         mixer="single op",
         projection="-",
         reference="Li, Talwalkar, UAI 2019",
+        derive=_strongest,
         phases=True,
     ),
 }
@@ -256,6 +289,30 @@ def build_method(
             f"of their own; expected {able} there, or another space"
         )
     return METHODS[name].build(config, space, *args, **kwargs)
+
+
+def random_genotype_of(
+    config: Any, space: SearchSpace, rng: np.random.Generator
+) -> Genotype:
+    """A genotype of the kind that the method derives, of random mixing weights.
+
+    They are softmaxes, or where primitives do not compete sigmoids, of independent
+    logits with the logistic distribution: such a sigmoid is uniform in (0, 1). No
+    primitive and no edge is preferred but by the method's rule and the space, whose
+    cap of skip connections holds, too.
+
+    Args:
+      config: the method's configuration.
+      space: the search space.
+      rng: advanced by the draw.
+    """
+    row, mix = METHODS[name_of(config)], {}
+    for kind, spec in space.cells.items():
+        offered = np.array(spec.offered)
+        odds = np.exp(rng.logistic(size=offered.shape)) * offered
+        sums = odds.sum(axis=1, keepdims=True) if row.competing else 1 + odds
+        mix[kind] = odds / sums
+    return row.derive(config, space, mix)
 
 
 def partial_channels(config: Any) -> PartialChannels:

@@ -6,7 +6,7 @@ from typing import Unpack
 import jax
 import jax.numpy as jnp
 
-from jdarts.derive import derive_above, derive_genotype
+from jdarts.derive import MixingWeights, derive_above, derive_genotype
 from jdarts.errors import UserError
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
@@ -14,10 +14,10 @@ from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel
 from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer, check_value
 from jdarts.problem import Networks
 from jdarts.relaxation import sigmoid
-from jdarts.spaces import SearchSpace
+from jdarts.spaces import Genotype, SearchSpace
 from jdarts.types import Arch
 
-__all__ = ["FairDartsConfig", "build"]
+__all__ = ["FairDartsConfig", "build", "derive"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +34,11 @@ class FairDartsConfig(BilevelConfig):
     """Times the loss that pushes mixing weights to 0 or 1, >= 0."""
     threshold: float = 0.85
     """Mixing weight that a connection of the genotype needs, in (0, 1)."""
+
+
+def derive(config: FairDartsConfig, space: SearchSpace, mix: MixingWeights) -> Genotype:
+    """As DARTS, then only the connections that reach the threshold."""
+    return derive_genotype(space, mix, derive_above(config.threshold))
 
 
 def build(
@@ -72,8 +77,6 @@ def build(
         network,
         relaxation,
         penalty=penalty if config.zero_one else None,
-        discretize=lambda arch: derive_genotype(
-            space, relaxation.weights(arch), derive_above(config.threshold)
-        ),
+        discretize=lambda arch: derive(config, space, relaxation.weights(arch)),
         **length,
     )

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from jdarts.derive import derive_genotype, derive_pairs
+from jdarts.derive import MixingWeights, derive_genotype, derive_pairs
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
 from jdarts.methods.bilevel import BilevelConfig, build_bilevel, single_op
@@ -14,9 +14,9 @@ from jdarts.methods.optimizers import (
 )
 from jdarts.problem import Networks
 from jdarts.relaxation import gumbel
-from jdarts.spaces import SearchSpace
+from jdarts.spaces import Genotype, SearchSpace
 
-__all__ = ["GdasConfig", "build"]
+__all__ = ["GdasConfig", "build", "derive"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,11 @@ class GdasConfig(BilevelConfig):
     """Temperature of the last epoch, in (0, tau]; linear between."""
     init_scale: float = 1e-3
     """Standard deviation of alpha at the start, >= 0."""
+
+
+def derive(config: GdasConfig, space: SearchSpace, mix: MixingWeights) -> Genotype:
+    """A node's strongest pairs of edge and primitive; two may be of one edge."""
+    return derive_genotype(space, mix, derive_pairs)
 
 
 def build(
@@ -62,7 +67,5 @@ def build(
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         mixer=single_op,
-        discretize=lambda arch: derive_genotype(
-            space, relaxation.expected(arch), derive_pairs
-        ),
+        discretize=lambda arch: derive(config, space, relaxation.expected(arch)),
     )

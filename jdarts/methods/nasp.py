@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdarts.derive import derive_genotype
+from jdarts.derive import MixingWeights, derive_genotype, without_none
 from jdarts.errors import UserError, unknown_choice
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchMethod
@@ -19,7 +19,7 @@ from jdarts.relaxation import discrete
 from jdarts.spaces import Genotype, SearchSpace
 from jdarts.types import Arch
 
-__all__ = ["NaspConfig", "build", "burden"]
+__all__ = ["NaspConfig", "build", "burden", "derive"]
 
 # By name: what ranks the edges and ops of the final genotype. The paper's proximal step
 # ranks by alpha itself, the last lines of the authors' code by its softmax.
@@ -58,6 +58,11 @@ def burden(space: SearchSpace) -> dict[str, jax.Array]:
     return found
 
 
+def derive(config: NaspConfig, space: SearchSpace, mix: MixingWeights) -> Genotype:
+    """Never `none`, as in every proximal step, also where every edge is kept."""
+    return derive_genotype(space, without_none(space, mix))
+
+
 def build(
     config: NaspConfig, space: SearchSpace, network: Networks, **length: Unpack[Length]
 ) -> SearchMethod:
@@ -89,13 +94,8 @@ def build(
         return config.eta * jnp.stack(terms).sum()
 
     def discretize(arch: Arch) -> Genotype:
-        ranks = {}
-        for kind, spec in space.cells.items():
-            # Never `none`, as in every proximal step, also where every edge is kept.
-            none = np.array([name == "none" for name in spec.primitives])
-            found = _RANKINGS[config.rank](arch.alpha[kind])
-            ranks[kind] = jnp.where(none, -jnp.inf, found)
-        return derive_genotype(space, ranks)
+        rank = _RANKINGS[config.rank]
+        return derive(config, space, {k: rank(a) for k, a in arch.alpha.items()})
 
     return build_bilevel(
         config,

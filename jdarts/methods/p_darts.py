@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jdarts.derive import derive_genotype, derive_in_order
+from jdarts.derive import MixingWeights, derive_genotype, derive_in_order
 from jdarts.errors import UserError
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.lazy import LazyModule
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 else:
     optax = LazyModule("optax")
 
-__all__ = ["PDartsConfig", "build", "skip_schedule", "stages"]
+__all__ = ["PDartsConfig", "build", "derive", "skip_schedule", "stages"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +162,11 @@ def skip_schedule(
     return schedule
 
 
+def derive(config: PDartsConfig, space: SearchSpace, mix: MixingWeights) -> Genotype:
+    """As DARTS, connections in the order of their sources."""
+    return derive_genotype(space, mix, derive_in_order)
+
+
 def build(
     config: PDartsConfig,
     space: SearchSpace,
@@ -184,7 +189,7 @@ def build(
 
     def discretize(arch: Arch) -> Genotype:
         mix = {k: np.asarray(m) for k, m in relaxation.weights(arch).items()}
-        return derive_genotype(space, mix, derive_in_order)
+        return derive(config, space, mix)
 
     return build_bilevel(
         config, space, network, relaxation, discretize=discretize, **length

@@ -4,7 +4,7 @@ import dataclasses
 
 import jax
 
-from jdarts.derive import derive_every_edge, derive_genotype
+from jdarts.derive import MixingWeights, derive_every_edge, derive_genotype
 from jdarts.errors import UserError
 from jdarts.hypergradient import HypergradientConfig
 from jdarts.methods.base import SearchBatches, SearchMethod, SearchState
@@ -12,10 +12,10 @@ from jdarts.methods.bilevel import BilevelConfig, build_bilevel
 from jdarts.methods.optimizers import ArchOptimizer, check_value, linear_by_epoch
 from jdarts.problem import Networks
 from jdarts.relaxation import concrete
-from jdarts.spaces import SearchSpace
+from jdarts.spaces import Genotype, SearchSpace
 from jdarts.types import Metrics
 
-__all__ = ["SnasConfig", "build"]
+__all__ = ["SnasConfig", "build", "derive"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,11 @@ class SnasConfig(BilevelConfig):
     """Of the first epoch, > 0."""
     temperature_min: float = 0.03
     """Of the last epoch, in (0, temperature]; linear between."""
+
+
+def derive(config: SnasConfig, space: SearchSpace, mix: MixingWeights) -> Genotype:
+    """Every edge with its strongest primitive; where that is `none`, no connection."""
+    return derive_genotype(space, mix, derive_every_edge)
 
 
 def build(
@@ -74,9 +79,7 @@ def build(
         relaxation := concrete(linear_by_epoch(first, last, epochs, steps_per_epoch)),
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-        discretize=lambda arch: derive_genotype(
-            space, relaxation.expected(arch), derive_every_edge
-        ),
+        discretize=lambda arch: derive(config, space, relaxation.expected(arch)),
     )
     return method if config.bilevel else method._replace(step=_one_level(method))
 

@@ -1,25 +1,29 @@
 """Cost and quality of what several searches found, and the front between the two."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jdarts.errors import UserError
-from jdarts.lazy import LazyModule
 from jdarts.reports import html
 from jdarts.reports.labels import check_recipes, labels, settings
 from jdarts.reports.page import Section, page
 from jdarts.reports.run import SearchRun, Seed, TrainRun
 from jdarts.reports.svg import Line, line_chart
 from jdarts.spaces import Genotype
+from jdarts.statistics import mean_deviation, rank_correlation
 
-if TYPE_CHECKING:
-    from scipy import stats
-else:
-    stats = LazyModule("scipy.stats")
-
-__all__ = ["QUALITIES", "Point", "front_page", "non_dominated", "points_of", "trend"]
+__all__ = [
+    "QUALITIES",
+    "Point",
+    "accuracy",
+    "front_page",
+    "luck",
+    "non_dominated",
+    "points_of",
+    "trend",
+]
 
 _STYLES = 5  # colours
 
@@ -33,6 +37,7 @@ class Point(NamedTuple):
       seed: its seed.
       cost: of the derived network.
       quality: in [0, 1].
+      error: its standard error, where it is a mean of several trainings.
     """
 
     label: str
@@ -40,6 +45,7 @@ class Point(NamedTuple):
     seed: int
     cost: float
     quality: float
+    error: float | None = None
 
 
 def _trainings(run: SearchRun, seed: Seed) -> Iterator[tuple[TrainRun, Any]]:
@@ -54,6 +60,13 @@ def _retrained(run: SearchRun, seed: Seed) -> float | None:
     """Mean over the trainings of the genotype."""
     found = [result.last.top1 for _, result in _trainings(run, seed)]
     return float(np.mean(found)) if found else None
+
+
+def _error(run: SearchRun, seed: Seed) -> float | None:
+    """The standard error of `_retrained`; None of fewer than two trainings."""
+    found = [result.last.top1 for _, result in _trainings(run, seed)]
+    deviation = mean_deviation(found)[1] if found else None
+    return None if deviation is None else deviation / len(found) ** 0.5
 
 
 QUALITIES: dict[str, Callable[[SearchRun, Seed], float | None]] = {
@@ -92,7 +105,8 @@ def points_of(
                 f"another one of {', '.join(QUALITIES)}"
             )
         path = str(seed.path)
-        points.append(Point(label, path, seed.seed, price(genotype), value))
+        error = _error(run, seed) if QUALITIES[name] is _retrained else None
+        points.append(Point(label, path, seed.seed, price(genotype), value, error))
     if QUALITIES[name] is _retrained:
         check_recipes(
             [t for run, _, seed, _ in found for t, _ in _trainings(run, seed)]
@@ -131,16 +145,41 @@ def trend(runs: Sequence[SearchRun], points: Sequence[Point], unit: str) -> str:
     values = np.array(numbers, float)
     if len(values) < len(found):
         return ""
-    costs = np.array([point.cost for point in points])
-    means = [
-        f"{value:g}: {costs[values == value].mean():,.4g}"
-        for value in np.unique(values)
-    ]
-    text = f"Mean {unit} by {name}: {', '.join(means)}."
-    if len(set(costs)) > 1:
-        rank = stats.spearmanr(values, costs).statistic
-        text += f" Rank correlation of {name} and cost: {rank:+.2f}."
+    costs, different = np.array([point.cost for point in points]), np.unique(values)
+    means = [float(costs[values == value].mean()) for value in different]
+    each = [f"{v:g}: {mean:,.4g}" for v, mean in zip(different, means, strict=True)]
+    text = f"Mean {unit} by {name}: {', '.join(each)}."
+    # Of means: more seeds of a value are no more values.
+    if found := rank_correlation(different, means):
+        text += (
+            f" Rank correlation of {name} and mean cost: {found[0]:+.2f} (n = "
+            f"{len(means)}, p = {found[1]:.2g})."
+        )
     return text
+
+
+def luck(points: Sequence[Point], kept: np.ndarray) -> str:
+    """How much of the front may be luck, in words.
+
+    A point on it is in doubt if one that costs no more lies within two standard errors
+    of their difference below it.
+    """
+    if any(point.error is None for point in points):
+        return (
+            "Not every accuracy was measured twice: what is on the front may be luck."
+        )
+    on = [point for point, on in zip(points, kept, strict=True) if on]
+    doubtful = sum(any(_close(point, other) for other in points) for point in on)
+    return (
+        f"{doubtful} of the {len(on)} on the front are within two standard errors of "
+        "one that costs no more, and may be there by luck."
+    )
+
+
+def _close(point: Point, other: Point) -> bool:
+    error = np.hypot(point.error, other.error)
+    near = 0 <= point.quality - other.quality <= 2 * error
+    return other is not point and other.cost <= point.cost and bool(near)
 
 
 def front_page(
@@ -178,7 +217,7 @@ def front_page(
         html.legend([*colours, ("front", "", "base d1")]),
     )
     rows = [
-        (p.label, str(p.seed), f"{p.cost:,.4g}", f"{100 * p.quality:.2f}", _mark(on))
+        (p.label, str(p.seed), f"{p.cost:,.4g}", accuracy(p), _mark(on))
         for p, on in zip(points, kept, strict=True)
     ]
     head = ["Search", "Seed", unit.capitalize(), "Accuracy in %", "On the front"]
@@ -191,6 +230,12 @@ def front_page(
         sections=[Section("front", "Front", body)],
         missing=[],
     )
+
+
+def accuracy(point: Point) -> str:
+    """In percent, with its standard error where it has one."""
+    error = "" if point.error is None else f" +- {100 * point.error:.2f}"
+    return f"{100 * point.quality:.2f}{error}"
 
 
 def _mark(on: bool) -> str:

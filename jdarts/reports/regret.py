@@ -1,5 +1,6 @@
 """Searches with known accuracies side by side: regret over the epochs, by method."""
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,15 @@ from jdarts.reports.labels import labels
 from jdarts.reports.page import Section, page
 from jdarts.reports.run import SearchRun, Seed
 from jdarts.reports.svg import Line, line_chart
-from jdarts.statistics import mean_deviation
+from jdarts.statistics import (
+    LEVEL,
+    Interval,
+    holm,
+    mean_deviation,
+    mean_interval,
+    student_p,
+    welch_p,
+)
 
 __all__ = ["Group", "groups_of", "regret_page", "sentence"]
 
@@ -51,6 +60,11 @@ class Group(NamedTuple):
         """By how much the mean accuracy is higher than a random cell's."""
         return self.final[0] - self.chance
 
+    @property
+    def interval(self) -> Interval | None:
+        """Of the mean accuracy, by Student; None of one seed."""
+        return mean_interval(np.asarray(self.accuracy, float))
+
     def cells(self) -> tuple[str, ...]:
         """Its row of the table, in percent."""
         mean, deviation = self.final
@@ -59,12 +73,53 @@ class Group(NamedTuple):
             self.label,
             str(len(self.accuracy)),
             f"{100 * mean:.2f}{spread}",
+            _percent(self.interval),
             f"{100 * (self.best - mean):.2f}",
             f"{100 * self.gain:+.2f}",
         )
 
 
-HEAD = ["Method", "Seeds", "True test accuracy in %", "Regret", "Gain over chance"]
+HEAD = ["Method", "Seeds", "True test accuracy in %", "95 % of the mean", "Regret"]
+HEAD += ["Gain over chance"]
+
+
+def _percent(interval: Interval | None) -> str:
+    if interval is None:
+        return "-"
+    return f"{100 * interval.low:.2f} to {100 * interval.high:.2f}"
+
+
+class Pair(NamedTuple):
+    """Two groups, the one of the higher mean first.
+
+    Attributes:
+      difference: of their mean accuracies.
+      p: of Welch's test; None where it is not defined.
+      adjusted: p by Holm's rule for all pairs.
+    """
+
+    high: Group
+    low: Group
+    difference: float
+    p: float | None
+    adjusted: float | None
+
+
+def pairs_of(groups: Sequence[Group]) -> list[Pair]:
+    """Each two groups."""
+    ordered = sorted(groups, key=lambda group: -group.final[0])
+    both = list(itertools.combinations(ordered, 2))
+    ps = [welch_p(a.accuracy, b.accuracy) for a, b in both]
+    return [
+        Pair(a, b, a.final[0] - b.final[0], p, adjusted)
+        for (a, b), p, adjusted in zip(both, ps, _adjusted(ps), strict=True)
+    ]
+
+
+def _adjusted(ps: Sequence[float | None]) -> list[float | None]:
+    """By Holm's rule for those that are defined."""
+    found = iter(holm([p for p in ps if p is not None]))
+    return [None if p is None else next(found) for p in ps]
 
 
 def groups_of(runs: Sequence[SearchRun]) -> list[Group]:
@@ -136,18 +191,53 @@ def check_one_table(groups: Sequence[Group]) -> None:
 def sentence(groups: Sequence[Group]) -> str:
     """The outcome in words."""
     best = max(groups, key=lambda group: group.final[0])
-    below = [group.label for group in groups if group.gain <= 0]
     regret = 100 * (best.best - best.final[0])
     text = (
         f"Highest mean true test accuracy: {best.label}, {100 * best.final[0]:.2f} % "
-        f"of {len(best.accuracy)} seeds, {100 * best.gain:+.2f} points from the mean "
-        f"random cell ({100 * best.chance:.2f} %), {regret:.2f} below the best cell "
+        f"of {len(best.accuracy)} seeds (95 %: {_percent(best.interval)}), "
+        f"{100 * best.gain:+.2f} points from the mean random cell "
+        f"({100 * best.chance:.2f} %), {regret:.2f} below the best cell "
         f"({100 * best.best:.2f} %)."
     )
-    if below:
-        text += f" Not better than the mean random cell: {'; '.join(below)}."
-    if min(len(group.accuracy) for group in groups) < 3:
-        text += " Fewer than three seeds: the order may be luck."
+    if len(groups) > 1:
+        text += (
+            f" As the highest of {len(groups)}, picked by these accuracies, it is "
+            "rather too high than too low."
+        )
+    return f"{text} {_against_chance(groups)} {_among(groups)}".rstrip()
+
+
+def _against_chance(groups: Sequence[Group]) -> str:
+    ps = _adjusted([student_p(g.accuracy, g.chance) for g in groups])
+    told = [
+        (group, p)
+        for group, p in zip(groups, ps, strict=True)
+        if p is not None and p <= LEVEL
+    ]
+    words = [
+        f"{group.label} {'above' if group.gain > 0 else 'below'} (p = {p:.2g})"
+        for group, p in told
+    ]
+    return (
+        "Told from the mean random cell (Student's tests, p by Holm's rule): "
+        f"{'; '.join(words) or 'none'}."
+    )
+
+
+def _among(groups: Sequence[Group]) -> str:
+    """Which orders are no luck, in words; nothing of one group."""
+    pairs = pairs_of(groups)
+    if not pairs:
+        return ""
+    told = [p for p in pairs if p.adjusted is not None and p.adjusted <= LEVEL]
+    words = [f"{p.high.label} above {p.low.label} (p = {p.adjusted:.2g})" for p in told]
+    text = (
+        "Told apart (Welch's tests, p by Holm's rule for "
+        f"{len(pairs)} pair{'s' * (len(pairs) > 1)}): {'; '.join(words) or 'none'}."
+    )
+    if len(told) < len(pairs):
+        others = "the others" if told else "them"
+        text += f" The order of {others} may be luck."
     return text
 
 
@@ -159,6 +249,16 @@ def regret_page(groups: Sequence[Group]) -> str:
         HEAD,
         [group.cells() for group in groups],
     )
+    pairs = [
+        (p.high.label, p.low.label, f"{100 * p.difference:.2f}", *map(_p, p[3:]))
+        for p in pairs_of(groups)
+    ]
+    if pairs:
+        table += html.table(
+            "Each two: p by Welch's test, adjusted by Holm's rule for so many pairs",
+            ["Higher mean", "Lower mean", "Difference in points", "p", "Adjusted p"],
+            pairs,
+        )
     return page(
         kind="regret",
         title="True accuracies by method",
@@ -170,6 +270,10 @@ def regret_page(groups: Sequence[Group]) -> str:
         ],
         missing=[],
     )
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2g}"
 
 
 def _curves(groups: Sequence[Group]) -> Markup:

@@ -12,11 +12,12 @@ __all__ = ["network_of", "random_genotype", "random_genotype_of_size"]
 
 
 def random_genotype(space: SearchSpace, rng: np.random.Generator) -> Genotype:
-    """A genotype drawn uniformly from all that a search in this space can end with.
+    """A genotype drawn uniformly from all that the rule of DARTS can derive.
 
     Each node has ``keep`` connections from distinct earlier nodes (or from all of them,
     where there are fewer), each with any primitive but `none`. Nodes are numbered, so
-    two genotypes may still describe the same graph.
+    two genotypes may still describe the same graph. Other rules:
+    `jdarts.methods.random_genotype_of`.
 
     Args:
       space: the search space.
@@ -51,7 +52,7 @@ def network_of(genotype: Genotype) -> Hashable:
 
 
 def random_genotype_of_size(
-    space: SearchSpace,
+    draw: Callable[[np.random.Generator], Genotype],
     rng: np.random.Generator,
     size: Callable[[Genotype], float],
     target: float,
@@ -61,13 +62,13 @@ def random_genotype_of_size(
     exclude: Collection[Hashable] = (),
     kinds: Collection[str] | None = None,
 ) -> tuple[Genotype, int]:
-    """A genotype drawn uniformly from those whose size is close to a given one.
+    """A genotype drawn from those whose size is close to a given one.
 
-    By rejection: `random_genotype` until ``|size - target| <= tolerance * target`` and
+    By rejection: drawn until ``|size - target| <= tolerance * target`` and
     the network is not excluded.
 
     Args:
-      space: the search space.
+      draw: draws one of any size.
       rng: advanced by the draws.
       size: of a genotype, for example the number of its network's parameters.
       target: the size to match, > 0.
@@ -82,9 +83,10 @@ def random_genotype_of_size(
     Raises:
       UserError: if no draw was close enough.
     """
-    nearest = float("inf")
+    nearest, name = float("inf"), ""
     for draws in range(1, tries + 1):
-        genotype = random_genotype(space, rng)
+        genotype = draw(rng)
+        name = genotype.space
         if kinds is not None:
             genotype = genotype.only(kinds)
         if network_of(genotype) in exclude:
@@ -95,6 +97,6 @@ def random_genotype_of_size(
         nearest = min(nearest, found, key=lambda s: abs(s - target))
     raise UserError(
         f"--tolerance: {tolerance}; none of {tries} random genotypes of space "
-        f"'{space.name}' comes within that of size {target:.6g} (nearest: "
+        f"'{name}' comes within that of size {target:.6g} (nearest: "
         f"{nearest:.6g}); expected a wider tolerance, or fewer random genotypes"
     )

@@ -25,7 +25,7 @@ from jdarts.statistics.deviations import (
     mean_interval,
     summarise,
 )
-from jdarts.statistics.groups import holm, welch_p
+from jdarts.statistics.groups import holm, rank_correlation, student_p, welch_p
 from jdarts.statistics.permutation import (
     permutation_interval,
     permutation_test,
@@ -44,7 +44,9 @@ __all__ = [
     "mean_interval",
     "permutation_interval",
     "permutation_test",
+    "rank_correlation",
     "smallest_p",
+    "student_p",
     "summarise",
     "welch_p",
 ]

@@ -10,13 +10,17 @@ from runs import genotype, toy_config
 from jdarts.comparisons.plan import make_plan
 from jdarts.comparisons.searches import Search
 from jdarts.errors import UserError
+from jdarts.methods import random_genotype_of
+from jdarts.methods.darts import DartsConfig
+from jdarts.methods.snas import SnasConfig
 from jdarts.nets.cost import Cost, NetworkShape, network_cost
+from jdarts.spaces import TOY
 from jdarts.spaces.random import network_of, random_genotype_of_size
 
 SHAPE = NetworkShape(channels=2, layers=3, classes=10, image=(8, 8, 1))
 
 
-def search(*numbers):
+def search(*numbers, method=DartsConfig()):  # noqa: B008 (frozen)
     """A search whose epochs had the genotypes of these numbers."""
     config = toy_config()
     return Search(
@@ -27,6 +31,7 @@ def search(*numbers):
         images=None,
         genotype=genotype(numbers[-1]),
         epochs={epoch: genotype(n) for epoch, n in enumerate(numbers, 1)},
+        draw=functools.partial(random_genotype_of, method, TOY),
     )
 
 
@@ -52,6 +57,17 @@ def test_random_genotypes_are_of_the_size_of_their_search():
     ]
     networks = [network_of(e.genotype) for e in made.networks.values()]
     assert len(set(networks)) == 6
+
+
+def test_random_genotypes_are_of_the_kind_of_their_search():
+    """SNAS keeps every edge but those of `none`, DARTS two into each node."""
+    own, other = plan(search(0), search(1, method=SnasConfig()), random=24).random
+
+    def counts(entries):
+        cells = [entry.genotype.cells["normal"] for entry in entries]
+        return {tuple(map(len, cell.nodes)) for cell in cells}
+
+    assert counts(own) == {(2, 2)} and len(counts(other)) > 2
 
 
 def test_multiply_adds_can_be_matched():

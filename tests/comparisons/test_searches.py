@@ -3,12 +3,14 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 from runs import genotype, toy_config, write_search, write_seeds
 
 from jdarts.comparisons.searches import read_searches
 from jdarts.errors import UserError
 from jdarts.io.data_facts import DataFacts
+from jdarts.methods.fair_darts import FairDartsConfig
 
 
 def refused(*paths, **options):
@@ -29,6 +31,24 @@ def test_one_and_several_seeds(tmp_path):
     assert {s.space for s in found} == {"toy"} and found[0].data.name == "digits"
     (alone,) = read_searches([two / "seed_5"])
     assert (alone.seed, alone.genotype) == (5, genotype(3))
+
+
+def test_random_genotypes_follow_the_searchs_method_and_cap(tmp_path):
+    config = toy_config(method=FairDartsConfig(threshold=0.99), max_skips=1)
+    path = write_search(tmp_path / "fair", config, [genotype(0)])
+    rng = np.random.default_rng(0)
+
+    def connections():
+        (search,) = read_searches([path])
+        cells = [search.draw(rng).cells["normal"] for _ in range(200)]
+        return [[c.primitive for c in cell.connections] for cell in cells]
+
+    found = connections()
+    assert max(own.count("skip_connect") for own in found) == 1
+    assert np.mean([len(own) for own in found]) < 2
+    # Perturbation has asked for each edge and node itself, whatever the method's rule.
+    (path / "perturbation.json").write_text("{}")
+    assert {len(own) for own in connections()} == {4}
 
 
 def test_unfinished(tmp_path):

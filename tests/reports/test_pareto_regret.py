@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from folders import config, make_run, make_training, recipe
+from scipy import stats
 
 from jdarts import pareto, regret
 from jdarts.cli import run_command
@@ -17,9 +19,9 @@ from jdarts.methods.nasp import NaspConfig
 from jdarts.nets.cost import NetworkShape, network_cost
 from jdarts.reports import renew_report, write_report
 from jdarts.reports.labels import check_alike, labels
-from jdarts.reports.pareto import non_dominated
+from jdarts.reports.pareto import Point, luck, non_dominated, trend
 from jdarts.reports.read import read_search
-from jdarts.reports.regret import groups_of
+from jdarts.reports.regret import Group, groups_of, pairs_of, regret_page, sentence
 
 SIZE = "--channels 2 --layers 3 --classes 3 --image 8 8 3".split()
 
@@ -39,6 +41,36 @@ def test_non_dominated_against_brute_force():
             )
             assert found[i] == (not beaten)
         assert found.any()
+
+
+def test_the_front_says_how_much_of_it_may_be_luck():
+    costs, qualities = [1.0, 2.0, 3.0], [0.80, 0.81, 0.90]
+
+    def of(error):
+        points = [
+            Point("m", "run", i, cost, quality, error)
+            for i, (cost, quality) in enumerate(zip(costs, qualities, strict=True))
+        ]
+        return luck(points, non_dominated(costs, qualities))
+
+    assert of(0.01).startswith("1 of the 3 on the front are within two standard errors")
+    assert of(0.001).startswith("0 of the 3") and of(0.1).startswith("2 of the 3")
+    assert of(None).startswith("Not every accuracy was measured twice")
+
+
+def test_rank_correlation_counts_settings_not_seeds(sweep):
+    """Three settings in order: one of six orders each way, however many seeds."""
+    runs = [read_search(Path(path)) for path in sweep]
+    doubled = [dataclasses.replace(run, seeds=run.seeds * 2) for run in runs]
+    points = [
+        Point("nasp", str(run.path), 0, cost, 0.9)
+        for run, cost in zip(doubled, (3.0, 2.0, 1.0), strict=True)
+        for _ in run.seeds
+    ]
+    text = trend(doubled, points, "parameters")
+    assert (
+        "Rank correlation of method.eta and mean cost: -1.00 (n = 3, p = 0.33)" in text
+    )
 
 
 def add_columns(folder, columns):
@@ -183,6 +215,7 @@ def test_pareto_compares_networks_of_one_recipe(tmp_path, capsys):
     a, b, c = (str(tmp_path / name) for name in "abc")
     size = [*SIZE, "--out", str(tmp_path / "page.html"), "--quality", "retrained"]
     assert run_command(pareto.main, [a, b, *size]) == 0
+    assert "was measured twice: what is on the front" in capsys.readouterr().out
     assert run_command(pareto.main, [a, c, *size]) == 2
     error = capsys.readouterr().err
     assert "c/again: epochs 5, but " in error and "by one recipe" in error
@@ -258,6 +291,46 @@ def test_table_data_by_name_and_by_default_are_one(tmp_path):
         check_alike(runs, ["table_data"])
 
 
+def group(label, *accuracies):
+    """Of a table whose mean cell has 0.7 and whose best has 0.94."""
+    found = np.array(accuracies)
+    return Group(label, np.arange(3), np.ones((len(found), 3)), found, 0.7, 0.94)
+
+
+def test_orders_are_told_apart_by_the_data():
+    """Three seeds, deviations of 2.5 and 21 points: told by nothing but the table."""
+    exact = group("exact", 0.8904, 0.9156, 0.9408)
+    gdas = group("gdas", 0.5297, 0.7405, 0.9513)
+    low = group("low", 0.31, 0.32, 0.33)
+    (pair,) = pairs_of([gdas, exact])
+    assert (pair.high, pair.low) == (exact, gdas)
+    assert (
+        pair.p
+        == pair.adjusted
+        == stats.ttest_ind(exact.accuracy, gdas.accuracy, equal_var=False).pvalue
+    )
+    assert pair.p == pytest.approx(0.29, abs=0.005)
+    text = sentence([gdas, exact])
+    assert (
+        "Told apart (Welch's tests, p by Holm's rule for 1 pair): none. The order"
+        in (text)
+    )
+    assert "91.56 % of 3 seeds (95 %: 85.30 to 97.82)" in text
+    assert "the highest of 2, picked by these accuracies" in text
+    # Against a known number: p of 0.0046 for exact becomes 0.0092, 0.77 is none.
+    ps = [stats.ttest_1samp(g.accuracy, 0.7).pvalue for g in (exact, gdas)]
+    assert f"Holm's rule): exact above (p = {2 * ps[0]:.2g}). Told apart" in text
+    assert 2 * ps[0] < 0.05 < ps[1]
+    text = sentence([gdas, exact, low])
+    welch = stats.ttest_ind(exact.accuracy, low.accuracy, equal_var=False).pvalue
+    assert f"for 3 pairs): exact above low (p = {3 * welch:.2g})" in text
+    assert "low below (p = " in text and "The order of the others may be luck." in text
+    alone = sentence([exact])
+    assert "Told apart" not in alone and "picked by" not in alone
+    page = regret_page([gdas, exact, low])
+    assert page.count("Welch") >= 2 and "85.30 to 97.82" in page
+
+
 def test_regret(tmp_path, capsys):
     """Two runs of one method with other seeds are one group; figures by NumPy."""
     random, known = np.random.default_rng(0), {}
@@ -280,6 +353,8 @@ def test_regret(tmp_path, capsys):
     assert len(ends) == 3 and row.split("  ")[0] == "darts" and figures in row
     assert f"{100 * (0.94 - mean):.2f}" in row and f"{100 * (mean - 0.7):+.2f}" in row
     assert "the mean random cell (70.00 %)" in printed
-    assert "Fewer than three seeds" in printed  # of NASP
+    # Of NASP there is one seed: no test tells it from anything.
+    assert "(Welch's tests, p by Holm's rule for 1 pair): none." in printed
+    assert "The order of them may be luck." in printed
     page = (tmp_path / "a" / "regret.html").read_text()
     assert "<script" not in page and "mean random cell" in page

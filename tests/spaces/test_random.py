@@ -1,6 +1,7 @@
 """Random genotypes: valid, uniform, and of the size asked for."""
 
 import dataclasses
+import functools
 import itertools
 from collections import Counter
 
@@ -21,6 +22,8 @@ from jdarts.spaces import (
     get_space,
 )
 from jdarts.spaces.random import network_of, random_genotype, random_genotype_of_size
+
+DRAW = functools.partial(random_genotype, TOY)
 
 
 def rng(seed=0):
@@ -126,7 +129,7 @@ def test_matched_size_is_uniform_among_those_of_that_size():
     generator = rng(3)
     drawn, tries = zip(
         *[
-            random_genotype_of_size(TOY, generator, convolutions, 7, tolerance=0.1)
+            random_genotype_of_size(DRAW, generator, convolutions, 7, tolerance=0.1)
             for _ in range(800)
         ],
         strict=True,
@@ -146,7 +149,7 @@ def test_matched_size_is_uniform_among_those_of_that_size():
 def test_tolerance_is_relative_to_the_target():
     sizes = {
         convolutions(
-            random_genotype_of_size(TOY, rng(s), convolutions, 4, tolerance=0.25)[0]
+            random_genotype_of_size(DRAW, rng(s), convolutions, 4, tolerance=0.25)[0]
         )
         for s in range(40)
     }
@@ -157,19 +160,19 @@ def test_excluded_networks_do_not_come_again():
     generator, seen = rng(4), set()
     for _ in range(9):  # all without any convolution: 1 * 3 in each of two cells
         genotype, _ = random_genotype_of_size(
-            TOY, generator, lambda g: convolutions(g) + 1, 1, exclude=seen
+            DRAW, generator, lambda g: convolutions(g) + 1, 1, exclude=seen
         )
         seen.add(network_of(genotype))
     assert len(seen) == 9
     with pytest.raises(UserError, match="none of 500 random genotypes"):
         random_genotype_of_size(
-            TOY, generator, lambda g: convolutions(g) + 1, 1, exclude=seen, tries=500
+            DRAW, generator, lambda g: convolutions(g) + 1, 1, exclude=seen, tries=500
         )
 
 
 def test_impossible_size_names_the_nearest():
     with pytest.raises(UserError) as error:
-        random_genotype_of_size(TOY, rng(), convolutions, 20, tries=2000)
+        random_genotype_of_size(DRAW, rng(), convolutions, 20, tries=2000)
     assert "--tolerance: 0.05" in str(error.value) and "nearest: 8" in str(error.value)
 
 
