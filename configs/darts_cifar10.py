@@ -4,9 +4,10 @@ Reproduces: Liu, Simonyan, Yang, 'DARTS', ICLR 2019, the search of section 3.1.1
 the settings of the authors' code: 8 cells, 16 channels, 50 epochs, batch 64, the first
 25,000 images for the weights and the others for the architecture, no cutout. Unlike
 their loader, the incomplete last batch of an epoch is dropped (390 steps, not 391).
-Expected: a supernet validation accuracy of 87 to 89 % (the authors' logs); their
-retrained cells make 3.00 +- 0.14 % (first order) and 2.76 +- 0.09 % (second order)
-test error.
+Expected: a supernet validation accuracy of 87 to 89 % (the authors' logs, on augmented
+images; here plain ones are judged, and better); their retrained cells, each the best of
+four searches by validation accuracy, make 3.00 +- 0.14 % (first order) and 2.76 +-
+0.09 % (second order) test error, over trainings of that one cell.
 Takes: the authors' code, 0.4 (first order) and 1 (second) GPU days a search.
 Command, second order: python -m jdarts.search darts_cifar10 --data.dir DIR
 Command, first order: python -m jdarts.search darts_cifar10 --data.dir DIR \\

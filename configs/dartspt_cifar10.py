@@ -4,7 +4,8 @@ Reproduces: Wang et al., 'Rethinking Architecture Selection in Differentiable NA
 2021: DARTS, first order, in the space without `none`: 50 epochs of batches of 64, 8
 cells, 16 channels. The second command then decides in 17 rounds, with 5 epochs of
 tuning between two of them.
-Expected: the authors' retrained cells make 2.61 +- 0.08 % test error.
+Expected: the authors' retrained cells make 2.61 +- 0.08 % test error
+(see train_cifar10).
 Command: python -m jdarts.search dartspt_cifar10 --data.dir DIR
 Command: python -m jdarts.perturb runs/dartspt_cifar10
 Command, an architecture that is never trained: python -m jdarts.search \\

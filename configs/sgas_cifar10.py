@@ -5,7 +5,7 @@ Reproduces: Li et al., 'SGAS', CVPR 2020: 8 cells, 16 channels, 50 epochs of bat
 criterion 1 (criterion 2: --method.criterion 2). Left out: their code enlarges the batch
 by 8 with each decision.
 Expected: their retrained cells make 2.66 +- 0.24 % test error with criterion 1 (best:
-2.39 %).
+2.39 %; see train_cifar10).
 Takes: the paper, 0.25 GPU days a search; here every step costs as much as one of
 first-order DARTS.
 Command: python -m jdarts.search sgas_cifar10 --data.dir DIR

@@ -5,7 +5,8 @@ cells, 16 channels, 150 epochs of batches of 64, temperature from 1 to 0.03, wei
 architecture by the same loss, paths dropped at a rate of 0.3. It keeps a tenth of the
 training images to show an accuracy (theirs the test images); their first epoch's
 temperature is that of this one's second.
-Expected: their retrained cells make 2.85 to 3.10 % test error.
+Expected: their retrained cells make 2.85 to 3.10 % test error. In their evaluation
+network a normaliser with scale and shift follows each pool; in train_cifar10's none.
 Takes: the paper, 1.5 GPU days a search.
 Command: python -m jdarts.search snas_cifar10 --data.dir DIR
 Command, two levels: python -m jdarts.search snas_cifar10 --data.dir DIR \\

@@ -7,12 +7,17 @@ classifier 0.4, no drop path. Not theirs: the images. They have to lie in a fold
 brought to 224 x 224 pixels (--data.resize, unless the files are) and fit into the
 device's memory as uint8; a random crop with a padding of 28 and a flip take the place
 of the random resized crop, flip and colour jitter. Give a published figure only with
-that said.
+that said: it overfits sooner. All of ImageNet takes 193 GB so, more than one
+accelerator has. Normalised is by the images' own means and deviations; P-DARTS'
+auxiliary classifier has a second normaliser, this one not.
 Expected: the authors' code with its augmentation, DARTS_V2: 26.7 % top-1 and 8.7 %
-top-5 error.
+top-5 error; whether of the last epoch or of the best on the test images is not said.
 Takes: the authors' code, 12 GPU days.
 Command: python -m jdarts.train DARTS_V2 train_imagenet --data.dir DIR \\
     --data.resize 224 224
+Command, as PC-DARTS: python -m jdarts.train PC_DARTS_image train_imagenet \\
+    --data.dir DIR --data.resize 224 224 --batch-size 1024 --optimizer.lr 0.5 \\
+    --optimizer.schedule linear --optimizer.warmup-epochs 5
 """
 
 from jdarts.data import DataConfig

@@ -1,5 +1,6 @@
 """Cost and quality of what several searches found, and the front between the two."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -65,7 +66,7 @@ def _retrained(run: SearchRun, seed: Seed) -> float | None:
 def _error(run: SearchRun, seed: Seed) -> float | None:
     """The standard error of `_retrained`; None of fewer than two trainings."""
     found = [result.last.top1 for _, result in _trainings(run, seed)]
-    deviation = mean_deviation(found)[1] if found else None
+    deviation = mean_deviation(np.array(found))[1] if found else None
     return None if deviation is None else deviation / len(found) ** 0.5
 
 
@@ -150,7 +151,7 @@ def trend(runs: Sequence[SearchRun], points: Sequence[Point], unit: str) -> str:
     each = [f"{v:g}: {mean:,.4g}" for v, mean in zip(different, means, strict=True)]
     text = f"Mean {unit} by {name}: {', '.join(each)}."
     # Of means: more seeds of a value are no more values.
-    if found := rank_correlation(different, means):
+    if found := rank_correlation(different, np.array(means)):
         text += (
             f" Rank correlation of {name} and mean cost: {found[0]:+.2f} (n = "
             f"{len(means)}, p = {found[1]:.2g})."
@@ -177,9 +178,9 @@ def luck(points: Sequence[Point], kept: np.ndarray) -> str:
 
 
 def _close(point: Point, other: Point) -> bool:
-    error = np.hypot(point.error, other.error)
+    error = math.hypot(point.error or 0, other.error or 0)
     near = 0 <= point.quality - other.quality <= 2 * error
-    return other is not point and other.cost <= point.cost and bool(near)
+    return other is not point and other.cost <= point.cost and near
 
 
 def front_page(

@@ -113,7 +113,7 @@ def mean_interval(
     the quantile of n - 1 degrees of freedom, n the number of networks: what retrainings
     add is in the means already. Where networks count differently m is a ratio of sums,
     and e its linearised error (Cochran, "Sampling Techniques", 1977, section 2.11).
-    Covers 95 % where means are normal, for two networks, too; 85 to 91 % where they
+    Covers 95 % where means are normal, for two networks, too; 85 to 88 % where they
     have a long tail on one side (skewness 2.4, `benchmarks/false_alarms.py`).
 
     Args:

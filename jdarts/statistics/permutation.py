@@ -32,7 +32,7 @@ class _Exchanges(NamedTuple):
     same: int
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         return len(self.shifts) + self.same
 
 
@@ -98,8 +98,8 @@ def permutation_test(
     """
     found = _exchanges(blocks, weights, seed)
     as_high = found.same + np.searchsorted(found.shifts, 0, "right")
-    as_low = found.count - np.searchsorted(found.shifts, 0, "left")
-    return found.observed, min(1.0, float(2 * min(as_high, as_low) / found.count))
+    as_low = found.total - np.searchsorted(found.shifts, 0, "left")
+    return found.observed, min(1.0, float(2 * min(as_high, as_low) / found.total))
 
 
 def permutation_interval(
@@ -124,7 +124,7 @@ def permutation_interval(
     """
     found = _exchanges(blocks, weights, seed)
     # So many exchanges beyond d, with those that exchange nothing, are too many.
-    place = math.floor(LEVEL / 2 * found.count + 1e-9) - found.same
+    place = math.floor(LEVEL / 2 * found.total + 1e-9) - found.same
     if place < 0:
         return None
     return Interval(float(found.shifts[place]), float(found.shifts[-1 - place]))
