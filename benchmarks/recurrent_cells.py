@@ -115,7 +115,9 @@ def main(argv: list[str]) -> int:
         ("random", random),
     ):
         means = np.mean(group, axis=1)
-        spread = f", deviation {means.std(ddof=1):.2f}" if len(means) > 1 else ""
+        spread = (
+            f", deviation of means {means.std(ddof=1):.2f}" if len(means) > 1 else ""
+        )
         print(f"{name}: {len(means)} cells, mean {means.mean():.2f}{spread}")
     write_rows(rows, args)
     # Of logarithms, so that a difference is a ratio; the higher the better.

@@ -303,6 +303,10 @@ def test_too_few_networks_have_no_interval():
     assert smallest_p([4, 4]) == 0.125 and smallest_p([40]) == 0.05
     assert permutation_interval([np.arange(4.0)] * 2) is None
     assert permutation_interval([np.arange(39.0)]) is None
+    for searches, random in ((1, 39), (2, 12), (3, 9), (4, 8)):  # as --random says
+        for total, can in ((random, True), (random - searches, False)):
+            least = smallest_p([1 + total // searches] * searches)
+            assert (least <= 0.05) == can
     found = permutation_interval([np.arange(40.0)])
     # The found one, 0, moved to the ends of the others: 1 to 39.
     assert (found.low, found.high) == (-39, -1)
