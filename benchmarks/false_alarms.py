@@ -1,6 +1,7 @@
 """How often `jdarts.compare` errs, and what it finds, where the truth is known.
 
-Command: python benchmarks/false_alarms.py [--experiments 4000] [--skewness 2.4]
+Command: python benchmarks/false_alarms.py [--experiments 4000] [--skewness 2.4] \\
+    [--found-deviation 1]
 
 Means of networks are drawn with deviation 1: normal ones, and ones with a long tail of
 bad networks (a gamma distribution turned round; random cells are like that). A row is a
@@ -57,13 +58,13 @@ def normal(rng: np.random.Generator, *size: int) -> np.ndarray:
 
 
 def shares(
-    draw: Draw, searches: int, random: int, true: float, experiments: int
+    draw: Draw, searches: int, random: int, true: float, args: argparse.Namespace
 ) -> dict[str, float | None]:
-    """Of each of FIGURES the share of that many experiments."""
+    """Of each of FIGURES the share of experiments."""
     rng, found = np.random.default_rng(0), []
-    for _ in range(experiments):
+    for _ in range(args.experiments):
         values = draw(rng, searches, random + 1)
-        values[:, 0] += true
+        values[:, 0] = args.found_deviation * values[:, 0] + true
         own = values[:, 0].copy()
         blocks = [*(values + rng.normal(0, 5, (searches, 1)))]
         difference, p = permutation_test(blocks)
@@ -94,13 +95,19 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--skewness", type=positive, default=2.4, help="of the tail of bad networks"
     )
+    parser.add_argument(
+        "--found-deviation",
+        type=positive,
+        default=1.0,
+        help="of what searches find, whatever their gain; random networks have 1",
+    )
     args = parser.parse(argv)
     rows = []
     for kind, draw in (("skewed", skewed(args.skewness)), ("normal", normal)):
         for searches, random in SIZES:
             for true in (0.0, 1.0, 2.0):
                 name = f"{kind}, {searches} x {random}, true {true:g}"
-                found = shares(draw, searches, random, true, args.experiments)
+                found = shares(draw, searches, random, true, args)
                 rows.append(Row(name, extra=found))
     print_table(
         ("comparison", *FIGURES), [(r.name, *map(r.extra.get, FIGURES)) for r in rows]

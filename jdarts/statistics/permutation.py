@@ -113,8 +113,9 @@ def permutation_interval(
     from every found genotype. So the interval has 0 in it if and only if the test of 0
     does not reject, and covers the truth as often as the test is right, whatever the
     number of networks and the distribution, as long as found genotypes deviate as
-    random ones do (Lehmann, Romano, "Testing Statistical Hypotheses", 2005, section
-    5.10).
+    random ones do; with twice their deviation it covers 81 to 88 %, with a third 99 %
+    and more (`benchmarks/false_alarms.py`). Lehmann, Romano, "Testing Statistical
+    Hypotheses", 2005, section 5.10.
 
     Args:
       blocks, weights, seed: as of the test.

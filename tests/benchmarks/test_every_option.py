@@ -38,7 +38,7 @@ RUNS = {
     ],
     "cell": [f"{TINY} {ONCE} --partial 2"],
     "compile_time": [f"{NET} --only 'first order' --remat"],
-    "false_alarms": ["--experiments 3 --skewness 1.5"],
+    "false_alarms": ["--experiments 3 --skewness 1.5 --found-deviation 2"],
     "mask_noise": [f"{TEXT} --draws 2 --steps 1 --data-dir {{tmp}}"],
     "memory": [f"{NET} --no-torch --only 'first order' --remat both"],
     "methods": [f"{NET} --rounds 1 --only gdas"],
