@@ -1,7 +1,10 @@
 """Settings and fixtures for all tests."""
 
+import fcntl
+import gc
 import os
 import signal
+from pathlib import Path
 
 # Who runs the tests in the background, or under nohup, has these signals ignored, and
 # so would every command that a test starts and stops.
@@ -11,16 +14,21 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Tests spend their time compiling, and run each program a few times on tiny inputs: do
-# without the expensive passes. The last flag keeps fences (`jdarts.compile`), also in
-# programs that `jax.jit` compiles. Before jax starts.
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
+# without the expensive passes, and without the emitters that lower each fusion through
+# MLIR, which take more than half of that time. JDARTS_TEST_XLA=user compiles as users
+# do: `.ci/run` has a part for it. The last flag keeps fences (`jdarts.compile`), also
+# in programs that `jax.jit` compiles. Before jax starts.
+flags = {
+    "quick": (
         "--xla_backend_optimization_level=0",
         "--xla_llvm_disable_expensive_passes=true",
+        "--xla_cpu_use_fusion_emitters=false",
+        "--xla_cpu_parallel_codegen_split_count=1",
         "--xla_disable_hlo_passes=cse_barrier_expander,small-while-loop-hoisting",
-    ]
-)
+    ),
+    "user": (),
+}[os.environ.get("JDARTS_TEST_XLA", "quick")]
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags])
 
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402
@@ -29,7 +37,9 @@ import shape_checks  # noqa: E402
 
 shape_checks.install()  # before jdarts is imported
 
-from helpers import enable_x64  # noqa: E402
+from helpers import MAY_BE_ABSENT, REQUIRED, enable_x64  # noqa: E402
+
+from jdarts.ops.native import build  # noqa: E402
 
 
 @pytest.fixture
@@ -46,11 +56,59 @@ def x64():
         yield
 
 
+# Files whose tests share a fixture of the session are run by one process; so are those
+# of a file. Long ones come first, so that none is left at the end.
+TOGETHER = {
+    "loops/test_bad_runs.py": "unbroken search",
+    "loops/test_extend.py": "unbroken search",
+    "loops/test_results.py": "unbroken search",
+    "loops/test_resume.py": "unbroken search",
+    "reports/test_browser.py": "reports",
+    "reports/test_markup.py": "reports",
+    "reports/test_report.py": "reports",
+    "reports/test_result_tables.py": "reports",
+}
+LONG = "loops", "benchmarks", "methods", "ops", "parity", "nets", "faults"
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        return item.path.relative_to(Path(__file__).parent).as_posix()
+
+    for item in items:
+        file = place(item)
+        item.add_marker(pytest.mark.xdist_group(TOGETHER.get(file, file)))
+    items.sort(key=lambda item: place(item).partition("/")[0] not in LONG)
+
+
+def pytest_collection_finish():
+    """What is imported stays; the garbage of a trace is worth little of the search for
+    it, which goes through all that is there."""
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
+
+
+def build_one_at_a_time(folder):
+    """No two processes build the same kernels at once: the second one finds them."""
+    original = build._build
+
+    def alone(library):
+        with open(folder / f"{library.source}-{library.wide}", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return original(library)
+
+    build._build = alone
+
+
 def pytest_configure(config):
     """Keeps compiled programs for the next run (``--cache-clear`` forgets them)."""
+    for word in REQUIRED.difference(MAY_BE_ABSENT):
+        known = ", ".join(MAY_BE_ABSENT)
+        raise pytest.UsageError(f"JDARTS_REQUIRE: found '{word}', expected {known}")
     cache = getattr(config, "cache", None)  # not with ``-p no:cacheprovider``
     if cache is not None:
         jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("jax")))
+        build_one_at_a_time(cache.mkdir("kernels"))
         # Two runs at a time may meet in a file: then a program is compiled again.
         config.addinivalue_line(
             "filterwarnings", "ignore:Error (reading|writing) persistent compilation"

@@ -1,7 +1,9 @@
 """What several test files need."""
 
 import contextlib
+import importlib
 import io
+import os
 import re
 
 import jax
@@ -12,10 +14,40 @@ import pytest
 
 from jdarts import compile
 from jdarts.ops import native
+from jdarts.ops.native import build
 
 # Before JAX 0.8 it is in `jax.experimental`, which later versions take it out of.
 _place = jax if hasattr(jax, "enable_x64") else jax.experimental
 enable_x64 = _place.enable_x64
+
+
+MAY_BE_ABSENT = "golden", "torch", "compiler"
+REQUIRED = {word for word in os.environ.get("JDARTS_REQUIRE", "").split(",") if word}
+
+
+def absent(what, reason):
+    """Skips what needs something that is not here; fails if JDARTS_REQUIRE names it."""
+    if what in REQUIRED:
+        pytest.fail(f"{reason}; JDARTS_REQUIRE names {what}", pytrace=False)
+    pytest.skip(reason, allow_module_level=True)
+
+
+def torch_or_skip():
+    """The module `torch`."""
+    try:
+        return importlib.import_module("torch")
+    except ImportError as error:
+        absent("torch", f"PyTorch is not installed ({error})")
+
+
+def kernels_or_skip():
+    """Skips where there can be no compiled kernels. A compiler that fails on ours is a
+    failure."""
+    if jax.local_device_count("cpu") > 1 or os.environ.get("JDARTS_NATIVE") == "0":
+        pytest.skip("no compiled kernels: switched off, or many devices")
+    if build.compiler() is None:
+        absent("compiler", "no compiled kernels: no C++ compiler in PATH")
+    assert native.available(), "the compiler in PATH does not build the kernels"
 
 
 class Clock:
@@ -60,14 +92,14 @@ def assert_close(found, expected, tolerance, what=""):
 
 
 def random_like(key, tree):
-    """A tree of standard normal values with the shapes and dtypes of `tree`."""
-    leaves, structure = jax.tree.flatten(tree)
-    keys = jax.random.split(key, len(leaves))
-    values = [
-        jax.random.normal(k, x.shape, x.dtype)
-        for k, x in zip(keys, leaves, strict=True)
-    ]
-    return jax.tree.unflatten(structure, values)
+    """A tree of standard normal values with the shapes and dtypes of `tree`.
+
+    By NumPy: JAX would compile a program for every shape.
+    """
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    return jax.tree.map(
+        lambda x: jnp.asarray(rng.normal(size=x.shape).astype(x.dtype)), tree
+    )
 
 
 def derivatives(f, point, tangents, cotangent):
@@ -141,6 +173,12 @@ def compiled_once(made):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compile, "compile_timed", once)
         yield
+
+
+def compile_fusions_as_users_do(patch):
+    """XLA:CPU's own emitters, which tests otherwise do without, for `compile.jit`."""
+    options = {**compile.compiler_options(), "xla_cpu_use_fusion_emitters": True}
+    patch.setattr(compile, "compiler_options", lambda *platform: options)
 
 
 def switch_off_kernels(patch):

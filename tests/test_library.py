@@ -22,8 +22,7 @@ def example(readme, heading):
     found = re.search(
         rf"^{heading}$.*?^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL
     )
-    if found is None:
-        pytest.skip(f"README.md has no python block under '{heading}'")
+    assert found, f"README.md has no python block under '{heading}'"
     return found[1]
 
 

@@ -22,6 +22,7 @@ import step_time
 import torch_plan
 from cell import Cell, multiply_adds
 from cell import main as cell_main
+from helpers import torch_or_skip
 
 from jdarts import UserError
 from jdarts.cli import run_command
@@ -216,7 +217,7 @@ def test_without_torch(monkeypatch, capsys):
 
 def test_torch_process(monkeypatch):
     """One of each kind of thing is built and timed."""
-    pytest.importorskip("torch")
+    torch_or_skip()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     plan = torch_plan.make_plan(TOY, 2, 1, 10)
     with harness.torch_process(True) as process:
@@ -247,7 +248,7 @@ def test_torch_process(monkeypatch):
 
 
 def test_a_torch_process_that_fails(monkeypatch):
-    pytest.importorskip("torch")
+    torch_or_skip()
     with harness.torch_process(True) as process, pytest.raises(UserError, match="end"):
         process.make("step")
 
@@ -304,7 +305,7 @@ TINY_TEXT = "--units 4 --batch 4 --length 3 --vocabulary 12".split()
 
 
 def test_recurrent_steps(results):
-    pytest.importorskip("torch")
+    torch_or_skip()
     rows = results(rnn.main, *TINY_TEXT, "--rounds", "1", "--only", "first order")
     assert set(rows) == {"first order", "torch: first order"}
     assert rows["first order"]["ratio_to_torch"] > 0
@@ -319,7 +320,7 @@ def test_recurrent_compile_times(results):
 
 def test_recurrent_baseline_computes_the_same():
     """The same weights, segment and loss, without dropout: equal gradients."""
-    torch = pytest.importorskip("torch")
+    torch = torch_or_skip()
     import jax
     import jax.numpy as jnp
     import numpy as np

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import harness
 import pytest
 import start
+from helpers import torch_or_skip
 
 from jdarts.cli import run_command
 from jdarts.io import write_json
@@ -172,7 +173,7 @@ def test_runs(stand_ins, tmp_path, monkeypatch, capsys, name, command):
 )
 def test_runs_beside_torch(tmp_path, monkeypatch, capsys, name, command):
     """Eager and compiled PyTorch stand in the table, with the time to compile."""
-    pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch_or_skip()
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     rows = rows_of(name, command, tmp_path, monkeypatch, capsys)
     (ours,) = [row for key, row in rows.items() if "torch" not in key]

@@ -1,12 +1,22 @@
-"""Folders of searches, as a search leaves them, without searching."""
+"""Searches and their folders, as a search leaves them, without searching."""
+
+import functools
+from pathlib import Path
 
 import numpy as np
 
+from jdarts.comparisons.plan import make_plan
+from jdarts.comparisons.searches import Search
 from jdarts.config import SearchConfig, to_json
 from jdarts.data import DataConfig
 from jdarts.io import GenotypeLog, write_json
+from jdarts.methods import random_genotype_of
+from jdarts.methods.darts import DartsConfig
+from jdarts.nets.cost import NetworkShape
 from jdarts.spaces import TOY
 from jdarts.spaces.random import random_genotype
+
+SHAPE = NetworkShape(channels=2, layers=3, classes=10, image=(8, 8, 1))
 
 
 def toy_config(**changes):
@@ -46,3 +56,22 @@ def write_seeds(path, config, genotypes):
         write_json(folder / "config.json", to_json(config.with_seed(seed)))
         (folder / "part.txt").write_text("\n")
     return path
+
+
+def search(*numbers, method=DartsConfig()):  # noqa: B008 (frozen)
+    """A search whose epochs had the genotypes of these numbers."""
+    config = toy_config()
+    return Search(
+        path=Path(f"run_{numbers}"),
+        seed=0,
+        space="toy",
+        data=config.data,
+        images=None,
+        genotype=genotype(numbers[-1]),
+        epochs={epoch: genotype(n) for epoch, n in enumerate(numbers, 1)},
+        draw=functools.partial(random_genotype_of, method, TOY),
+    )
+
+
+def plan(*searches, **options):
+    return make_plan(searches, SHAPE, **{"random": 4, "tolerance": 0.1} | options)

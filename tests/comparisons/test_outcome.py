@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_plan import plan, search
+from runs import plan, search
 
 from jdarts.comparisons.outcome import outcome
 from jdarts.statistics import compare, summarise

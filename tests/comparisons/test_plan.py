@@ -2,41 +2,15 @@
 
 import dataclasses
 import functools
-from pathlib import Path
 
 import pytest
-from runs import genotype, toy_config
+from runs import SHAPE, genotype, plan, search
 
 from jdarts.comparisons.plan import make_plan
-from jdarts.comparisons.searches import Search
 from jdarts.errors import UserError
-from jdarts.methods import random_genotype_of
-from jdarts.methods.darts import DartsConfig
 from jdarts.methods.snas import SnasConfig
-from jdarts.nets.cost import Cost, NetworkShape, network_cost
-from jdarts.spaces import TOY
+from jdarts.nets.cost import Cost, network_cost
 from jdarts.spaces.random import network_of, random_genotype_of_size
-
-SHAPE = NetworkShape(channels=2, layers=3, classes=10, image=(8, 8, 1))
-
-
-def search(*numbers, method=DartsConfig()):  # noqa: B008 (frozen)
-    """A search whose epochs had the genotypes of these numbers."""
-    config = toy_config()
-    return Search(
-        path=Path(f"run_{numbers}"),
-        seed=0,
-        space="toy",
-        data=config.data,
-        images=None,
-        genotype=genotype(numbers[-1]),
-        epochs={epoch: genotype(n) for epoch, n in enumerate(numbers, 1)},
-        draw=functools.partial(random_genotype_of, method, TOY),
-    )
-
-
-def plan(*searches, **options):
-    return make_plan(searches, SHAPE, **{"random": 4, "tolerance": 0.1} | options)
 
 
 def test_random_genotypes_are_of_the_size_of_their_search():

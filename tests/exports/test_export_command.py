@@ -6,8 +6,8 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import make_training, tiny
 from jax import export
+from trainings import make_training, tiny
 
 import jdarts.export
 from jdarts.cli import run_command

@@ -7,16 +7,13 @@ that reads it; `test_the_size_of_the_product` counts them.
 import contextlib
 import dataclasses
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "reports"))
-
 from alterations import alterations, copy_of
 from folders import (
     STEPS,
+    add_columns,
     config,
     make_comparison,
     make_run,
@@ -26,7 +23,6 @@ from folders import (
     recipe,
 )
 from judging import Reached, begin, ending
-from test_pareto_regret import add_columns
 
 from jdarts import (
     compare,

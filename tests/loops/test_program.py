@@ -5,6 +5,7 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
+from helpers import compile_fusions_as_users_do, kernels_or_skip
 
 from jdarts import compile
 from jdarts.data import AugmentSpec
@@ -13,7 +14,6 @@ from jdarts.loops.chunk import DeviceData, make_chunk
 from jdarts.methods import build_method
 from jdarts.methods.darts import DartsConfig
 from jdarts.nets.network import supernet
-from jdarts.ops import native
 from jdarts.spaces import DARTS_CNN
 
 BATCH, SIDE = 4, 8
@@ -44,8 +44,9 @@ LARGEST_FUSION = 50  # images computed; a node's whole history would have hundre
 @pytest.fixture(scope="module", params=CEILINGS)
 def program(request):
     """(hypergradient, compiled chunk of steps, its text); never run."""
-    if jax.default_backend() != "cpu" or not native.available():
+    if jax.default_backend() != "cpu":
         pytest.skip("ceilings are those of the CPU program with compiled kernels")
+    kernels_or_skip()
     network = supernet(DARTS_CNN, channels=4, layers=3, classes=10)
     config = DartsConfig(hypergradient=HypergradientConfig(name=request.param))
     method = build_method(config, DARTS_CNN, network, epochs=1, steps_per_epoch=2)
@@ -60,7 +61,9 @@ def program(request):
         return key, state, data, jnp.int32(1)
 
     shapes = jax.eval_shape(start)
-    compiled = compile.jit(chunk, donate_argnums=1).lower(*shapes).compile()
+    with pytest.MonkeyPatch.context() as patch:
+        compile_fusions_as_users_do(patch)
+        compiled = compile.jit(chunk, donate_argnums=1).lower(*shapes).compile()
     return request.param, compiled, compiled.as_text()
 
 

@@ -2,17 +2,14 @@
 
 import jax
 import pytest
-from helpers import switch_off_kernels
-
-from jdarts.ops import native
+from helpers import kernels_or_skip, switch_off_kernels
 
 
 @pytest.fixture(params=["compiled", "plain"], scope="module")
 def kernels(request):
     """Which lowering serves on CPU: compiled kernels, or plain JAX."""
     if request.param == "compiled":
-        if not native.available() or jax.local_device_count("cpu") > 1:
-            pytest.skip("no compiled kernels (no compiler, switched off, many devices)")
+        kernels_or_skip()
         yield request.param
         return
     with pytest.MonkeyPatch.context() as patch:

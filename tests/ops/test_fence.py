@@ -4,14 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import compile_fusions_as_users_do
 
 from jdarts import compile
 from jdarts.ops.fence import fence
 
 
 @pytest.mark.parametrize("width", [1, 4, 64, 1024])
-def test_in_loops_of_any_size(width):
+def test_in_loops_of_any_size(width, monkeypatch):
     """XLA:CPU makes one kernel of a loop of few bytes, which has to know fences."""
+    compile_fusions_as_users_do(monkeypatch)
 
     def powers(x):
         return jax.lax.scan(lambda y, _: (fence(fence(y) * 2),) * 2, x, length=3)

@@ -2,7 +2,7 @@
 
 import jax
 import pytest
-from golden import FOLDER, worst
+from golden import files, worst
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -11,10 +11,13 @@ def float64():
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def golden_folder():
-    if not FOLDER.is_dir():
-        pytest.skip(f"no golden numbers: {FOLDER} does not exist; set JDARTS_GOLDEN")
+@pytest.fixture(autouse=True)
+def golden_file(request):
+    """Of a test that has one: it is there."""
+    spec = getattr(request.node, "callspec", None)  # of the parameters
+    path = spec and spec.params.get("path")
+    if path is not None and not path.is_absolute():
+        files(str(path))
 
 
 def pytest_terminal_summary(terminalreporter):

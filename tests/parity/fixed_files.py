@@ -12,6 +12,15 @@ from jdarts.spaces import CellGenotype, Connection, Genotype
 _ENDS = {"scale", "shift", "mean", "var"}
 
 
+OTHER_NAMES = {
+    "NASNet": "NASNet_A",
+    "AmoebaNet": "AmoebaNet_A",
+    "NASP": "NASP_12op",
+    "ENAS": "RNN_ENAS",
+}
+"""Of genotypes in the files: what they are called in the ZOO."""
+
+
 def genotype_of(spec):
     """From ``{"normal": [[primitive, source], ...], "normal_concat": [...], ...}``."""
     cells = {}
@@ -32,6 +41,11 @@ def network_of(file, **options):
         auxiliary=meta["auxiliary"],
         **options,
     )
+
+
+def whole_loss(file):
+    """The name of what is minimised: of a network without auxiliary head, its loss."""
+    return "train.loss_total" if "train.loss_total" in file else "train.loss"
 
 
 def _op_leaf(name, row, part):

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close
+from helpers import absent, assert_close
 
 from jdarts.nets.network import Network, supernet
 from jdarts.nets.partial import PartialChannels
@@ -32,13 +32,19 @@ _DEFAULT = Path(__file__).resolve().parents[3] / "shared" / "golden"
 FOLDER = Path(os.environ.get("JDARTS_GOLDEN", _DEFAULT))
 
 
-def cases(*patterns):
-    """A parametrisation over the files of those patterns; skipped if there are none."""
-    paths = sorted(path for pattern in patterns for path in FOLDER.glob(pattern))
+def files(pattern):
+    """The files of a pattern; skips if there is none. (`test_manifest` counts them.)"""
+    paths = sorted(FOLDER.glob(pattern))
     if not paths:
-        reason = f"no golden file {patterns} in {FOLDER}; set JDARTS_GOLDEN"
-        missing = pytest.param(None, marks=pytest.mark.skip(reason=reason))
-        return pytest.mark.parametrize("path", [missing], ids=["absent"])
+        absent("golden", f"no golden file {pattern} in {FOLDER}; set JDARTS_GOLDEN")
+    return paths
+
+
+def cases(*patterns):
+    """A parametrisation over the files of those patterns."""
+    found = [path for pattern in patterns for path in sorted(FOLDER.glob(pattern))]
+    none = [pattern for pattern in patterns if not any(FOLDER.glob(pattern))]
+    paths = [*found, *map(Path, none)]  # what is not there is skipped as it runs
     return pytest.mark.parametrize("path", paths, ids=[p.name for p in paths])
 
 

@@ -2,18 +2,15 @@
 
 import json
 
-import pytest
-from golden import FOLDER
-from test_fixed_net import OTHER_NAMES
+from fixed_files import OTHER_NAMES
+from golden import files
 
 from jdarts.nets.cost import NetworkShape, auxiliary_head, network_cost
 from jdarts.spaces import ZOO
 
 
 def test_parameter_counts():
-    path = FOLDER / "08_param_counts.json"
-    if not path.exists():
-        pytest.skip(f"no {path.name} in {FOLDER}")
+    (path,) = files("08_param_counts.json")
     rows = [r for r in json.loads(path.read_text()) if r["kind"].startswith("Network")]
     assert rows
     for row in rows:

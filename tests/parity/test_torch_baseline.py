@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from golden import SPACE, cases, check, load
+from helpers import torch_or_skip
 
-torch = pytest.importorskip("torch")
+torch = torch_or_skip()
 
 from torch_baseline import Batch, Search, Supernet  # noqa: E402
 from torch_plan import make_plan  # noqa: E402

@@ -1,6 +1,7 @@
 """Run folders as searches, trainings and comparisons leave them, without any."""
 
 import dataclasses
+import json
 
 import numpy as np
 
@@ -215,3 +216,13 @@ def make_comparison(folder, finished=True):
         "progress": progress,
     }
     write_json(folder / "compare.json", {**config, **outcome})
+
+
+def add_columns(folder, columns):
+    """Gives every epoch of a run more metrics: ``columns(epoch, folder)``."""
+    for file in folder.rglob("metrics.jsonl"):
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        for row in rows:
+            if row["kind"] == "epoch":
+                row |= columns(row["epoch"], file.parent)
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))

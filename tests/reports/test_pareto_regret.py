@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from folders import config, make_run, make_training, recipe
+from folders import add_columns, config, make_run, make_training, recipe
 from scipy import stats
 
 from jdarts import pareto, regret
@@ -71,16 +71,6 @@ def test_rank_correlation_counts_settings_not_seeds(sweep):
     assert (
         "Rank correlation of method.eta and mean cost: -1.00 (n = 3, p = 0.33)" in text
     )
-
-
-def add_columns(folder, columns):
-    """Gives every epoch of a run more metrics: ``columns(epoch, folder)``."""
-    for file in folder.rglob("metrics.jsonl"):
-        rows = [json.loads(line) for line in file.read_text().splitlines()]
-        for row in rows:
-            if row["kind"] == "epoch":
-                row |= columns(row["epoch"], file.parent)
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 @pytest.fixture(scope="module")

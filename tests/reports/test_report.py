@@ -3,12 +3,12 @@
 import dataclasses
 import json
 import re
-from html.parser import HTMLParser
 
 import jax
 import numpy as np
 import pytest
 from folders import STEPS, config, make_run
+from pages import Page
 from selectolax.lexbor import LexborHTMLParser
 
 from jdarts.cli import run_command
@@ -17,37 +17,6 @@ from jdarts.nets.fixed import fixed_network
 from jdarts.report import main
 from jdarts.reports import write_report
 from jdarts.spaces import Genotype, get_space
-
-VOID = {"meta", "link", "br"}
-
-
-class Page(HTMLParser):
-    """Checks that tags are balanced; collects text, ids and attributes."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.words, self.tags = [], [], []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-    @property
-    def text(self):
-        return re.sub(r"\s+", " ", " ".join(self.words))
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 @pytest.fixture(scope="module")

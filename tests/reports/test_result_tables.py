@@ -7,7 +7,7 @@ import shlex
 import numpy as np
 import pytest
 from folders import make_comparison, recipe
-from test_report import Page
+from pages import Page
 
 from jdarts.io import load_genotype
 from jdarts.loops.tally import Tally
