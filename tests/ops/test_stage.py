@@ -1,11 +1,14 @@
 """The stage kernel against XLA's own convolution and its derivatives, in float64."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import pytest
 from helpers import assert_close, enable_x64, random_like
 from jax import lax
 from jax.interpreters import partial_eval
+from orders import each_once, every_way
 
 from jdarts.compile import jit
 from jdarts.ops.stage import separable_stage
@@ -32,7 +35,13 @@ def float64():
 
 @pytest.fixture(scope="module", params=CASES, name="case")
 def case_fixture(request):
-    windows, shared, size, channels = CASES[request.param]
+    return request.param, *drawn(request.param)
+
+
+@functools.cache
+def drawn(name):
+    """(windows, arguments, tangents)."""
+    windows, shared, size, channels = CASES[name]
     rows = EDGES * len(windows)
     shapes = (
         (1 if shared else rows, BATCH, size, size, channels),
@@ -70,93 +79,39 @@ def oracle(x, p, d, windows):
     return jnp.stack(outs)
 
 
-def both(case, make):
-    """`make` of a loss that is curved in z, for the kernel and for the oracle."""
-    windows, at, along = case
-
-    def loss(function):
-        return lambda x, p, d: jnp.sin(function(x, p, d, windows)).sum()
-
-    kernel, expected = (jit(make(loss(f))) for f in (separable_stage, oracle))
-    assert_close(kernel(at, along), expected(at, along), 1e-11)
+def loss_of(function, windows):
+    """Curved in z."""
+    return lambda x, p, d: jnp.sin(function(x, p, d, windows)).sum()
 
 
-ARGUMENTS = {"x": (0,), "weights": (1, 2), "all": (0, 1, 2)}
+@functools.cache
+def of_the_oracle(name):
+    """(value, all derivatives), whichever lowering is compared with them."""
+    windows, at, along = drawn(name)
+    value = jit(lambda *a: oracle(*a, windows))(*at)
+    return value, each_once(loss_of(oracle, windows), ARGUMENTS, jax.jit)(at, along)
 
 
-def test_value(case):
-    windows, at, _ = case
-    kernel, expected = (
-        jit(lambda *a, f=f: f(*a, windows)) for f in (separable_stage, oracle)
-    )
-    assert_close(kernel(*at), expected(*at), 1e-12)
+ARGUMENTS = {"x": (0,), "weights": (1, 2)}
 
 
-@pytest.mark.parametrize("which", ARGUMENTS)
-def test_gradient(case, which):
-    both(case, lambda loss: lambda at, _: jax.grad(loss, ARGUMENTS[which])(*at))
+@pytest.fixture(scope="module")
+def found(case, kernels):
+    """(value, all derivatives) of the kernel, from one program."""
+    _, windows, at, along = case
+    derivatives = every_way(loss_of(separable_stage, windows), ARGUMENTS)
+    return jit(lambda *a: (separable_stage(*a[0], windows), derivatives(*a)))(at, along)
 
 
-@pytest.mark.parametrize("which", ARGUMENTS)
-def test_derivative_along_some_arguments(case, which):
-    """Of the value and of all gradients, along the others not at all."""
-
-    def make(loss):
-        def derivative(at, along):
-            move = ARGUMENTS[which]
-
-            def moving(*moved):
-                arguments = list(at)
-                for i, value in zip(move, moved, strict=True):
-                    arguments[i] = value
-                return jax.value_and_grad(loss, (0, 1, 2))(*arguments)
-
-            start, tangents = ([a[i] for i in move] for a in (at, along))
-            return jax.jvp(moving, start, tangents)[1]
-
-        return derivative
-
-    both(case, make)
+def test_value(case, found):
+    assert_close(found[0], of_the_oracle(case[0])[0], 1e-12)
 
 
-def test_reverse_over_reverse(case):
-    def make(loss):
-        def slope(at, along):
-            gradient = jax.grad(loss, (0, 1, 2))(*at)
-            pairs = zip(jax.tree.leaves(gradient), jax.tree.leaves(along), strict=True)
-            return sum(jnp.vdot(g, a) for g, a in pairs)
-
-        return jax.grad(slope)
-
-    both(case, make)
+def test_all_derivatives(case, found):
+    assert_close(found[1], of_the_oracle(case[0])[1], 1e-11)
 
 
-def test_third_derivative(case):
-    def make(loss):
-        def second(at, along):
-            gradient = jax.grad(loss, (0, 1, 2))
-            return jax.jvp(lambda *a: gradient(*a), at, along)[1]
-
-        return lambda at, along: jax.jvp(lambda at: second(at, along), (at,), (along,))[
-            1
-        ]
-
-    both(case, make)
-
-
-@pytest.mark.parametrize("part", ["x", "weights"])
-def test_derivative_of_some_gradients(case, part):
-    """Where the others are not read, they are not computed either."""
-
-    def make(loss):
-        def derivative(at, along):
-            gradient = jax.grad(loss, (0, 1, 2))
-            found = jax.jvp(lambda *a: gradient(*a), at, along)[1]
-            return [found[i] for i in ARGUMENTS[part]]
-
-        return derivative
-
-    both(case, make)
+EXACT = {}  # of the oracle, by the parameters of the next test
 
 
 @pytest.mark.parametrize("channels", [4, 8])
@@ -180,13 +135,16 @@ def test_few_channels_in_float32(channels, side):
         cast = lambda tree: jax.tree.map(lambda x: x.astype(dtype), tree)  # noqa: E731
         return jit(derivatives)(cast(at), cast(along))
 
-    found, expected = make(separable_stage, jnp.float32), make(oracle, jnp.float64)
+    found = make(separable_stage, jnp.float32)
+    if (channels, side) not in EXACT:
+        EXACT[channels, side] = make(oracle, jnp.float64)
+    expected = EXACT[channels, side]
     assert {x.dtype for x in jax.tree.leaves(found)} == {jnp.dtype("float32")}
     assert_close(found, expected, 2e-5)
 
 
 def test_unused_gradients_are_dropped(case):
-    windows, at, along = case
+    _, windows, at, along = case
 
     def slope_of_x(at, along):
         loss = lambda *a: jnp.sin(separable_stage(*a, windows)).sum()  # noqa: E731
@@ -199,15 +157,6 @@ def test_unused_gradients_are_dropped(case):
     assert [(p["wanted"], p["given"]) for p in found] == [
         (("x",), ("t", "dt", "dp", "dd"))
     ]
-
-
-def test_vmap(case):
-    def make(loss):
-        gradient = jax.grad(loss, (0, 1, 2))
-        stacked = jax.vmap(lambda at: gradient(*at))
-        return lambda *pair: stacked(jax.tree.map(lambda *a: jnp.stack(a), *pair))
-
-    both(case, make)
 
 
 def test_what_is_not_differentiated_is_not_computed():
