@@ -21,7 +21,7 @@ from jdarts.io import Checkpoints, MetricsLog, read_json, read_metrics
 from jdarts.loops.setup import setup
 from jdarts.spaces import Genotype
 
-SEEDS = (5, 0, 9)
+SEEDS = (5, 0)
 # By class: the halves differ from seed to seed.
 SMALL = (
     "smoke --channels 2 --layers 1 --batch-size 8 --data.limit 128 "
@@ -187,7 +187,8 @@ def test_the_summary(population):
     genotypes = {
         (population / f"seed_{seed}" / "genotype.json").read_bytes() for seed in SEEDS
     }
-    assert f"{STEPS} steps, 3 seeds, {len(genotypes)} distinct genotypes" in text
+    found = f"{STEPS} steps, {len(SEEDS)} seeds, {len(genotypes)} distinct genotypes"
+    assert found in text
     single = (population / "seed_0" / "summary.txt").read_text()
     assert re.search(r"class: [\d.]+ %", single)[0] in text
 
@@ -196,7 +197,7 @@ def test_repeating_a_finished_run_changes_nothing(runs, population, capsys):
     before = contents(population)
     assert runs(population, *POPULATION) == 0
     out = capsys.readouterr().out
-    assert "compiled" not in out and "3 seeds, " in out
+    assert "compiled" not in out and "2 seeds, " in out
     assert contents(population) == before
 
 
@@ -288,10 +289,10 @@ def test_one_seed_cannot_go_on_alone(runs, population, capsys):
 @pytest.mark.parametrize(
     "arguments, parts",
     [
-        (("--seeds", "5", "0"), ["seeds: [5, 0] here, [5, 0, 9] in the folder"]),
+        (("--seeds", "5", "9"), ["seeds: [5, 9] here, [5, 0] in the folder"]),
         (
             ("--seed", "5"),
-            ["seed: 5 here, not set in the folder", "seeds: not set here, [5, 0, 9]"],
+            ["seed: 5 here, not set in the folder", "seeds: not set here, [5, 0]"],
         ),
     ],
 )

@@ -29,7 +29,9 @@ from jdarts.nets.network import supernet
 from jdarts.spaces import get_space
 from jdarts.types import Batch
 
-SPACE = get_space("toy")
+# A cell of each kind.
+SPACE = dataclasses.replace(get_space("toy"), reductions=((1, 2),))
+LAYERS = 2
 CLASSES, SIZE, BATCH = 3, 8, 12
 KEY = jax.random.key(0)
 METRICS = {
@@ -61,7 +63,7 @@ def batches(step, count):
 def build(name):
     """(method, compiled step, which raises if it is traced again)."""
     config = METHODS[name].config()
-    network = make_supernet(config, SPACE, channels=4, layers=3, classes=CLASSES)
+    network = make_supernet(config, SPACE, channels=4, layers=LAYERS, classes=CLASSES)
     method = build_method(config, SPACE, network, epochs=10, steps_per_epoch=4)
     chex.clear_trace_counter()  # it counts by the function's source
     return method, jit(chex.assert_max_traces(method.step, n=1))
@@ -182,7 +184,7 @@ UNEVEN = dataclasses.replace(
 def test_darts_where_edges_have_primitives_of_their_own():
     """What an edge does not have gets no weight, and is in no genotype."""
     config = DartsConfig()
-    network = make_supernet(config, UNEVEN, channels=4, layers=3, classes=CLASSES)
+    network = make_supernet(config, UNEVEN, channels=4, layers=LAYERS, classes=CLASSES)
     method = build_method(config, UNEVEN, network, epochs=10, steps_per_epoch=4)
     state, run = start(method), jit(method.step)
     for step in range(2):
@@ -221,7 +223,7 @@ def test_unknown_method():
 
 def test_architecture_moves_before_the_weights():
     """The reported losses: validation at the old architecture, training at the new."""
-    network = supernet(SPACE, channels=4, layers=3, classes=CLASSES)
+    network = supernet(SPACE, channels=4, layers=LAYERS, classes=CLASSES)
     config = DartsConfig(hypergradient=HypergradientConfig("first_order"))
     config = dataclasses.replace(config, init_scale=0.5)
     config = dataclasses.replace(config, arch=dataclasses.replace(config.arch, lr=1.0))
@@ -243,7 +245,7 @@ def test_architecture_moves_before_the_weights():
 
 def test_simultaneous_steps():
     """The architecture's as ever, the weights' at the old one, for less work."""
-    network = supernet(SPACE, channels=4, layers=3, classes=CLASSES)
+    network = supernet(SPACE, channels=4, layers=LAYERS, classes=CLASSES)
     found = {}
     for simultaneous in (False, True):
         config = DartsConfig(init_scale=0.5, simultaneous=simultaneous)
@@ -284,6 +286,6 @@ def test_simultaneous_steps():
     ],
 )
 def test_bad_darts_settings(config, message):
-    network = supernet(SPACE, channels=4, layers=3, classes=CLASSES)
+    network = supernet(SPACE, channels=4, layers=LAYERS, classes=CLASSES)
     with pytest.raises(UserError, match=message):
         build_method(config, SPACE, network, epochs=1, steps_per_epoch=1)
