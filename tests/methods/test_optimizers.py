@@ -176,3 +176,36 @@ def test_drop_path_schedules():
     constant = drop_rate(DropPathConfig(0.6, "constant"), 4, 2)
     assert float(constant(jnp.int32(0))) == pytest.approx(0.6)
     assert drop_rate(DropPathConfig(), 4, 2) is None
+
+
+def test_nesterov_by_hand():
+    """Sutskever et al., ICML 2013, in the form of PyTorch: g + m v, v = m v + g."""
+    config = WeightOptimizer(
+        lr=0.5, lr_min=None, weight_decay=0.25, nesterov=True, clip=100.0
+    )
+    tx = weight_transformation(config, lambda step: 0.5, clip=True)
+    w = {"a": np.array([2.0, -1.0])}
+    state, velocity, expected = start_descent(tx, w), 0.0, w["a"]
+    for g in (np.array([1.0, 3.0]), np.array([-2.0, 0.5])):
+        w, state = descend(tx, {"a": g}, state, w)
+        decayed = g + 0.25 * expected
+        velocity = 0.9 * velocity + decayed
+        expected = expected - 0.5 * (decayed + 0.9 * velocity)
+        assert_close(w["a"], expected, 1e-14)
+
+
+def test_the_architectures_gradient_is_clipped():
+    """Before weight decay and Adam, as if it had been given shorter."""
+    clipping = arch_transformation(ArchOptimizer(lr=0.1, clip=2.0, weight_decay=0.5))
+    plain = arch_transformation(ArchOptimizer(lr=0.1, weight_decay=0.5))
+    alpha = {"a": np.array([1.0, -2.0])}
+    states = [clipping.init(alpha), plain.init(alpha)]
+    for g in (np.array([30.0, 40.0]), np.array([0.3, 0.4])):
+        norm = np.linalg.norm(g)
+        short = g * min(1.0, 2.0 / (norm + 1e-6))
+        (found, expected), states = zip(
+            clipping.update({"a": g}, states[0], alpha),
+            plain.update({"a": short}, states[1], alpha),
+            strict=True,
+        )
+        assert_close(found, expected, 1e-14)

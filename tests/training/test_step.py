@@ -125,6 +125,26 @@ def test_the_rate_of_drop_path_rises_by_epoch():
     np.testing.assert_allclose(rates, expected, rtol=1e-6)
 
 
+def test_every_step_draws_anew():
+    """Paths and whatever else is random, from the run's key and the step's number."""
+    seen = []
+    plain = linear()
+
+    def apply(w, stats, images, train, drop_path=None, key=None):
+        seen.append((drop_path.key, key))
+        return plain.apply(w, stats, images, train, drop_path, key)
+
+    network = FixedNetwork(plain.init, apply)
+    settings = TrainSettings(PLAIN, EPOCHS, drop_path=0.2)
+    trainer = make_trainer(network, settings, PER_EPOCH)
+    state = trainer.init(KEY, IMAGES)
+    for _ in range(3):
+        state, _ = trainer.step(KEY, state, BATCH)
+    trainer.step(jax.random.key(9), trainer.init(KEY, IMAGES), BATCH)
+    for keys in zip(*seen, strict=True):
+        assert len({tuple(jax.random.key_data(key).tolist()) for key in keys}) == 4
+
+
 def test_averaged_weights():
     """``a <- d a + (1 - d) w``, d = min(decay, (1 + n) / (10 + n)); evaluated."""
     decay = 0.25
