@@ -171,26 +171,26 @@ def test_runner_up_where_weights_are_one_hot():
     kept = np.zeros((5, 4), bool)
     kept[[0, 1, 2], [1, 3, 1]], kept[4] = True, [False, False, True, True]
     logits = np.log(probability + 1e-9)
-    mix = np.asarray(kept_softmax(logits, kept))
-    cell = cap_skips(derive_cell, kept_ranks(logits, kept))(spec, mix)
+    ranks = np.asarray(kept_ranks(logits, kept))
+    cell = cap_skips(derive_cell)(spec, ranks)
     assert [[tuple(c) for c in node] for node in cell.nodes] == [
         [("conv_3x3", 1), ("conv_3x3", 0)],
         [("skip_connect", 0), ("conv_1x1", 2)],
     ]
     none = dataclasses.replace(spec, max_skips=0)
-    cell = cap_skips(derive_cell, kept_ranks(logits, kept))(none, mix)
+    cell = cap_skips(derive_cell)(none, ranks)
     assert [tuple(c) for c in cell.nodes[1]] == [("conv_1x1", 2), ("conv_1x1", 0)]
-    free = dataclasses.replace(spec, max_skips=2)  # the weights decide
-    assert cap_skips(derive_cell, kept_ranks(logits, kept))(free, mix) == derive_cell(
-        free, mix
-    )
+    free = dataclasses.replace(spec, max_skips=2)
+    cell = cap_skips(derive_cell)(free, ranks)
+    assert cell == derive_cell(free, kept_softmax(logits, kept))  # decided: no choice
 
 
-def test_pruning_methods_rank_by_their_logits():
-    """The relaxation hands its order on to the derivation."""
-    relaxation = pruned_softmax(init_scale=1.0)
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+def test_pruning_methods_rank_by_their_weights(temperature):
+    """Where nothing is pruned yet."""
+    relaxation = pruned_softmax(init_scale=1.0, temperature=temperature)
     arch = relaxation.init(jax.random.key(0), TOY)
-    for kind, ranks in relaxation.ranks(arch).items():  # nothing pruned: the weights
+    for kind, ranks in relaxation.ranks(arch).items():
         np.testing.assert_allclose(ranks, relaxation.weights(arch)[kind], rtol=1e-6)
 
 

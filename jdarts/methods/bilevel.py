@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TypedDict
 
 import jax
-import jax.numpy as jnp
 
 from jdarts.derive import derive_genotype
 from jdarts.errors import UserError
@@ -143,7 +142,7 @@ def build_bilevel(
         expected mixing weights.
       prune: what is given up after an epoch; for a relaxation as `pruned_softmax`.
       discretize: from architecture parameters to the genotype; by default the strongest
-        connections by the mixing weights.
+        connections by what the relaxation ranks them by.
 
     Raises:
       UserError: for a setting out of range, or one that has no effect, or a network
@@ -188,14 +187,7 @@ def build_bilevel(
         return mean_problem.valid_loss(state.w, arch, batch)[0]
 
     def strongest(arch: Arch) -> Genotype:
-        mix = relaxation.expected(arch)
-        if relaxation.ranks is None:
-            return derive_genotype(space, mix)
-        # Where an edge has no op left but `none`, all others weigh 0: what it has given
-        # up has an order, too, below all that is kept.
-        ranks = relaxation.ranks(arch)
-        mix = {k: jnp.where(m > 0, m, jnp.minimum(ranks[k], 0)) for k, m in mix.items()}
-        return derive_genotype(space, mix, ranks=ranks)
+        return derive_genotype(space, (relaxation.ranks or relaxation.expected)(arch))
 
     return SearchMethod(
         init=init_state(problem, relaxation, training, space),

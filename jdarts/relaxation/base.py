@@ -23,9 +23,9 @@ class Relaxation(NamedTuple):
       project: ``project(arch) -> arch``, applied after every architecture step.
       mean: ``mean(arch) -> mix``: the mean of all draws, for records and genotypes;
         None: ``weights(arch)`` is it.
-      ranks: ``ranks(arch)``: cell type to ``[edges, primitives]``: by what a primitive
-        that may not be taken is replaced, where the mean has given all others up; None:
-        by the mean.
+      ranks: ``ranks(arch)``: cell type to ``[edges, primitives]``: the order that a
+        genotype is derived by, where the mean weighs some ops 0 and others exactly 1;
+        None: the mean is it.
     """
 
     init: Callable[[jax.Array, SearchSpace], Arch]

@@ -75,9 +75,10 @@ def pruned_softmax(
         }
 
     def ranks(arch: Arch) -> dict[str, jax.Array]:
-        kept = arch.held.kept
+        held: Held = arch.held
         return {
-            kind: kept_ranks(alpha, kept[kind]) for kind, alpha in arch.alpha.items()
+            kind: kept_ranks(alpha / held.temperature, held.kept[kind])
+            for kind, alpha in arch.alpha.items()
         }
 
     return Relaxation(init, weights, project=lambda arch: arch, ranks=ranks)

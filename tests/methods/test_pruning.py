@@ -57,6 +57,29 @@ def test_weights_of_what_is_kept():
     np.testing.assert_array_equal(np.asarray(gradient)[~kept], 0)
 
 
+def test_edges_that_each_have_one_op_left_are_ranked_by_what_was_learnt():
+    """All of them weigh 1: a node would read its first sources, whatever alpha is."""
+    config = AsapConfig()
+    network = make_supernet(config, TOY, channels=4, layers=2, classes=10)
+    method = build_method(config, TOY, network, epochs=50, steps_per_epoch=1)
+    arch = jax.eval_shape(method.init, KEY, jnp.zeros((1, 8, 8, 3))).arch
+    alpha, held = {}, {}
+    for i, (kind, leaf) in enumerate(sorted(arch.alpha.items())):
+        alpha[kind] = 3 * normal(i, *leaf.shape)
+        alpha[kind][:, 0] -= 9  # no edge is left with `none`
+        best = alpha[kind].argmax(1)
+        held[kind] = jnp.asarray(np.arange(leaf.shape[1]) == best[:, None])
+    arch = Arch(alpha, {}, Held(held, jnp.asarray(0.2)))
+    genotype, distinct = method.discretize(arch), set()
+    for kind, spec in TOY.cells.items():
+        strength = softmax(alpha[kind] / 0.2).max(1)
+        for rows, node in zip(spec.node_slices, genotype.cells[kind].nodes, strict=True):
+            order = np.argsort(-strength[rows], kind="stable")[: spec.keep]
+            assert [c.source for c in node] == list(order)
+            distinct |= {tuple(order)}
+    assert len(distinct) > 2  # of them not all the first sources
+
+
 def test_settle():
     """Decided edges stay, nothing comes back, and epochs' ends alone decide; a
     population of seeds does as each of its seeds."""
