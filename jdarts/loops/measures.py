@@ -42,10 +42,10 @@ def _image_row(means: Row, found: Evaluation) -> Row:
 
 
 def _losses(row: Row) -> str:
-    return (
-        f"train loss {row['epoch_train_loss']:.4f}, "
-        f"valid loss {row['epoch_valid_loss']:.4f}"
-    )
+    losses = f"train loss {row['epoch_train_loss']:.4f}"
+    if "epoch_valid_loss" in row:  # not while the architecture stays as it is
+        losses += f", valid loss {row['epoch_valid_loss']:.4f}"
+    return losses
 
 
 def _image_line(row: Row) -> str:

@@ -120,16 +120,21 @@ class Record:
             return
         if self._over:
             self._sums, self._over = {}, False
-        for name in self._averaged:
+        for name in values.keys() & set(self._averaged):
             self._sums[name] = self._sums.get(name, 0.0) + values[name]
         self._sums["steps"] = self._sums.get("steps", 0) + 1
         if log:
             self.metrics.append({"kind": "step", "step": step, **values})
 
     def epoch_means(self, whole: bool) -> dict[str, float]:
-        """The means over the epoch's steps; after a whole one the sums begin at 0."""
-        self._over, steps = whole, self._sums["steps"]
-        return {f"epoch_{name}": self._sums[name] / steps for name in self._averaged}
+        """The means over the epoch's steps, which all measure the same; after a whole
+        one the sums begin at 0."""
+        self._over, sums = whole, self._sums
+        return {
+            f"epoch_{name}": sums[name] / sums["steps"]
+            for name in self._averaged
+            if name in sums
+        }
 
 
 class SeedRecord(Record):

@@ -99,6 +99,11 @@ class Run(Generic[R]):
         """Subclass: the weights' learning rate in a step, if the run is of so many
         epochs; None: unknown."""
 
+    def unmeasured(self, step: int) -> tuple[str, ...]:
+        """Subclass: metrics that the step of this number, from 1, does not measure."""
+        del step
+        return ()
+
     def end_epoch(self, epoch: int, whole: bool) -> str:
         """Subclass: evaluates and writes down; also where the run ends inside an epoch.
 
@@ -307,9 +312,11 @@ class Run(Generic[R]):
         with self.timing.part("record"):
             self._write_down(count, logs)
         going = self.of_going(logs)
+        unmeasured = self.unmeasured(self.step)
         last = {
             short: np.mean([log[name][count - 1] for log in going])
             for name, short in self.shown.items()
+            if name not in unmeasured
         }
         text = "  ".join(f"{short} {value:.4f}" for short, value in last.items())
         epoch = (self.step - 1) // self.start.steps_per_epoch + 1
@@ -332,8 +339,9 @@ class Run(Generic[R]):
         good = count if finite.all() else int(np.argmin(finite.all(axis=0)))
         for i in range(good):
             self.step += 1
+            unmeasured = self.unmeasured(self.step)
             for record, log in zip(self.records, logs, strict=True):
-                values = {name: float(log[name][i]) for name in log}
+                values = {n: float(v[i]) for n, v in log.items() if n not in unmeasured}
                 record.add_step(
                     self.step, values, log=self.step % self.config.log_every == 0
                 )

@@ -121,6 +121,11 @@ class _Search(Run[SeedRecord]):
         schedule = cosine_by_epoch(weights, epochs, self.start.steps_per_epoch)
         return np.asarray(schedule(step)).item()
 
+    def unmeasured(self, step: int) -> tuple[str, ...]:
+        first, _ = self.start.stage.steps(self.start.steps_per_epoch)
+        judged = step - first > self.start.method.unjudged_steps
+        return () if judged else ("valid_loss",)
+
     def pinned(self) -> dict[str, str]:
         return self.start.pinned
 

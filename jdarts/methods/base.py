@@ -78,13 +78,15 @@ class SearchMethod(NamedTuple):
         `jdarts.jit`. The key is the run's: what is random in a step derives from it and
         from ``state.step``. Metrics are scalars: `train_loss` and `train_accuracy`
         before the weight step, `valid_loss` where the architecture's gradient was
-        taken and with all that is added to it (penalties, the network's price),
-        `gradient_norm` before clipping, `arch_gradient_norm`, `lr`.
+        taken and with all that is added to it (penalties, the network's price; 0 in the
+        first `unjudged_steps`), `gradient_norm` before clipping, `arch_gradient_norm`,
+        `lr`.
       weights: ``weights(arch) -> mix``, the mixing weights that the networks gets.
       evaluate: ``evaluate(state, batch, mask)``: what the problem's `evaluate` gives of
         the supernet.
       discretize: ``discretize(arch) -> Genotype``.
       train_batches: number of training batches that a step reads.
+      unjudged_steps: so many steps, at the start, read no validation batch.
       mean_loss: ``mean_loss(state, alpha, batch)``: the validation loss, without
         penalties, of another alpha where each mixing weight is the mean of its draws:
         whose curvature in alpha can be measured. None where alpha follows no gradient.
@@ -96,6 +98,7 @@ class SearchMethod(NamedTuple):
     evaluate: Callable[..., Any]
     discretize: Callable[[Arch], Genotype]
     train_batches: int
+    unjudged_steps: int = 0
     mean_loss: Callable[..., jax.Array] | None = None
 
 
@@ -208,7 +211,8 @@ def alternating_step(
       training: the optimisers.
       simultaneous: take the weights' gradient at the old architecture instead. It is
         then that of the first virtual step, and XLA shares their forward pass.
-      warmup_steps: so many steps, at the start, leave the architecture as it is.
+      warmup_steps: so many steps, at the start, leave the architecture as it is, and
+        compute nothing of a validation batch.
       penalty: a function of the architecture that the validation loss gets added.
       settle: ``settle(before, after, steps) -> arch``: what becomes of the
         architecture at the end of a step, after so many steps; by default `after`.
@@ -225,7 +229,7 @@ def alternating_step(
 
     def arch_step(
         state: SearchState, batches: SearchBatches, now: Now
-    ) -> tuple[Arch, tuple[PyTree, ...], PyTree, dict[str, Any]]:
+    ) -> tuple[SearchState, Arch, dict[str, Any]]:
         held = state.arch.held  # a constant, and not always of numbers
 
         def inner_loss(w: PyTree, learnt: Arch, batch: PyTree) -> jax.Array:
@@ -257,14 +261,17 @@ def alternating_step(
         arch: Any = optax.apply_updates(learnt, Arch(*updates))
         arch = relaxation.project(arch._replace(held=held))
         info = {"valid_loss": loss, "arch_gradient_norm": tree.norm(gradient)}
-        return arch, opt, carried, info
+        model_state = problem.keep(state.model_state, carried)
+        return state._replace(model_state=model_state, arch_opt=opt), arch, info
 
     def no_arch_step(
         state: SearchState, batches: SearchBatches, now: Now
-    ) -> tuple[Arch, tuple[PyTree, ...], PyTree, dict[str, Any]]:
-        loss, carried = valid_loss(state.w, state.arch, batches.valid, now)
-        info = {"valid_loss": loss, "arch_gradient_norm": jnp.zeros_like(loss)}
-        return state.arch, state.arch_opt, carried, info
+    ) -> tuple[SearchState, Arch, dict[str, Any]]:
+        none = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype),
+            jax.eval_shape(arch_step, state, batches, now)[2],
+        )
+        return state, state.arch, none
 
     def step(
         key: jax.Array, state: SearchState, batches: SearchBatches
@@ -273,20 +280,16 @@ def alternating_step(
         now = Now(arch_key, state.step)
         batches = SearchBatches(*problem.prepare(state, *batches, now))
         if warmup_steps:
-            arch, arch_opt, carried, info = lax.cond(
+            state, arch, info = lax.cond(
                 state.step < warmup_steps, no_arch_step, arch_step, state, batches, now
             )
         else:
-            arch, arch_opt, carried, info = arch_step(state, batches, now)
+            state, arch, info = arch_step(state, batches, now)
         # Where both updates are of one gradient, of one draw as well.
         now = now if simultaneous else Now(w_key, state.step)
         before, at = state.arch, state.arch if simultaneous else arch
         state, w_info = weight_step(problem, training, state, at, batches, now)
-        state = state._replace(
-            model_state=problem.keep(state.model_state, carried),
-            arch=settle(before, arch, state.step) if settle else arch,
-            arch_opt=arch_opt,
-        )
-        return state, info | w_info
+        arch = settle(before, arch, state.step) if settle else arch
+        return state._replace(arch=arch), info | w_info
 
     return step

@@ -155,6 +155,7 @@ def build_bilevel(
             f"{partial}; make it with jdarts.make_supernet(config, ...)"
         )
     problem = mixer(network, relaxation)
+    warmup_steps = config.warmup_epochs(epochs) * steps_per_epoch
     schedule = learning_rate(config.weights, epochs, steps_per_epoch, problem.rate)
 
     transformation = functools.partial(
@@ -175,7 +176,7 @@ def build_bilevel(
         make_hypergradient(config.hypergradient),
         training,
         simultaneous=config.simultaneous,
-        warmup_steps=config.warmup_epochs(epochs) * steps_per_epoch,
+        warmup_steps=warmup_steps,
         penalty=_with_price(penalty, network.price, relaxation, space),
         settle=settle_by_epoch(prune, steps_per_epoch) if prune else None,
     )
@@ -196,6 +197,7 @@ def build_bilevel(
         evaluate=evaluation(problem),
         discretize=discretize or strongest,
         train_batches=config.hypergradient.virtual_steps,
+        unjudged_steps=warmup_steps,
         mean_loss=mean_loss,
     )
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jdarts.derive import derive_genotype
 from jdarts.errors import UserError
@@ -43,8 +44,8 @@ __all__ = ["RandomSamplingConfig", "build"]
 class RandomSamplingConfig:
     """Li, Talwalkar, 'Random Search and Reproducibility for NAS', UAI 2019."""
 
-    weights: WeightOptimizer = WeightOptimizer(weight_decay=5e-4, nesterov=True)
-    """The optimiser of the weights."""
+    weights: WeightOptimizer = WeightOptimizer()
+    """The optimiser of the weights; its schedules end with the epochs that train."""
     scored: float = 0.1
     """Share of the epochs, at the end, whose steps score random cells and train nothing
     any more; in (0, 1)."""
@@ -79,50 +80,73 @@ def build(
     single = network._replace(apply=network.apply_single)  # pyrefly: ignore
     of_cell = pose(single, lambda mix, now=None: mix)
     epochs, per_epoch = length["epochs"], length["steps_per_epoch"]
-    schedule = learning_rate(config.weights, epochs, per_epoch, problem.rate)
-    decay = decay_by_epoch(config.weights, epochs, per_epoch)
-    weights = weight_transformation(config.weights, schedule, clip=True, decay=decay)
-    training = Training(weights, weights, optax.identity(), schedule)
     training_epochs = max(1, min(epochs - 1, round((1 - config.scored) * epochs)))
     if training_epochs == epochs:
         raise UserError(
             "--epochs: 1, but the last epoch scores cells of weights that an earlier "
             "one has trained; expected at least 2"
         )
+    schedule = learning_rate(config.weights, training_epochs, per_epoch, problem.rate)
+    decay = decay_by_epoch(config.weights, training_epochs, per_epoch)
+    weights = weight_transformation(config.weights, schedule, clip=True, decay=decay)
+    training = Training(weights, weights, optax.identity(), schedule)
     first_scored = training_epochs * per_epoch
     each = max(1, (epochs - training_epochs) * per_epoch // config.cells)
 
-    def step(
-        key: jax.Array, state: SearchState, batches: SearchBatches
+    def train(
+        key: jax.Array, state: SearchState, batches: SearchBatches, now: Now
     ) -> tuple[SearchState, Metrics]:
-        scoring = state.step >= first_scored
+        del key
+        state, info = weight_step(problem, training, state, state.arch, batches, now)
+        zero = jnp.zeros_like(info["train_loss"])
+        return state, info | {"valid_loss": zero, "arch_gradient_norm": zero}
+
+    def score(
+        key: jax.Array, state: SearchState, batches: SearchBatches, now: Now
+    ) -> tuple[SearchState, Metrics]:
         since = state.step - first_scored
-        place = jnp.where(scoring, since % each, 0)
-        valid_key, _ = jax.random.split(jax.random.fold_in(key, state.step - place))
-        _, w_key = jax.random.split(jax.random.fold_in(key, state.step))
-        mix = relaxation.weights(state.arch, Now(valid_key, state.step))
-        now = Now(w_key, state.step)
-        batches = SearchBatches(*problem.prepare(state, *batches, now))
+        place = since % each
+        # One draw for all steps of a cell.
+        cell_key, _ = jax.random.split(jax.random.fold_in(key, state.step - place))
+        mix = relaxation.weights(state.arch, Now(cell_key, state.step))
         loss, carried = of_cell.valid_loss(state.w, mix, batches.valid)
         total = jnp.where(place == 0, 0, state.arch.held) + loss
         best = jnp.stack([a.max() for a in state.arch.alpha.values()]).max()
         merit = jnp.exp(-total / each)
-        counts = scoring & (since < config.cells * each)
+        counts = since < config.cells * each
         better = counts & (place == each - 1) & (merit > best)
         alpha = {
             kind: jnp.where(better, merit * mix[kind], old)
             for kind, old in state.arch.alpha.items()
         }
-        after, info = weight_step(problem, training, state, state.arch, batches, now)
-        info |= {"valid_loss": loss, "arch_gradient_norm": jnp.zeros_like(loss)}
-        w, w_opt = jax.tree.map(
-            lambda old, new: jnp.where(scoring, old, new),
-            (state.w, state.w_opt),
-            (after.w, after.w_opt),
+        # The running statistics go on: they become those of the final weights.
+        first = jax.tree.map(lambda x: x[0], batches.train)
+        train_loss, (model_state, accuracy) = problem.train_loss(
+            state.w, state.model_state, state.arch, first, now
         )
-        model_state = problem.keep(after.model_state, carried)
-        after = after._replace(w=w, w_opt=w_opt, model_state=model_state)
-        return after._replace(arch=Arch(alpha, {}, held=total)), info
+        info = {
+            "train_loss": train_loss,
+            "train_accuracy": accuracy,
+            "gradient_norm": jnp.zeros_like(loss),
+            "lr": training.schedule(state.step),
+            "valid_loss": loss,
+            "arch_gradient_norm": jnp.zeros_like(loss),
+        }
+        after = state._replace(
+            step=state.step + 1,
+            model_state=problem.keep(model_state, carried),
+            arch=Arch(alpha, {}, held=total),
+        )
+        return after, info
+
+    def step(
+        key: jax.Array, state: SearchState, batches: SearchBatches
+    ) -> tuple[SearchState, Metrics]:
+        _, w_key = jax.random.split(jax.random.fold_in(key, state.step))
+        now = Now(w_key, state.step)
+        batches = SearchBatches(*problem.prepare(state, *batches, now))
+        scoring = state.step >= first_scored
+        return lax.cond(scoring, score, train, key, state, batches, now)
 
     return SearchMethod(
         init=init_state(problem, relaxation, training, space),
@@ -131,6 +155,7 @@ def build(
         evaluate=evaluation(problem),
         discretize=lambda arch: derive_genotype(space, relaxation.weights(arch)),
         train_batches=1,
+        unjudged_steps=first_scored,
     )
 
 

@@ -61,6 +61,11 @@ def test_two_stages_in_one_folder(unbroken):
     assert steps == list(range(1, 2 * STAGE_EPOCHS * PER_EPOCH + 1))
     rates = [row["lr"] for row in rows if row["kind"] == "step"]
     assert rates[8:] == rates[:8]  # schedules begin again
+    # Steps that train the weights alone, the first half of a stage, judge nothing.
+    judged = ([False] * PER_EPOCH + [True] * PER_EPOCH) * 2
+    assert ["valid_loss" in row for row in rows if row["kind"] == "step"] == judged
+    means = ["epoch_valid_loss" in row for row in rows if row["kind"] == "epoch"]
+    assert means == judged[::PER_EPOCH]
     archs = read_metrics(unbroken / "arch.jsonl")
     assert [row["epoch"] for row in archs] == [1, 2, 3, 4]
     # All cells of its two networks are reductions: a normal one is not found, and loses

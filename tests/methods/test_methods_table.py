@@ -115,6 +115,20 @@ def test_steps_repeat(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_first_steps_read_a_validation_batch_unless_they_judge_nothing(name):
+    method, step = build(name)
+    data = batches(0, method.train_batches)
+    nothing = data.valid._replace(images=jnp.full_like(data.valid.images, jnp.nan))
+    state, metrics = step(KEY, start(method), data._replace(valid=nothing))
+    read = bool(jnp.isnan(metrics["valid_loss"]))
+    one_level = name == "snas"  # its validation batch is the training batch
+    assert read == (method.unjudged_steps == 0 and not one_level)
+    if method.unjudged_steps:
+        assert_close(state, step(KEY, start(method), data)[0], 0.0)
+        assert metrics["valid_loss"] == 0
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_mixing_weights(name):
     method, *_ = build(name)
     mix = method.weights(start(method).arch)
