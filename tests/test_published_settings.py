@@ -95,10 +95,8 @@ _BY_METHOD = {
     | {"weights.lr_min": 0.0, "arch.lr": 6e-4, "arch.clip": 5.0, "warmup": 0.4}
     | {"added_layers": (0, 6, 12), "dropped": (3, 2), "skip_decay": 0.2}
     | {"skip_dropout": (0.0, 0.4, 0.7)},
-    # D-X-Y/AutoDL-Projects, RANDOM-NAS.py: its weight optimiser.
-    "random": _SGD
-    | {"weights.weight_decay": 5e-4, "weights.nesterov": True}
-    | {"scored": 0.1, "cells": 100},
+    # liamcli/randomNAS_release, darts_wrapper_discrete.py: its weight optimiser.
+    "random": _SGD | {"scored": 0.1, "cells": 100},
 }
 
 

@@ -203,7 +203,7 @@ def test_the_others_have_two_levels(name):
         assert set(brightness(seen)) == {1.0, 4.0}
 
 
-@pytest.mark.parametrize("name", ["darts", "random"])
+@pytest.mark.parametrize("name", ["darts", "gdas"])
 def test_networks_get_a_key_of_the_step(name):
     options = {}
     if name == "darts":

@@ -73,7 +73,9 @@ def test_edges_that_each_have_one_op_left_are_ranked_by_what_was_learnt():
     genotype, distinct = method.discretize(arch), set()
     for kind, spec in TOY.cells.items():
         strength = softmax(alpha[kind] / 0.2).max(1)
-        for rows, node in zip(spec.node_slices, genotype.cells[kind].nodes, strict=True):
+        for rows, node in zip(
+            spec.node_slices, genotype.cells[kind].nodes, strict=True
+        ):
             order = np.argsort(-strength[rows], kind="stable")[: spec.keep]
             assert [c.source for c in node] == list(order)
             distinct |= {tuple(order)}
