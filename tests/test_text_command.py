@@ -13,6 +13,9 @@ from helpers import assert_close, compiled_once
 from jdarts.cli import parse_search, run_command
 from jdarts.data import TextConfig, load_text
 from jdarts.io import Checkpoints, load_genotype, read_metrics
+from jdarts.loops import text_train
+from jdarts.loops.programs import abstract
+from jdarts.loops.run import Run
 from jdarts.loops.search import setup
 from jdarts.nets.recurrent import Masks
 from jdarts.search import main
@@ -295,6 +298,87 @@ def test_an_extended_training(train, trained, tmp_path):
             "extended from 3 to 6 epochs after epoch 3" in (folder / file).read_text()
         )
         assert "extended" not in (trained / file).read_text()
+
+
+def spoil(monkeypatch, *steps):
+    """Makes the weights of these steps not finite, each once."""
+    advance, left = Run._advance, list(steps)
+
+    def spoiled(self, count, progress):
+        if left and self.step == left[0]:
+            left.pop(0)
+            nan = jax.tree.map(lambda w: w * jnp.nan, self.state.w)
+            self.state = self.state._replace(w=nan)
+        if left and self.step < left[0]:
+            count = min(count, left[0] - self.step)
+        return advance(self, count, progress)
+
+    monkeypatch.setattr(Run, "_advance", spoiled)
+
+
+def test_what_is_not_finite_ends_no_training(
+    train, trained, tmp_path, monkeypatch, capsys
+):
+    """It goes on with the best weights, by other random numbers; also if it is stopped
+    after that."""
+    per_epoch = epochs(trained)[0]["step"]
+    bad = 2 * per_epoch + 3
+    spoil(monkeypatch, bad)
+    folder = train(tmp_path / "run")
+    out = capsys.readouterr().out
+    best = min(epochs(trained)[:2], key=lambda row: row["valid_perplexity"])
+    assert (
+        f"not finite at step {bad + 1} (gradient_norm nan, lr 30, train_accuracy 0, "
+        f"train_loss nan): on with the weights of epoch {best['epoch']} (valid "
+        f"perplexity {best['valid_perplexity']:.2f}), other random numbers\n"
+    ) in out
+    assert json.loads((folder / "result.json").read_text())["returned_at"] == [bad]
+    rows, unspoilt = (read_metrics(f / "metrics.jsonl") for f in (folder, trained))
+    steps = [row["step"] for row in rows if row["kind"] == "step"]
+    assert steps == list(range(1, 6 * per_epoch + 1))
+    until = [row for row in unspoilt if row["step"] <= bad]
+    assert rows[: len(until)] == until and rows[len(until)] != unspoilt[len(until)]
+
+    spoil(monkeypatch, bad)
+    broken = train(tmp_path / "broken", "--steps", str(bad + 2))
+    train(broken)
+    assert whole_rows(broken / "metrics.jsonl") == rows
+    name = "result.json"
+    assert (broken / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_the_weights_that_it_goes_on_with(train, text, tmp_path, monkeypatch):
+    per_epoch = 24
+    spoil(monkeypatch, per_epoch + 1)
+    states, returned = [], text_train._TextTraining.diverged
+
+    def diverged(self, *args):
+        returned(self, *args)
+        states.append(jax.device_get(self.state))
+        raise SystemExit(3)
+
+    monkeypatch.setattr(text_train._TextTraining, "diverged", diverged)
+    with pytest.raises(SystemExit):
+        train(tmp_path / "run")
+    (state,) = states
+    with Checkpoints(tmp_path / "run" / "checkpoints") as checkpoints:
+        saved = checkpoints.restore(abstract(jax.tree.map(jnp.asarray, state)))
+    assert saved.step < state.step
+    expected = jax.device_get(saved.state.current())
+    assert_close(state.w, expected, 0.0)
+    assert_close(state.best, expected, 0.0)
+    assert state.step == per_epoch + 1 and not state.hidden.any()
+
+
+@pytest.mark.parametrize("steps", [(3,), (30, 33)])
+def test_a_training_that_cannot_go_on(steps, text, tmp_path, monkeypatch, capsys):
+    """In its first epoch, and twice in a row."""
+    monkeypatch.setattr("jdarts.train.enable_cache", lambda: None)
+    spoil(monkeypatch, *steps)
+    words = [*TRAIN, "--data.dir", str(text), "--run-dir", str(tmp_path / "run")]
+    assert run_command(train_main, words) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and f"not finite at step {steps[-1] + 1}" in err
 
 
 def test_evaluation_only(train, trained, capsys):

@@ -112,6 +112,20 @@ class Run(Generic[R]):
         """
         raise NotImplementedError
 
+    def diverged(self, seed: int, where: str, say: Callable[[str], None]) -> None:
+        """A number is not finite: raises, or puts a state into place to go on from.
+
+        Args:
+          seed: which one, by its place in `records`.
+          where: in words.
+          say: prints one line.
+
+        Raises:
+          RunError: by default.
+        """
+        del say
+        raise self._not_finite(self.records[seed], where)
+
     # --- compiling ---
 
     def compile(self) -> None:
@@ -193,17 +207,16 @@ class Run(Generic[R]):
             for record in self.records:
                 record.reopen(epoch, epoch * per_epoch)
 
-    def save(self, checkpoints: Checkpoints) -> None:
+    def save(self, checkpoints: Checkpoints, say: Callable[[str], None]) -> None:
         """Begins to write a checkpoint.
 
         Raises:
           RunError: if the weights are not finite, of a seed that goes on.
         """
         finite = self.start.seeds.each(self._finite(self.weights()))
-        for record, good in zip(self.records, finite, strict=True):
+        for seed, (record, good) in enumerate(zip(self.records, finite, strict=True)):
             if not (good or record.ended):
-                where = f"after step {self.step} (in the weights)"
-                raise self._not_finite(record, where)
+                self.diverged(seed, f"after step {self.step} (in the weights)", say)
         with self.timing.part("checkpoint"):
             checkpoints.save(self.step, self.state, self._meta())
         self.timing.saved(self.step, -(-self.step // self.start.steps_per_epoch))
@@ -287,11 +300,11 @@ class Run(Generic[R]):
                 length = self._advance(count, progress)
                 if self.step == epoch_end or self.finished:
                     self._end_epoch(progress.print)
-                    self.save(checkpoints)
+                    self.save(checkpoints, progress.print)
                 elif self._due():
-                    self.save(checkpoints)
+                    self.save(checkpoints, progress.print)
         if stop.signal is not None:
-            self.save(checkpoints)
+            self.save(checkpoints, self.say)
 
     def _due(self) -> bool:
         minutes = (time.monotonic() - self._saved) / 60
@@ -310,7 +323,9 @@ class Run(Generic[R]):
             logs = self.start.seeds.each(device_log)
         seconds = time.monotonic() - start
         with self.timing.part("record"):
-            self._write_down(count, logs)
+            whole = self._write_down(count, logs, progress.print)
+        if not whole:
+            return 1
         going = self.of_going(logs)
         unmeasured = self.unmeasured(self.step)
         last = {
@@ -326,9 +341,18 @@ class Run(Generic[R]):
         fitting = round(count * _CHUNK_SECONDS / max(seconds, 1e-3))
         return int(np.clip(fitting, 1, min(2 * count, MAX_STEPS)))
 
-    def _write_down(self, count: int, logs: list[dict[str, np.ndarray]]) -> None:
+    def _write_down(
+        self,
+        count: int,
+        logs: list[dict[str, np.ndarray]],
+        say: Callable[[str], None],
+    ) -> bool:
         """Each seed's metrics of `count` steps, up to the first that is not finite; of
-        a seed that has ended they may be anything."""
+        a seed that has ended they may be anything.
+
+        Returns:
+          Whether all were finite.
+        """
         finite = np.array(  # [seeds, count]
             [
                 np.isfinite([v[:count] for v in log.values()]).all(axis=0)
@@ -350,7 +374,8 @@ class Run(Generic[R]):
             log = sorted(logs[bad].items())
             values = ", ".join(f"{name} {v[good]:g}" for name, v in log)
             where = f"at step {self.step + 1} ({values})"
-            raise self._not_finite(self.records[bad], where)
+            self.diverged(bad, where, say)
+        return good == count
 
     @property
     def means(self) -> str:

@@ -16,6 +16,8 @@
       "averaged_from": 100,              the epoch after which averaging began, or null
       "test": {"perplexity": 58.0, "tokens": 82429},    of the best epoch's weights
       "baselines": {"valid": {...}, "test": {...}},     perplexities of counting
+      "returned_at": [...],              steps at which numbers were not finite, and the
+                                         best epoch's weights taken; if there are any
       "gaps": [...]                      what records lack, if they lack something
     }
 
@@ -91,13 +93,15 @@ class TextResult:
     averaged_from: int | None
     test: dict[str, float]
     baselines: dict[str, dict[str, float]]
+    returned_at: tuple[int, ...] = ()
     gaps: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as in ``result.json``."""
         data = {"kind": "train", "task": "text", **dataclasses.asdict(self)}
-        if not self.gaps:
-            del data["gaps"]
+        for name in ("returned_at", "gaps"):
+            if not data[name]:
+                del data[name]
         return data | {"genotype": self.genotype.to_json()}
 
     @classmethod
@@ -112,7 +116,8 @@ class TextResult:
                 raise ValueError(text)
             own = {k: v for k, v in data.items() if k not in ("kind", "task")}
             own["genotype"] = Genotype.from_json(own["genotype"], source)
-            own["gaps"] = tuple(own.get("gaps", ()))
+            for name in ("returned_at", "gaps"):
+                own[name] = tuple(own.get(name, ()))
             return cls(**own)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
@@ -147,6 +152,7 @@ class _Record(Record):
       losses: on the validation text, of every whole epoch.
       averaged_from: the epoch after which averaging began.
       last: the newest score.
+      returned_at: the steps at which it took the best epoch's weights again.
       best: the epoch with the lowest loss; None before the first whole one.
     """
 
@@ -162,16 +168,18 @@ class _Record(Record):
         self.losses: list[float] = []
         self.averaged_from: int | None = None
         self.last: dict[str, float] = {}
+        self.returned_at: list[int] = []
         self.best: dict[str, float] | None = None
 
     def meta(self) -> dict[str, Any]:
-        names = "losses", "averaged_from", "last", "best"
+        names = "losses", "averaged_from", "last", "best", "returned_at"
         return super().meta() | {name: getattr(self, name) for name in names}
 
     def restore(self, meta: dict[str, Any]) -> None:
         super().restore(meta)
         self.losses, self.averaged_from = list(meta["losses"]), meta["averaged_from"]
         self.last, self.best = meta["last"], meta["best"]
+        self.returned_at = list(meta.get("returned_at", []))
 
     def end_epoch(
         self, step: int, epoch: int, whole: bool, found: Evaluation
@@ -233,6 +241,58 @@ class _TextTraining(Run[_Record]):
 
     def pinned(self) -> dict[str, str]:
         return pinned_data(self.config.data.dir, self.start.text)
+
+    def resume(self, checkpoints: Checkpoints) -> None:
+        super().resume(checkpoints)
+        for step in self.records[0].returned_at:
+            self._draw_anew(step)
+
+    def diverged(self, seed: int, where: str, say: Callable[[str], None]) -> None:
+        """Takes the best epoch's weights and goes on from this step with other random
+        numbers, as the authors' code does (which goes back to that epoch's number, too).
+
+        Raises:
+          RunError: before the first epoch has ended, in the first epoch after it has
+            done so before, and with several seeds, which have one step in common.
+        """
+        record = self.records[seed]
+        again = [self.step - self.start.steps_per_epoch < s for s in record.returned_at]
+        if len(self.records) > 1 or record.best is None or any(again):
+            super().diverged(seed, where, say)
+        record.returned_at.append(self.step)
+        self.state = self._returned(self.state, np.int32(self.step))
+        self._draw_anew(self.step)
+        say(
+            f"not finite {where}: on with the weights of epoch {record.best['epoch']} "
+            f"(valid perplexity {record.best['perplexity']:.2f}), other random numbers"
+        )
+
+    def _draw_anew(self, step: int) -> None:
+        """Draws all that is random by another key, which follows from the step."""
+        fold = jax.jit(jax.random.fold_in, out_shardings=self.start.seeds.own)
+        self.start = self.start._replace(key=fold(self.start.key, step))
+
+    @functools.cached_property
+    def _returned(self) -> Callable[..., PyTree]:
+        """``returned(state, step)``: see `diverged`."""
+
+        def returned(state: TextTrainState, step: Any) -> TextTrainState:
+            def restarted(leaf: Any) -> Any:  # momentum, and counters of steps
+                floating = jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
+                return jax.numpy.full_like(leaf, 0 if floating else step)
+
+            w, average = (jax.tree.map(jax.numpy.copy, state.best) for _ in range(2))
+            return state._replace(
+                step=jax.numpy.full_like(state.step, step),
+                w=w,
+                hidden=jax.numpy.zeros_like(state.hidden),
+                opt=jax.tree.map(restarted, state.opt),
+                averaged=jax.numpy.zeros_like(state.averaged),
+                average=average,
+            )
+
+        own = self.start.seeds.own
+        return jax.jit(returned, out_shardings=own, donate_argnums=0)
 
     def end_epoch(self, epoch: int, whole: bool) -> str:
         """Evaluates; keeps the best weights; begins to average them."""
@@ -393,6 +453,7 @@ def _result(
         last=record.last,
         best=record.best or record.last,
         averaged_from=record.averaged_from,
+        returned_at=tuple(record.returned_at),
         test=_tested(sums),
         baselines={"valid": valid, "test": test},
         gaps=tuple(record.gaps),

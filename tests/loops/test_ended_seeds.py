@@ -51,9 +51,9 @@ CHECKPOINTS = SimpleNamespace(save=lambda *_: None)
 
 def test_a_seed_that_has_ended_may_diverge():
     run = Seeds(finite=(True, False), ended=(False, True))
-    run._write_down(2, [GOOD, BAD])
+    run._write_down(2, [GOOD, BAD], print)
     assert run.step == 2
-    run.save(CHECKPOINTS)
+    run.save(CHECKPOINTS, print)
     assert run.of_going([GOOD, BAD]) == [GOOD] and run.means == ""
 
 
@@ -73,9 +73,9 @@ def test_files_that_a_run_depends_on_may_not_change():
 def test_a_seed_that_goes_on_may_not():
     run = Seeds(finite=(False, True), ended=(False, True))
     with pytest.raises(RunError, match=r"run: seed 0 not finite after step 0"):
-        run.save(CHECKPOINTS)
+        run.save(CHECKPOINTS, print)
     with pytest.raises(RunError, match=r"seed 0 not finite at step 2 \(train_loss nan"):
-        run._write_down(2, [BAD, GOOD])
+        run._write_down(2, [BAD, GOOD], print)
     assert run.step == 1
     both = Seeds(finite=(True, True), ended=(False, False))
     assert both.means == "means of 2 seeds: "
