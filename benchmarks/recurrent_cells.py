@@ -21,7 +21,7 @@ from harness import Row, count, print_table, run_script, write_rows
 from jdarts import train
 from jdarts.errors import UserError
 from jdarts.io import write_json
-from jdarts.loops.text_train import read_text_results
+from jdarts.loops.text_result import read_text_results
 from jdarts.reports.read import read_search
 from jdarts.spaces import DARTS_RNN, CellGenotype, Connection, Genotype
 from jdarts.spaces.random import random_genotype

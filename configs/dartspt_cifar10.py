@@ -3,7 +3,9 @@
 Reproduces: Wang et al., 'Rethinking Architecture Selection in Differentiable NAS', ICLR
 2021: DARTS, first order, in the space without `none`: 50 epochs of batches of 64, 8
 cells, 16 channels. The second command then decides in 17 rounds, with 5 epochs of
-tuning between two of them.
+tuning between two of them. Candidates are judged on images as they are, in one order
+(theirs: augmented, each in another order); edges come in one random order (theirs: one
+for each cell); `none` is never a candidate (theirs: in S3 it is).
 Expected: the authors' retrained cells make 2.61 +- 0.08 % test error
 (see train_cifar10).
 Command: python -m jdarts.search dartspt_cifar10 --data.dir DIR

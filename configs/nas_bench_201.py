@@ -2,8 +2,11 @@
 
 Reproduces: Dong, Yang, 'NAS-Bench-201', ICLR 2020, its search by DARTS: 15 cells, 16
 channels, 50 epochs of batches of 64, Nesterov's momentum, with an exact derivative in
-place of a difference quotient. The halves are the first and the last 25,000 images
-(theirs: by a file of indices).
+place of a difference quotient. The virtual step has Nesterov's momentum, too, theirs
+a plain one, so that the second-order term is 1.9 times theirs. Other methods get the
+benchmark's optimiser of the weights as well (for DrNAS, which has no warm-up there, add
+--method.warmup 0). The halves are the first and the last 25,000 images (theirs: by a
+file of indices).
 Expected: collapse to skip connections, whose cell has 54.30 % in the table (best of all
 cells: 94.37 %). These cells cannot be trained here by themselves.
 Takes: not known.

@@ -4,7 +4,8 @@ Reproduces: Xie, Zheng, Liu, Lin, 'SNAS', ICLR 2019, without its resource constr
 cells, 16 channels, 150 epochs of batches of 64, temperature from 1 to 0.03, weights and
 architecture by the same loss, paths dropped at a rate of 0.3. It keeps a tenth of the
 training images to show an accuracy (theirs the test images); their first epoch's
-temperature is that of this one's second.
+temperature is that of this one's second. Alpha has Adam here, as in their distributed
+program; that for one GPU has SGD.
 Expected: their retrained cells make 2.85 to 3.10 % test error. In their evaluation
 network a normaliser with scale and shift follows each pool; in train_cifar10's none.
 Takes: the paper, 1.5 GPU days a search.

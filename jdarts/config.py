@@ -149,7 +149,15 @@ class SearchConfig:
         return dataclasses.replace(self, seed=seed, seeds=None)
 
     def with_method(self, method: Any) -> "SearchConfig":
-        """The same search by another method."""
+        """The same search by another method.
+
+        The weights' optimiser is the method's own, unless the configuration has set
+        one: then it is its data's or its benchmark's (NAS-Bench-201), for every method.
+        """
+        own = getattr(self.method, "weights", None)
+        is_set = own != getattr(type(self.method)(), "weights", None)
+        if is_set and "weights" in {f.name for f in dataclasses.fields(method)}:
+            method = dataclasses.replace(method, weights=own)
         return dataclasses.replace(self, method=method)
 
     @property

@@ -6,12 +6,8 @@ import numpy as np
 
 from jdarts.io import RunFolder, hold, write_atomic, write_json
 from jdarts.lazy import LazyModule
-from jdarts.loops.text_train import (
-    TextResult,
-    run_text_training,
-    test_checkpoint,
-    text_results_json,
-)
+from jdarts.loops.text_result import TextResult, text_results_json
+from jdarts.loops.text_train import run_text_training, test_checkpoint
 from jdarts.loops.text_train_setup import text_train_setup
 from jdarts.nets.recurrent import check_recurrent
 from jdarts.text_train_config import TextTrainConfig
@@ -88,6 +84,10 @@ def text_summary(results: list[TextResult]) -> str:
             "with the best validation)",
             f"validation perplexity: {first.best['perplexity']:.2f} after epoch "
             f"{first.best['epoch']}, {first.last['perplexity']:.2f} at the end{how}",
+        ]
+        lines += [
+            f"not finite after step {step}: went on with the weights of the best epoch"
+            for step in first.returned_at
         ]
     else:
         found = [[r.test["perplexity"], r.best["perplexity"]] for r in results]

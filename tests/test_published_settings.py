@@ -8,8 +8,11 @@ import dataclasses
 
 import pytest
 
+from jdarts.cli import parse_search
 from jdarts.config import config_names, load_config
+from jdarts.loops.perturb import PerturbConfig
 from jdarts.methods import METHODS, name_of
+from jdarts.methods.optimizers import WeightOptimizer
 from jdarts.train_config import load_recipe, recipe_names
 
 
@@ -416,3 +419,23 @@ def test_trainings(name):
     differs = _TRAININGS[name]
     assert set(differs) <= {*common, "data.name"}
     assert flat(load_recipe(name)) == common | differs | {"name": name}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_benchmarks_optimiser_holds_for_every_method(name):
+    """AutoDL-Projects, configs/nas-benchmark/algos: lr 0.025 to 0.001, momentum 0.9,
+    decay 5e-4, Nesterov."""
+    method = parse_search(["nas_bench_201", "--method", name]).config.method
+    assert method.weights == WeightOptimizer(weight_decay=5e-4, nesterov=True)
+    own = parse_search(["darts_cifar10", "--method", name]).config.method.weights
+    assert own == METHODS[name].config().weights  # where none is set
+
+
+def test_perturbation():
+    """ruocwang/darts-pt, sota/cnn/projection.py: makes a cosine, but never steps it."""
+    assert dataclasses.asdict(PerturbConfig()) == {
+        "epochs_between": 5,
+        "lr": 0.0025,
+        "lr_min": None,
+        "criterion": "accuracy",
+    }

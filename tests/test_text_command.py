@@ -327,12 +327,15 @@ def test_what_is_not_finite_ends_no_training(
     folder = train(tmp_path / "run")
     out = capsys.readouterr().out
     best = min(epochs(trained)[:2], key=lambda row: row["valid_perplexity"])
-    assert (
-        f"not finite at step {bad + 1} (gradient_norm nan, lr 30, train_accuracy 0, "
+    (line,) = re.findall(r"^not finite at .*", out, re.MULTILINE)
+    assert line.startswith(f"not finite at step {bad + 1} (gradient_norm nan, lr ")
+    assert line.endswith(
         f"train_loss nan): on with the weights of epoch {best['epoch']} (valid "
-        f"perplexity {best['valid_perplexity']:.2f}), other random numbers\n"
-    ) in out
+        f"perplexity {best['valid_perplexity']:.2f}), other random numbers"
+    )
     assert json.loads((folder / "result.json").read_text())["returned_at"] == [bad]
+    line = f"not finite after step {bad}: went on with the weights of the best epoch"
+    assert line in (folder / "summary.txt").read_text()
     rows, unspoilt = (read_metrics(f / "metrics.jsonl") for f in (folder, trained))
     steps = [row["step"] for row in rows if row["kind"] == "step"]
     assert steps == list(range(1, 6 * per_epoch + 1))
@@ -348,13 +351,15 @@ def test_what_is_not_finite_ends_no_training(
 
 
 def test_the_weights_that_it_goes_on_with(train, text, tmp_path, monkeypatch):
-    per_epoch = 24
+    per_epoch = 26
     spoil(monkeypatch, per_epoch + 1)
     states, returned = [], text_train._TextTraining.diverged
 
     def diverged(self, *args):
+        before = self.start.key
         returned(self, *args)
         states.append(jax.device_get(self.state))
+        assert (jax.random.bits(self.start.key) != jax.random.bits(before)).all()
         raise SystemExit(3)
 
     monkeypatch.setattr(text_train._TextTraining, "diverged", diverged)

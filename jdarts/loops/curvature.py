@@ -29,7 +29,9 @@ def make_curvature(
     """The largest eigenvalue of the Hessian of the validation loss in alpha.
 
     At the weights, and beta, as they are; on the first batch of the validation half,
-    not augmented, by its own statistics; always from the same first direction.
+    not augmented, by its own statistics; always from the same first direction. Zela et
+    al. take the epoch's last batch, augmented and with dropped paths, and add alpha's
+    weight decay; one batch for all epochs has less noise.
 
     Args:
       method: the search method.

@@ -45,8 +45,9 @@ class PerturbConfig:
     last, >= 0."""
     lr: float = 0.0025
     """Learning rate of the first of these epochs, > 0."""
-    lr_min: float = 0.001
-    """Where its cosine ends; in [0, lr]."""
+    lr_min: float | None = None
+    """Where its cosine ends; in [0, lr]. None: the rate stays as it is, as in the
+    authors' code, which makes a cosine to 0.001 but never steps it."""
     criterion: Criterion = "accuracy"
     """What hurts most: the lowest accuracy (where equal, the highest loss), or the
     highest loss."""
@@ -59,7 +60,9 @@ class PerturbConfig:
                 f"--epochs-between: {self.epochs_between}; expected a whole number >= 0"
             )
         check_value("--lr", self.lr, self.lr > 0, "more than 0")
-        check_value("--lr-min", self.lr_min, 0 <= self.lr_min <= self.lr, "0 to lr")
+        if self.lr_min is not None:
+            valid = 0 <= self.lr_min <= self.lr
+            check_value("--lr-min", self.lr_min, valid, "0 to lr")
         for name in ("lr", "lr_min"):
             default = type(self).__dataclass_fields__[name].default
             if self.epochs_between == 0 and getattr(self, name) != default:
@@ -167,13 +170,11 @@ class _Rounds:
             lr_min=options.lr_min,
             weight_decay_last=None,
         )
-        # As published, the schedule has one epoch more than there are before the last
-        # round: 81, of 17 rounds.
         tuning = fixed_mix(
             weights,
             get_space(config.space),
             start.network._replace(drop_rate=None),
-            epochs=self._between * (self._total - 1) + 1,
+            epochs=max(1, self._between * (self._total - 1)),
             steps_per_epoch=start.steps_per_epoch,
         )
         self._start = start._replace(method=tuning)

@@ -19,8 +19,8 @@ __all__ = ["DrNasConfig", "build", "partial_channels"]
 @dataclasses.dataclass(frozen=True)
 class DrNasConfig(BilevelConfig):
     """Chen et al., 'DrNAS', ICLR 2021; defaults as in the authors' code for CIFAR-10,
-    but in one stage: theirs has K = 6 in a first one, and 4 in a second one that begins
-    again with fewer ops."""
+    but in one stage: theirs has K = 6 in a first one, and 4 in a second one with fewer
+    ops, which takes over weights, momenta and alphas and warms up anew."""
 
     hypergradient: HypergradientConfig = HypergradientConfig("first_order")
     """How the architecture's gradient is taken."""

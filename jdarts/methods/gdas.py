@@ -51,7 +51,9 @@ def build(
     """GDAS on a supernet; arguments and errors as of `jdarts.methods.darts.build`.
 
     Both steps compute one op an edge, each from its own draw. As in DARTS the
-    architecture's step comes first (in the authors' code the weights').
+    architecture's step comes first (in the authors' code the weights'). An op that is
+    not drawn gets no gradient of its own, as in their network for the space of DARTS;
+    in that for NAS-Bench-201 it has the gradient of an output of ones.
     """
     check_init_scale(config.init_scale)
     check_value("--method.tau", config.tau, config.tau > 0, "more than 0")

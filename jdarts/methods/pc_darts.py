@@ -33,7 +33,7 @@ class PcDartsConfig(BilevelConfig):
     """K: one K-th of the channels goes through the ops, which K has to divide; >= 1."""
     sample: bool = False
     """False: the first channels, and a shuffle (the authors' code). True: in each cell
-    and step a random sample (the paper's equation 1)."""
+    and step a random sample (the paper's equation 1 has one for each edge)."""
     init_scale: float = 1e-3
     """Standard deviation of alpha and beta at the start, >= 0."""
 

@@ -20,7 +20,8 @@ __all__ = ["SnasConfig", "build", "derive"]
 
 @dataclasses.dataclass(frozen=True)
 class SnasConfig(BilevelConfig):
-    """Xie, Zheng, Liu, Lin, 'SNAS', ICLR 2019; defaults as in the authors' code."""
+    """Xie, Zheng, Liu, Lin, 'SNAS', ICLR 2019; defaults as in the authors' code, its
+    optimiser of alpha that of the distributed program."""
 
     hypergradient: HypergradientConfig = HypergradientConfig("first_order")
     """How the architecture's gradient is taken."""

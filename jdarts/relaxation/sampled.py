@@ -72,6 +72,8 @@ def dirichlet(init_scale: float = 1e-3) -> Relaxation:
     """``weights ~ Dirichlet(elu(alpha) + 1)`` for each edge, by pathwise derivatives.
 
     Chen et al., 'DrNAS', ICLR 2021, section 2.2 and its code. Without a step the mean.
+    The derivative is JAX's, through gamma variables; PyTorch's, through beta variables,
+    has the same mean and a deviation up to 1.15 times smaller.
 
     Args:
       init_scale: standard deviation of alpha at the start.

@@ -12,7 +12,7 @@ from jdarts.io.records import COUNT, Full, Records, Row, misfit
 from jdarts.io.run_config import EXTENDED, Extension
 from jdarts.io.run_folder import PART_FILE
 from jdarts.loops.stages import STAGES
-from jdarts.loops.text_train import read_text_results
+from jdarts.loops.text_result import read_text_results
 from jdarts.loops.train_record import read_results
 from jdarts.methods import stages_of
 from jdarts.reports import forms

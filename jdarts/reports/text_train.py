@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from markupsafe import Markup
 
-from jdarts.loops.text_train import TextResult
+from jdarts.loops.text_result import TextResult
 from jdarts.reports import html
 from jdarts.reports.architecture import drawings
 from jdarts.reports.command import train_command

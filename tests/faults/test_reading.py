@@ -41,7 +41,7 @@ from jdarts.config import load_config, to_json
 from jdarts.derive import derive_genotype
 from jdarts.io import GenotypeLog, MetricsLog, RunFolder, write_json
 from jdarts.io.data_facts import DataFacts
-from jdarts.loops.text_train import TextResult, text_results_json
+from jdarts.loops.text_result import TextResult, text_results_json
 from jdarts.methods.p_darts import PDartsConfig
 from jdarts.spaces import get_space
 from jdarts.train_config import load_recipe, recipe_to_json

@@ -8,7 +8,7 @@ import numpy as np
 from jdarts.config import SearchConfig, load_config, to_json
 from jdarts.derive import derive_genotype
 from jdarts.io import GenotypeLog, MetricsLog, write_json
-from jdarts.loops.text_train import TextResult, text_results_json
+from jdarts.loops.text_result import TextResult, text_results_json
 from jdarts.loops.train_record import EpochScore, TrainResult, results_json
 from jdarts.spaces import ZOO, get_space
 from jdarts.train_config import TrainConfig, load_recipe, recipe_to_json
