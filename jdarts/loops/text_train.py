@@ -139,16 +139,16 @@ class _TextTraining(Run[_Record]):
           RunError: before the first epoch has ended, in the first epoch after it has
             done so before, and with several seeds, which have one step in common.
         """
-        record = self.records[seed]
+        record, best = self.records[seed], self.records[seed].best
         again = [self.step - self.start.steps_per_epoch < s for s in record.returned_at]
-        if len(self.records) > 1 or record.best is None or any(again):
-            super().diverged(seed, where, say)
+        if len(self.records) > 1 or best is None or any(again):
+            return super().diverged(seed, where, say)
         record.returned_at.append(self.step)
         self.state = self._returned(self.state, np.int32(self.step))
         self._draw_anew(self.step)
         say(
-            f"not finite {where}: on with the weights of epoch {record.best['epoch']} "
-            f"(valid perplexity {record.best['perplexity']:.2f}), other random numbers"
+            f"not finite {where}: on with the weights of epoch {best['epoch']} "
+            f"(valid perplexity {best['perplexity']:.2f}), other random numbers"
         )
 
     def _draw_anew(self, step: int) -> None:

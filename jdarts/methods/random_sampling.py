@@ -124,11 +124,11 @@ def build(
         train_loss, (model_state, accuracy) = problem.train_loss(
             state.w, state.model_state, state.arch, first, now
         )
-        info = {
+        info: Metrics = {
             "train_loss": train_loss,
             "train_accuracy": accuracy,
             "gradient_norm": jnp.zeros_like(loss),
-            "lr": training.schedule(state.step),
+            "lr": jnp.asarray(training.schedule(state.step)),
             "valid_loss": loss,
             "arch_gradient_norm": jnp.zeros_like(loss),
         }
