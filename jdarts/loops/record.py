@@ -120,8 +120,9 @@ class Record:
             return
         if self._over:
             self._sums, self._over = {}, False
-        for name in values.keys() & set(self._averaged):
-            self._sums[name] = self._sums.get(name, 0.0) + values[name]
+        for name in self._averaged:
+            if name in values:
+                self._sums[name] = self._sums.get(name, 0.0) + values[name]
         self._sums["steps"] = self._sums.get("steps", 0) + 1
         if log:
             self.metrics.append({"kind": "step", "step": step, **values})
