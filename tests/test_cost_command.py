@@ -63,6 +63,7 @@ def test_table_and_file(toy, capsys, monkeypatch):
     for part in [*found["parts"], total]:
         line = next(x for x in out.splitlines() if x.strip().startswith(part["name"]))
         assert f"{part['parameters']:,}" in line
+    assert line.split()[-2:] == ["1.00", "4.00"]  # milliseconds of the whole network
     assert "ms, batch 1" in out and "ms, batch 4" in out and "cpu (" in out
 
 

@@ -113,6 +113,7 @@ def test_what_makes_another_program(monkeypatch):
         lambda m: m.setitem(globals(), "SCALE", 4),
         lambda m: m.setenv("XLA_FLAGS", "--other"),
         lambda m: m.setattr(program_store, "_sources", lambda: "edited"),
+        lambda m: m.setattr("importlib.metadata.version", lambda name: "99.0"),
     ):
         with monkeypatch.context() as context:
             patch(context)

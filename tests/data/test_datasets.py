@@ -87,6 +87,17 @@ def test_constant_channel_has_deviation_one():
     np.testing.assert_allclose(mean, (7 / 255, 8 / 255))
 
 
+def test_published_statistics():
+    """Of the images of training, pixels in [0, 1]."""
+    row = DATASETS["cifar10"]  # quark0/darts, cnn/utils.py
+    assert row.mean == (0.49139968, 0.48215827, 0.44653124)
+    assert row.std == (0.24703233, 0.24348505, 0.26158768)
+    row = DATASETS["cifar100"]  # chenxin061/pdarts, utils.py
+    assert row.mean == (0.5071, 0.4867, 0.4408)
+    assert row.std == (0.2675, 0.2565, 0.2761)
+    assert DATASETS["cifar100_coarse"].mean == row.mean
+
+
 def test_table_statistics_come_in_pairs():
     for name, row in DATASETS.items():
         assert len(row.mean) == len(row.std), name

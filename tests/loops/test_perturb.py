@@ -16,7 +16,7 @@ from jdarts.config import to_json
 from jdarts.data import augment_spec, normalise
 from jdarts.errors import UserError
 from jdarts.io import Checkpoints, GenotypeLog, load_genotype, write_json
-from jdarts.loops.perturb import _check_mix, _check_partial
+from jdarts.loops.perturb import _check_mix, _check_partial, _Rounds
 from jdarts.loops.setup import setup
 from jdarts.perturb import main, supernet_only
 from jdarts.reports.read import read_run
@@ -102,6 +102,34 @@ def test_first_round_is_measured_as_by_hand(unbroken):
         losses.append(loss)
     np.testing.assert_allclose(first["loss"], losses, rtol=1e-5)
     np.testing.assert_allclose(first["accuracy"], accuracies, rtol=1e-6)
+
+
+def test_what_is_decided_is_tuned(unbroken, tmp_path, monkeypatch):
+    """The tuned weights are those of the mix without what was given up; others than the
+    search's, on its training half."""
+    folder, tune, seen = tmp_path / "run", _Rounds._tune, []
+    make_search(folder)
+
+    def tuned(self):
+        before = jax.device_get(self._state)
+        for kind, mix in self._own[0].mix.items():
+            np.testing.assert_array_equal(before.arch.alpha[kind], np.float32(mix))
+        tune(self)
+        seen.append((before, jax.device_get(self._state)))
+
+    monkeypatch.setattr(_Rounds, "_tune", tuned)
+    assert run_command(main, [str(folder), *TUNE]) == 0
+    assert len(seen) == 5  # between six rounds
+    for before, after in seen:
+        assert after.step > before.step
+        moved = [not np.array_equal(a, b) for a, b in leaves_of(before.w, after.w)]
+        assert all(moved)
+        for a, b in leaves_of(before.arch.alpha, after.arch.alpha):
+            np.testing.assert_array_equal(a, b)
+
+
+def leaves_of(*trees):
+    return zip(*map(jax.tree.leaves, trees), strict=True)
 
 
 def test_results(unbroken):

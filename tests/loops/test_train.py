@@ -8,6 +8,7 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_close, compiled_once
@@ -25,10 +26,11 @@ from train_runs import (
 
 from jdarts.cli import run_command
 from jdarts.errors import UserError
-from jdarts.io import load_genotype, read_json, read_metrics
+from jdarts.io import Checkpoints, load_genotype, read_json, read_metrics
 from jdarts.loops.run import Run
 from jdarts.loops.train import evaluate_checkpoint, train_setup
 from jdarts.loops.train_record import TrainResult, read_results
+from jdarts.nets.fixed import fixed_network
 from jdarts.reports import write_report
 from jdarts.train import main
 from jdarts.train_cli import parse_train
@@ -95,6 +97,48 @@ def test_last_and_best_are_those_of_the_metrics(unbroken):
     text = (unbroken / "summary.txt").read_text()
     assert f"{100 * result.last.top1:.2f} %" in text and "optimistic" in text
     assert f"{result.parameters:,} parameters" in text
+
+
+def by_plain_code(config, start, state, images, labels):
+    """Accuracies of the best class and of the best five, and the loss: of all images
+    at once, by logits and argsort."""
+    w, statistics = jax.tree.map(
+        jnp.asarray, state.average or (state.w, state.model_state)
+    )
+    network = fixed_network(
+        GENOTYPE,
+        channels=config.channels,
+        layers=config.layers,
+        classes=10,
+        auxiliary=config.auxiliary,
+    )
+    mean, std = np.float64(start.images.mean), np.float64(start.images.std)
+    pixels = (images / 255 - mean) / std
+    outputs, _ = network.apply(
+        w, statistics, jnp.asarray(pixels, jnp.result_type(float)), False
+    )
+    logits = np.asarray(outputs.logits, np.float64)
+    order = np.argsort(-logits, axis=1)
+    logp = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    return (
+        np.mean(order[:, 0] == labels),
+        np.mean((order[:, :5] == labels[:, None]).any(1)),
+        -np.mean(logp[np.arange(len(labels)), labels]),
+    )
+
+
+def test_accuracy_is_that_of_the_saved_weights_on_the_test_images(unbroken, genotype):
+    command = parse_train([genotype, *OPTIONS])
+    start = train_setup(command.config, command.genotype)
+    saved = last_state(unbroken, [genotype, *OPTIONS])
+    raw = start.images
+    found = by_plain_code(
+        command.config, start, saved.state, raw.test_images, raw.test_labels
+    )
+    (result,) = read_results(unbroken)
+    assert result.last.top1 == found[0] and result.last.top5 == found[1]
+    assert result.last.loss == pytest.approx(found[2], rel=1e-4)
+    assert result.last.top1 > 0.2  # of ten classes
 
 
 def test_evaluated_every_second_epoch_and_at_the_end(train, unbroken, tmp_path):
@@ -268,6 +312,27 @@ def population(train, tmp_path_factory):
     seeds = ["--seeds", *map(str, SEEDS)]
     assert train(folder, *SMALL, *seeds, x64=True) == 0
     return folder
+
+
+def test_accuracy_on_the_held_out_part(population, genotype):
+    """Of each seed: its own half of the training images."""
+    words = [genotype, *SMALL, "--seeds", *map(str, SEEDS)]
+    with jax.enable_x64(True):
+        command = parse_train(words)
+        start = train_setup(command.config, command.genotype)
+        with Checkpoints(population / "checkpoints") as checkpoints:
+            states = start.seeds.each(checkpoints.restore(start.state).state)
+        halves = []
+        for state, seed, held in zip(states, SEEDS, start.data.held, strict=True):
+            held = np.asarray(held)
+            raw = start.images
+            images, labels = raw.train_images[held], raw.train_labels[held]
+            found = by_plain_code(command.config, start, state, images, labels)
+            (result,) = read_results(population / f"seed_{seed}")
+            assert (result.last.top1, result.last.top5) == found[:2]
+            assert result.last.loss == pytest.approx(found[2], rel=1e-9)
+            halves.append(frozenset(held.tolist()))
+    assert len(set(halves)) == len(SEEDS)
 
 
 def test_seeds_are_runs_of_their_own(train, population, tmp_path):

@@ -97,10 +97,10 @@ def test_an_epoch_visits_every_training_image_once(two_epochs):
 def test_images_are_those_of_the_labels_augmented_anew(two_epochs):
     """Cropped from a black border of one pixel, flipped or not, then normalised."""
     images = np.asarray(data().images, np.float32)[..., 0] / 255
-    seen = {}
+    seen, by_place = {}, [set() for _ in range(BATCH)]
     for number in range(STEPS):
-        for label, found in zip(
-            two_epochs["labels"][number], two_epochs["images"][number], strict=True
+        for place, (label, found) in enumerate(
+            zip(two_epochs["labels"][number], two_epochs["images"][number], strict=True)
         ):
             padded = np.pad(images[label], 1)
             crops = [
@@ -112,7 +112,9 @@ def test_images_are_those_of_the_labels_augmented_anew(two_epochs):
             near = [np.abs((c - 0.5) / 0.25 - found[..., 0]).max() for c in crops]
             assert min(near) < 1e-5
             seen.setdefault(int(label), []).append(int(np.argmin(near)))
+            by_place[place].add(int(np.argmin(near)))
     assert any(a != b for a, b in seen.values())
+    assert all(len(crops) > 1 for crops in by_place)  # drawn by the step, too
 
 
 def test_cuts_do_not_matter_and_keys_do(chunk, two_epochs):

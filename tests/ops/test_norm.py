@@ -4,7 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, directional_difference, enable_x64, random_like
+from helpers import (
+    assert_close,
+    directional_difference,
+    enable_x64,
+    random_like,
+    switch_off_kernels,
+)
 
 from jdarts import tree
 from jdarts.ops.init import draw
@@ -160,3 +166,11 @@ def test_float32_far_from_zero():
     exact = np.asarray(x, np.float64)
     exact = (exact - exact.mean(AXES, keepdims=True)) / exact.std(AXES, keepdims=True)
     assert_close(y, exact, 1e-2)
+
+
+def test_derivatives_as_on_accelerators(monkeypatch):
+    """Without compiled kernels."""
+    switch_off_kernels(monkeypatch)
+    test_derivatives(True, ODD, True)
+    test_statistics_have_derivatives(ODD)
+    jax.clear_caches()

@@ -4,7 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, directional_difference, random_like
+from helpers import (
+    assert_close,
+    directional_difference,
+    random_like,
+    switch_off_kernels,
+)
 
 from jdarts.compile import jit
 from jdarts.ops.pool import avg_pool, max_pool
@@ -80,3 +85,13 @@ def test_vmap():
     for pool in (max_pool, avg_pool):
         mapped = jax.vmap(lambda x, pool=pool: pool(x, Window(3, 2)), 1, 1)(x)
         np.testing.assert_array_equal(mapped, pool(x, Window(3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("pool", "reduce"), [(max_pool, np.max), (avg_pool, np.mean)], ids=["max", "avg"]
+)
+def test_as_on_accelerators(pool, reduce, monkeypatch):
+    """Without compiled kernels."""
+    switch_off_kernels(monkeypatch)
+    test_values_and_derivatives(Window(3, 1), pool, reduce, (5, 7))
+    jax.clear_caches()

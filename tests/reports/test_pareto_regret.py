@@ -19,8 +19,8 @@ from jdarts.methods.nasp import NaspConfig
 from jdarts.nets.cost import NetworkShape, network_cost
 from jdarts.reports import renew_report, write_report
 from jdarts.reports.labels import check_alike, labels
-from jdarts.reports.pareto import Point, luck, non_dominated, trend
-from jdarts.reports.read import read_search
+from jdarts.reports.pareto import QUALITIES, Point, luck, non_dominated, trend
+from jdarts.reports.read import read_run, read_search
 from jdarts.reports.regret import Group, groups_of, pairs_of, regret_page, sentence
 
 SIZE = "--channels 2 --layers 3 --classes 3 --image 8 8 3".split()
@@ -202,6 +202,12 @@ def test_pareto_compares_networks_of_one_recipe(tmp_path, capsys):
         make_training(training, settings=recipe(epochs=epochs, seed=ord(name)))
         final = GenotypeLog(training / "genotype.json").final
         GenotypeLog(tmp_path / name / "genotype.json").finish(final)
+        result = json.loads((training / "result.json").read_text())
+        result["best"] = {**result["best"], "epoch": 1, "top1": 0.99}
+        (training / "result.json").write_text(json.dumps(result))
+    run = read_run(tmp_path / "a")
+    last = result["last"]["top1"] - (ord("c") - ord("a")) / 100
+    assert QUALITIES["retrained"](run, run.seeds[0]) == pytest.approx(last)
     a, b, c = (str(tmp_path / name) for name in "abc")
     size = [*SIZE, "--out", str(tmp_path / "page.html"), "--quality", "retrained"]
     assert run_command(pareto.main, [a, b, *size]) == 0
