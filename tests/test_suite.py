@@ -6,6 +6,9 @@ names of modules are to be looked up in few places, and to mean one file.
 
 import ast
 import collections
+import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -68,3 +71,13 @@ def test_a_compiler_that_fails_is_no_reason_to_skip(compiler, monkeypatch):
     monkeypatch.setattr(helpers.native, "available", lambda: False)
     with pytest.raises(AssertionError if compiler else pytest.skip.Exception):
         helpers.kernels_or_skip()
+
+
+def test_a_file_is_run_by_one_process():
+    """Its fixtures are made once, and tests that follow each other do."""
+    files = ["tests/test_tree.py", "tests/spaces/test_random.py"]
+    command = [sys.executable, "-m", "pytest", "-v", "-n2", *files]
+    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = set(re.findall(r"\[(gw\d)\].* (tests/\S+?\.py)::", done.stdout))
+    assert sorted(file for _, file in ran) == sorted(files), done.stdout

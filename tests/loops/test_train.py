@@ -162,8 +162,8 @@ def test_ends_after_an_epoch_that_was_not_evaluated(train, unbroken, tmp_path):
     options = [*OPTIONS, "--evaluate-every", "2"]
     last = [*options, "--steps", str(PER_EPOCH)]
 
-    def stop(run, checkpoints):
-        save(run, checkpoints)
+    def stop(run, checkpoints, say):
+        save(run, checkpoints, say)
         if run.step == PER_EPOCH:
             checkpoints.wait()
             raise KeyboardInterrupt
