@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-__all__ = ["KERNELS", "Waited", "device_text", "median_seconds"]
+__all__ = ["KERNELS", "Waited", "device_text", "devices_text", "median_seconds"]
 
 
 class Waited:
@@ -78,6 +78,12 @@ def device_text() -> str:
     if device.platform != "cpu":
         return f"{device.platform} ({device.device_kind})"
     return f"cpu ({_processor()}, {len(os.sched_getaffinity(0))} cores)"
+
+
+def devices_text() -> str:
+    """All devices in words, of which the bits of a sum depend."""
+    count = jax.device_count()
+    return device_text() if count == 1 else f"{count} x {device_text()}"
 
 
 def _processor() -> str:

@@ -21,6 +21,7 @@ from jdarts.loops.text_train_setup import text_train_setup
 from jdarts.nets.recurrent import Dropout, Masks, fixed_recurrent
 from jdarts.problem import Evaluation
 from jdarts.search import main
+from jdarts.stopwatch import devices_text
 from jdarts.train import main as train_main
 from jdarts.train_cli import parse_train
 
@@ -344,6 +345,17 @@ def test_a_stopped_training_goes_on(train, trained, tmp_path):
     assert whole_rows(folder / name) == read_metrics(trained / name)
     for name in ("result.json", "summary.txt"):
         assert (folder / name).read_bytes() == (trained / name).read_bytes(), name
+
+
+def test_other_devices_are_said(train, tmp_path, monkeypatch, capsys):
+    folder = train(tmp_path / "run", "--steps", "3")
+    train(folder, "--steps", "4")
+    assert "sums are in another order" not in capsys.readouterr().out
+    here = devices_text()
+    monkeypatch.setattr("jdarts.loops.run.devices_text", lambda: "cpu (one core)")
+    train(folder, "--steps", "5")
+    out = capsys.readouterr().out
+    assert f"until here on {here}, from here on cpu (one core): sums are in" in out
 
 
 def test_an_extended_training(train, trained, tmp_path):

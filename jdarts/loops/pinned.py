@@ -6,7 +6,7 @@ from typing import Protocol
 
 from jdarts.errors import UserError
 
-__all__ = ["check_pinned", "pinned_data"]
+__all__ = ["check_pinned", "moved", "pinned_data"]
 
 
 class _Digested(Protocol):
@@ -41,3 +41,18 @@ def check_pinned(
                 f"{option}: its contents have changed since {run} was begun; expected "
                 f"{expected}"
             )
+
+
+def moved(before: str | None, now: str) -> str | None:
+    """One line if a run goes on on other devices; None if not, or if that is unknown.
+
+    Args:
+      before: the devices that its checkpoint was computed on, in words; None: unknown.
+      now: those of this process.
+    """
+    if before in (None, now):
+        return None
+    return (
+        f"until here on {before}, from here on {now}: sums are in another order, so "
+        "that numbers are no longer those of an unbroken run, bit for bit"
+    )

@@ -17,12 +17,13 @@ from jdarts.errors import RunError, UserError
 from jdarts.io import Checkpoints, Progress, Restored, RunFolder, Timing
 from jdarts.io.run_folder import Extension
 from jdarts.loops.chunk import MAX_STEPS
-from jdarts.loops.pinned import check_pinned
+from jdarts.loops.pinned import check_pinned, moved
 from jdarts.loops.programs import abstract, compiled_text, evaluate
 from jdarts.loops.record import Record
 from jdarts.loops.stop import StopRequest
 from jdarts.phase import phase
 from jdarts.program_store import compile_stored
+from jdarts.stopwatch import devices_text
 from jdarts.types import PyTree
 
 __all__ = ["Run"]
@@ -179,6 +180,8 @@ class Run(Generic[R]):
             self.state, self.step = restored.state, restored.step
             self._take(restored.meta)
             self.say(f"resuming {self.folder.path} at step {self.step}")
+            if text := moved(restored.meta.get("devices"), devices_text()):
+                self.say(text)
         self.folder.settle_extensions(self.step)
         for extension in self.folder.extensions:
             self.say(self.extended(extension))
@@ -225,7 +228,12 @@ class Run(Generic[R]):
     def _meta(self) -> dict[str, Any]:
         place = self.step, self.start.steps_per_epoch
         seeds = [r.meta() | {"records": r.pins(*place)} for r in self.records]
-        shared = {"evaluated": self.evaluated, "pinned": self.pinned(), **self.notes()}
+        shared = {
+            "evaluated": self.evaluated,
+            "pinned": self.pinned(),
+            "devices": devices_text(),
+            **self.notes(),
+        }
         return shared | ({"seeds": seeds} if len(seeds) > 1 else seeds[0])
 
     def _take(self, meta: dict[str, Any]) -> None:
