@@ -176,7 +176,10 @@ def compiled_once(made):
 
 
 def compile_fusions_as_users_do(patch):
-    """XLA:CPU's own emitters, which tests otherwise do without, for `compile.jit`."""
+    """XLA:CPU's own emitters, where tests do without (see `conftest`), for
+    `compile.jit`."""
+    if "xla_cpu_use_fusion_emitters" not in os.environ["XLA_FLAGS"]:
+        return
     options = {**compile.compiler_options(), "xla_cpu_use_fusion_emitters": True}
     patch.setattr(compile, "compiler_options", lambda *platform: options)
 
