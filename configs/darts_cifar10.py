@@ -4,6 +4,9 @@ Reproduces: Liu, Simonyan, Yang, 'DARTS', ICLR 2019, the search of section 3.1.1
 the settings of the authors' code: 8 cells, 16 channels, 50 epochs, batch 64, the first
 25,000 images for the weights and the others for the architecture, no cutout. Unlike
 their loader, the incomplete last batch of an epoch is dropped (390 steps, not 391).
+Initial values are those of PyTorch since 1.2; their PyTorch 0.3.1 began with depthwise
+weights that are smaller by the root of the channels, and drew the normalisers' scales
+from (0, 1).
 Expected: a supernet validation accuracy of 87 to 89 % (the authors' logs, on augmented
 images; here plain ones are judged, and better); their retrained cells, each the best of
 four searches by validation accuracy, make 3.00 +- 0.14 % (first order) and 2.76 +-

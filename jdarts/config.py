@@ -73,7 +73,8 @@ class SearchConfig:
     epochs: int = 50
     """Passes over the images that train the weights, >= 1."""
     batch_size: int = 64
-    """Images in a training batch and in a validation batch, >= 1."""
+    """Images in a training batch and in a validation batch, >= 1. The images that are
+    left at the end of an epoch, and fill no batch, are left out."""
     seed: int | None = None
     """Every random choice of the run derives from it; 0 to 4294967295. Not given: 2,
     unless there are seeds."""

@@ -8,6 +8,7 @@ line what that was. It is there only where there is a limit.
 import contextlib
 import ctypes
 import os
+import re
 import select
 import signal
 import sys
@@ -31,7 +32,13 @@ _DEATHS = {
     for name in ("SIGABRT", "SIGSEGV", "SIGBUS", "SIGILL", "SIGTRAP", "SIGKILL")
     if hasattr(signal, name)
 }
-
+# NumPy's OpenBLAS ends the process with status 1, a mistake in the code's.
+_NO_ARRAYS = re.compile(rb"^OpenBLAS error: Memory allocation .* failed", re.MULTILINE)
+_PASSED_ON = [
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP")
+    if hasattr(signal, name)
+]
 
 _watched = False
 
@@ -53,12 +60,19 @@ def guarded() -> int | None:
     except OSError:
         return None
     parent = os.getpid()
+    # None of them may come before it is passed on.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
     try:
         child = os.fork()
     except OSError:
         os.close(reading)
         os.close(writing)
         return None
+    else:
+        if child != 0:
+            _pass_on_signals(child)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     if child == 0:
         _follow(parent)
         os.close(reading)
@@ -66,10 +80,9 @@ def guarded() -> int | None:
         os.close(writing)
         return None
     os.close(writing)
-    _pass_on_signals(child)
     said = _relay(reading)
     _, status = os.waitpid(child, 0)
-    ended_by = _death(status)
+    ended_by = _death(status, said)
     if ended_by is not None:
         _write(
             f"error: ended by {ended_by}: {limit / 2**20:.0f} MiB of memory, the limit "
@@ -83,12 +96,19 @@ def guarded() -> int | None:
     return os.WEXITSTATUS(status)
 
 
-def _death(status: int) -> str | None:
-    """What has ended a process that got no memory; None: it ended otherwise."""
+def _death(status: int, said: bytes) -> str | None:
+    """What has ended a process that got no memory; None: it ended otherwise.
+
+    Args:
+      status: as ``waitpid`` gives it.
+      said: the last that it wrote on the standard error.
+    """
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) in _DEATHS:
         return signal.Signals(os.WTERMSIG(status)).name
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) == _STATUS_OF_LIBC:
         return "the C library"
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) and _NO_ARRAYS.search(said):
+        return "OpenBLAS"
     return None
 
 
@@ -109,7 +129,7 @@ def _pass_on_signals(child: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _PASSED_ON:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, pass_on)
 

@@ -69,7 +69,8 @@ class TrainConfig:
     epochs: int = 600
     """Passes over the training images, >= 1."""
     batch_size: int = 96
-    """Images in a batch, >= 1."""
+    """Images in a batch, >= 1. The images that are left at the end of an epoch, and
+    fill no batch, are left out."""
     seed: int | None = None
     """Every random choice of the run derives from it; 0 to 4294967295. Not given: 0,
     unless there are seeds."""

@@ -327,8 +327,11 @@ def test_a_limit_of_memory_is_one_line(mebibytes):
 
 
 def test_a_native_death_is_one_line():
-    """XLA, LLVM and the C++ library end the process where they get no memory."""
+    """XLA, LLVM, OpenBLAS and the C++ library end the process where they get no
+    memory."""
     for death in (
+        "os.write(2, b'OpenBLAS error: Memory allocation still failed after 9 retries')"
+        "\nos._exit(1)",
         "os.abort()",
         "os.kill(os.getpid(), signal.SIGSEGV)",
         "os._exit(127)",
@@ -369,6 +372,19 @@ def test_signals_reach_a_process_with_a_limit(number):
     expected = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}
     assert process.returncode == expected[number]
     assert err == (INTERRUPTED if number == signal.SIGINT else "")
+
+
+def test_a_signal_reaches_a_process_that_is_ready_before_its_watcher():
+    code = command("print('ready', flush=True)\nwait()")
+    code[-1] = LIMIT + (
+        "import os, time\nfork = os.fork\ndef late():\n    child = fork()\n"
+        f"    if child: time.sleep(3)\n    return child\nos.fork = late\n{code[-1]}"
+    )
+    process = subprocess.Popen(code, stdout=-1, stderr=-1, text=True, env=ENVIRONMENT)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=100)
+    assert (process.returncode, err) == (143, "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -88,7 +88,11 @@ def test_donation_and_structure_are_kept(tmp_path):
 
     for _ in range(2):
         made = compile_stored(
-            tmp_path, step, {"x": X}, jax.ShapeDtypeStruct((), int), donate_argnums=0
+            tmp_path,
+            step,
+            {"x": X},
+            jax.ShapeDtypeStruct((), jnp.int32),
+            donate_argnums=0,
         )
         state = {"x": jnp.ones(3)}
         found, _ = made.call(state, jnp.asarray(2))

@@ -197,7 +197,7 @@ def parts(genotype: Genotype, shape: NetworkShape, batch: int) -> list[Part]:
         _cell(f"cell {i}, {plan.kind}", genotype.cells[plan.kind], plan, inputs)
         for i, (plan, inputs, _) in enumerate(placed)
     ]
-    return [_stem(shape, batch), *cells, _head(shape, placed[-1].output)]
+    return [_stem(shape, shape.images(batch)), *cells, _head(shape, placed[-1].output)]
 
 
 def auxiliary_head(genotype: Genotype, shape: NetworkShape, batch: int) -> Part | None:
@@ -291,7 +291,7 @@ def fixed_parts(space: SearchSpace, shape: NetworkShape) -> list[Part]:
     placed = placed_cells(space, shape)
     bare = CellGenotype(nodes=(), concat=(0, 1))
     cells = [_cell("inputs", bare, p.plan._replace(kind=""), p.inputs) for p in placed]
-    return [_stem(shape, 1), *cells, _head(shape, placed[-1].output)]
+    return [_stem(shape, shape.images(1)), *cells, _head(shape, placed[-1].output)]
 
 
 def _without_connections(space: SearchSpace) -> Genotype:
@@ -301,7 +301,7 @@ def _without_connections(space: SearchSpace) -> Genotype:
 
 @functools.cache
 def _stem_cost(shape: NetworkShape) -> Cost:
-    return _stem(shape, 1).cost()
+    return _stem(shape, shape.images(1)).cost()
 
 
 @functools.cache
@@ -330,7 +330,7 @@ class _Placed(NamedTuple):
 
 def _placed(genotype: Genotype, shape: NetworkShape, batch: int) -> list[_Placed]:
     """The cells of a network, from the input on."""
-    inputs = _stem_outputs(shape, batch)
+    inputs = _stem_outputs(shape, shape.images(batch))
     plans = plan_cells(
         genotype,
         channels=shape.channels,
@@ -350,15 +350,15 @@ def _placed(genotype: Genotype, shape: NetworkShape, batch: int) -> list[_Placed
 
 
 @functools.cache
-def _stem_outputs(shape: NetworkShape, batch: int) -> PyTree:
-    stem = _stem(shape, batch)
+def _stem_outputs(shape: NetworkShape, images: jax.ShapeDtypeStruct) -> PyTree:
+    stem = _stem(shape, images)
     variables = jax.eval_shape(stem.init, jax.random.key(0))
     return jax.eval_shape(stem.apply, variables, stem.inputs)
 
 
-def _stem(shape: NetworkShape, batch: int) -> Part:
+def _stem(shape: NetworkShape, images: jax.ShapeDtypeStruct) -> Part:
     module = STEMS[shape.stem].build(shape.channels)
-    return Part("stem", _always(module), _call, shape.images(batch))
+    return Part("stem", _always(module), _call, images)
 
 
 def _cell(name: str, cell: CellGenotype, plan: CellPlan, inputs: PyTree) -> Part:

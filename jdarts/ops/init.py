@@ -47,7 +47,8 @@ def _initializer(low: float, high: float) -> Callable[..., Any]:
 
 
 def uniform_fan_in(fan_in: int) -> Callable[..., Any]:
-    """Uniform in ``+-1 / sqrt(fan_in)``: PyTorch's default for layers of all kinds."""
+    """Uniform in ``+-1 / sqrt(fan_in)``: PyTorch's default for layers of all kinds,
+    since 1.0."""
     return _initializer(-(fan_in**-0.5), fan_in**-0.5)
 
 

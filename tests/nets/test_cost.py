@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import enable_x64
 
 from jdarts.errors import UserError
 from jdarts.nets.cost import Cost, NetworkShape, auxiliary_head, network_cost, parts
@@ -70,6 +71,16 @@ def test_remembered_costs_are_those_of_the_parts():
         assert network_cost(random(seed), SMALL) == [part.cost() for part in found]
     assert [p.name for p in found][:3] == ["stem", "cell 0, normal", "cell 1, normal"]
     assert found[3].name == "cell 2, reduce" and found[-1].name == "head"
+
+
+def test_types_of_another_mode_are_not_remembered():
+    shape = NetworkShape(channels=5, layers=3, classes=3, image=(8, 8, 3))
+    for enabled, dtype in ((True, "float64"), (False, "float32")):
+        with enable_x64(enabled):
+            found = parts(random(0), shape, batch=1)
+        assert {x.dtype for part in found for x in jax.tree.leaves(part.inputs)} == {
+            jnp.dtype(dtype)
+        }
 
 
 def test_auxiliary_head():
