@@ -10,6 +10,7 @@ XLA reserves for the arrays of a step.
 """
 
 import json
+import sys
 import tempfile
 from typing import Any
 
@@ -68,17 +69,25 @@ def child(args: Any) -> dict[str, Any]:
     }
 
 
-def measure(name: str, remat: str, args: Any) -> Row:
+def measure(name: str, remat: str, folder: str, args: Any) -> Row:
+    """One step's row.
+
+    Args:
+      name: of the step.
+      remat: yes or no.
+      folder: where all rows keep their kernels and programs.
+      args: of the command line.
+    """
     sizes = ("space", "batch", "channels", "layers")
     flags = [text for s in sizes for text in (f"--{s}", str(getattr(args, s)))]
     flags += ["--only", name, "--remat", remat]
-    with tempfile.TemporaryDirectory() as folder:
-        cold, warm = (
-            ask_child(__file__, "--child", *flags, XDG_CACHE_HOME=folder)
-            for _ in range(2)
-        )
+    row = name + (REMAT if remat == "yes" else "")
+    print(f"measuring {row}", file=sys.stderr, flush=True)
+    cold, warm = (
+        ask_child(__file__, "--child", *flags, XDG_CACHE_HOME=folder) for _ in range(2)
+    )
     return Row(
-        name + (REMAT if remat == "yes" else ""),
+        row,
         trace_seconds=cold["trace"],
         compile_seconds=cold["compile"],
         peak_bytes=warm["resident"],
@@ -92,6 +101,7 @@ def measure(name: str, remat: str, args: Any) -> Row:
 def measure_torch(args: Any) -> list[Row]:
     rows = []
     for step in dict.fromkeys(steps.STEPS[name].torch for name in args.only):
+        print(f"measuring PyTorch: {step}", file=sys.stderr, flush=True)
         with torch_process(not args.no_torch) as process:
             if process is None:
                 return []
@@ -121,7 +131,8 @@ def main(argv: list[str]) -> int:
         print(json.dumps(child(args)))
         return 0
     which = {"no": ["no"], "yes": ["yes"], "both": ["no", "yes"]}[args.remat]
-    rows = [measure(name, remat, args) for name in args.only for remat in which]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [measure(n, remat, folder, args) for n in args.only for remat in which]
     rows = with_ratios(rows, measure_torch(args))
     mebibytes = lambda count: count and count / 2**20  # noqa: E731
     print_table(

@@ -37,6 +37,7 @@ from jdarts.relaxation import discrete, gumbel, softmax
 from jdarts.types import Now
 
 REPEAT = 4  # steps in one timed call
+EPOCHS = 50  # schedules go over as many; ASAP's temperature needs them to fall below 1
 DARTS = "darts"
 
 WEIGHT_STEPS: dict[str, Callable[..., BilevelProblem]] = {
@@ -71,7 +72,7 @@ def whole_step(name: str, size: Size) -> tuple[Callable[..., Any], tuple]:
         config, size.space, channels=size.channels, layers=size.layers, classes=CLASSES
     )
     method = jdarts.build_method(
-        config, size.space, network, epochs=1, steps_per_epoch=100
+        config, size.space, network, epochs=EPOCHS, steps_per_epoch=100
     )
     batch = _batch(size)
     batches = jdarts.SearchBatches(jax.tree.map(lambda x: x[None], batch), batch)

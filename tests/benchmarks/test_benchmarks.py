@@ -9,6 +9,7 @@ from pathlib import Path
 
 import compile_time
 import harness
+import jax
 import memory
 import methods
 import ops
@@ -19,6 +20,7 @@ import rnn
 import scaling
 import start
 import step_time
+import steps
 import torch_plan
 from cell import Cell, multiply_adds
 from cell import main as cell_main
@@ -95,6 +97,16 @@ def test_step_time(results):
     row = rows["weights only"]
     assert row["seconds"] and row["ratio_to_torch"] is None
     assert row["settings"]["layers"] == 2 and row["versions"]["jax"]
+
+
+def test_every_method_has_a_step():
+    """What `methods` times when it is given no names."""
+    args = methods.parser().parse([*TINY, "--channels", "4", "--layers", "2"])
+    assert {"darts", "asap", "p_darts"} < set(args.only)
+    for name in args.only:
+        run, arguments = methods.whole_step(name, steps.size_of(args))
+        after, before = jax.eval_shape(run, *arguments), arguments[1]
+        assert jax.tree.structure(before) == jax.tree.structure(after)
 
 
 def test_methods(results):
