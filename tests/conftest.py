@@ -3,7 +3,9 @@
 import fcntl
 import gc
 import os
+import shutil
 import signal
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -120,12 +122,17 @@ def build_one_at_a_time(folder):
 
 
 def pytest_configure(config):
-    """Keeps compiled programs for the next run (``--cache-clear`` forgets them)."""
+    """Keeps compiled programs for the next run (``--cache-clear`` forgets them), not in
+    the user's cache."""
     for word in REQUIRED.difference(MAY_BE_ABSENT):
         known = ", ".join(MAY_BE_ABSENT)
         raise pytest.UsageError(f"JDARTS_REQUIRE: found '{word}', expected {known}")
-    cache = getattr(config, "cache", None)  # not with ``-p no:cacheprovider``
-    if cache is not None:
+    cache = getattr(config, "cache", None)
+    if cache is None:  # with ``-p no:cacheprovider``: nor in the user's cache
+        folder = tempfile.mkdtemp(prefix="jdarts-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        jax.config.update("jax_compilation_cache_dir", folder)
+    else:
         jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("jax")))
         build_one_at_a_time(cache.mkdir("kernels"))
         # Two runs at a time may meet in a file: then a program is compiled again.

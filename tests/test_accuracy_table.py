@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
+from jdarts import Genotype, UserError
 from jdarts.accuracy_table import TABLE_DATA, load_table, primitives_of
-from jdarts.errors import UserError
-from jdarts.spaces import NAS_BENCH_201, TOY, CellGenotype, Connection, Genotype
+from jdarts.spaces import NAS_BENCH_201, TOY, CellGenotype, Connection
 from jdarts.spaces.random import random_genotype
 
 NAMES = ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 import jdarts
+from jdarts import METHODS, RunError, UserError
 from jdarts.cli import parse_search, run_command
 from jdarts.config import SearchConfig, config_names, load_config
-from jdarts.errors import RunError, UserError
-from jdarts.methods import METHODS
 from jdarts.options import option_types
 
 

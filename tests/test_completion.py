@@ -5,11 +5,11 @@ import subprocess
 
 import pytest
 
+from jdarts import ZOO
 from jdarts.cli import run_command
 from jdarts.commands import COMMANDS
 from jdarts.completion import SHELLS, main, words
 from jdarts.config import config_names
-from jdarts.spaces import ZOO
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import jdarts.compare
+from jdarts import METHODS, DartsConfig, HypergradientConfig, UserError
 from jdarts.config import (
     SearchConfig,
     config_names,
@@ -17,11 +18,7 @@ from jdarts.config import (
 )
 from jdarts.config_fields import renewed
 from jdarts.data import DATASETS, DataConfig, TextConfig
-from jdarts.errors import UserError
-from jdarts.hypergradient import HypergradientConfig
 from jdarts.io import RunFolder, read_json, write_json
-from jdarts.methods import METHODS
-from jdarts.methods.darts import DartsConfig
 from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer
 from jdarts.nets.recurrent import Dropout
 from jdarts.text_config import TextSearchConfig

@@ -6,21 +6,16 @@ import json
 import numpy as np
 import pytest
 
+from jdarts import Genotype
 from jdarts.cli import run_command
 from jdarts.cost import main
 from jdarts.io import GenotypeLog
 from jdarts.io.data_facts import DataFacts
 from jdarts.nets.cost import NetworkShape, network_cost, parts
-from jdarts.spaces import TOY, Genotype
+from jdarts.spaces import TOY
 from jdarts.spaces.random import random_genotype
 
 SIZES = "--channels 4 --layers 3 --classes 3 --image 8 8 1".split()
-
-
-@pytest.fixture(autouse=True)
-def no_cache(monkeypatch):
-    """These runs must not write the user's compilation cache."""
-    monkeypatch.setattr("jdarts.cost.enable_cache", lambda: None)
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jdarts import UserError, jit
 from jdarts.cli import parse_search
-from jdarts.compile import jit
 from jdarts.curvature import CurvatureConfig, dominant_eigenvalue, early_stop
-from jdarts.errors import UserError
 from jdarts.loops.setup import setup
 from jdarts.methods.asap import AsapConfig
 from jdarts.methods.pc_darts import PcDartsConfig

@@ -6,22 +6,20 @@ import jax
 import numpy as np
 import pytest
 
+from jdarts import METHODS, SPACES, UserError, derive_genotype
 from jdarts.config import SearchConfig
 from jdarts.derive import (
     cap_skips,
     derive_above,
     derive_cell,
     derive_every_edge,
-    derive_genotype,
     derive_pairs,
     with_max_skips,
 )
-from jdarts.errors import UserError
-from jdarts.methods import METHODS
 from jdarts.methods.random_sampling import RandomSamplingConfig
 from jdarts.relaxation import pruned_softmax
 from jdarts.relaxation.pruned import kept_ranks, kept_softmax
-from jdarts.spaces import SPACES, TOY, CellSpec
+from jdarts.spaces import TOY, CellSpec
 
 SPEC = CellSpec(primitives=("none", "a", "b"), nodes=2)  # 2 + 3 edges
 

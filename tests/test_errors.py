@@ -1,6 +1,7 @@
 """Errors for users: one line, with the nearest choice."""
 
-from jdarts.errors import UserError, unknown_choice
+from jdarts import UserError
+from jdarts.errors import unknown_choice
 
 
 def test_message_is_one_line():

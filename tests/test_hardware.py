@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jdarts import METHODS, UserError, build_method
+from jdarts import make_supernet as supernet_of
 from jdarts.config import from_json, load_config, to_json
-from jdarts.errors import UserError
 from jdarts.hardware import (
     Hardware,
     HardwareConfig,
@@ -18,8 +19,7 @@ from jdarts.hardware import (
     pinned_files,
     read_latencies,
 )
-from jdarts.methods import METHODS, bilevel, build_method, learns_architecture
-from jdarts.methods import make_supernet as supernet_of
+from jdarts.methods import bilevel, learns_architecture
 from jdarts.methods.base import alternating_step
 from jdarts.nets.cost import NetworkShape
 from jdarts.nets.expected_cost import skeleton

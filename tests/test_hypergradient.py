@@ -12,14 +12,11 @@ import optax
 import pytest
 from helpers import assert_close
 
-from jdarts.compile import jit
-from jdarts.errors import UserError
+from jdarts import HypergradientConfig, UserError, jit, make_hypergradient
 from jdarts.hypergradient import (
     HYPERGRADIENTS,
-    HypergradientConfig,
     finite_difference,
     first_order,
-    make_hypergradient,
     neumann,
     unrolled_forward,
     unrolled_reverse,

@@ -17,7 +17,6 @@ SIZE = "--space toy --channels 4 --layers 3 --classes 3 --image 8 8 1".split()
 @pytest.fixture
 def fake(monkeypatch):
     """Nothing is compiled; every program takes 2 ms."""
-    monkeypatch.setattr("jdarts.latency.enable_cache", lambda: None)
     program = types.SimpleNamespace(call=None)
     monkeypatch.setattr(latency, "compile_timed", lambda *args: program)
     monkeypatch.setattr(latency, "median_seconds", lambda *args, budget: 2e-3)

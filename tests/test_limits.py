@@ -12,18 +12,16 @@ import typing
 import numpy as np
 import pytest
 
-from jdarts import ZOO
+from jdarts import METHODS, ZOO, UserError
 from jdarts.comparisons.arguments import CompareOptions
 from jdarts.config import SearchConfig, from_json, load_config, to_json
 from jdarts.cost import CostOptions
 from jdarts.data import load_text
-from jdarts.errors import UserError
 from jdarts.latency import LatencyOptions
 from jdarts.limits import check_run_memory, image_bytes, machine_memory
 from jdarts.loops import search as search_loop
 from jdarts.loops import setup, text_setup, text_train_setup, train_setup
 from jdarts.loops.perturb import PerturbConfig
-from jdarts.methods import METHODS
 from jdarts.nets.stems import STEMS
 from jdarts.pareto import ParetoOptions
 from jdarts.text_train_config import TextTrainConfig

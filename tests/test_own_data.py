@@ -12,11 +12,11 @@ import jdarts.cost
 import jdarts.export
 import jdarts.search
 import jdarts.train
+from jdarts import SPACES, load_genotype
 from jdarts.cli import run_command
 from jdarts.data import DataConfig, load
-from jdarts.io import load_genotype, read_json, read_metrics, write_json
+from jdarts.io import read_json, read_metrics, write_json
 from jdarts.io.data_facts import DataFacts
-from jdarts.spaces import SPACES
 
 SIZE = "--channels 2 --layers 1 --batch-size 8 --epochs 1 --data.limit 120".split()
 FIRST = ["--method.hypergradient.name", "first_order"]
@@ -33,8 +33,6 @@ def place(tmp_path_factory):
     np.savez(root / "birds.npz", train_images=images, train_labels=labels)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        for command in (jdarts.search, jdarts.train, jdarts.cost, jdarts.export):
-            patch.setattr(command, "enable_cache", lambda: None)
         data = ["--data.name", "npz", "--data.dir", "birds.npz"]
         assert run_command(jdarts.search.main, ["smoke", *data, *SIZE, *FIRST]) == 0
         yield root

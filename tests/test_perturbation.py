@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
+from jdarts import SearchSpace, get_space
 from jdarts.perturbation import Perturbation, Question
-from jdarts.spaces import CellSpec, SearchSpace, get_space
+from jdarts.spaces import CellSpec
 
 CELL = CellSpec(primitives=("none", "a", "b", "c"), nodes=3)  # 2 + 3 + 4 edges
 SPACE = SearchSpace("small", {"normal": CELL, "reduce": CELL})

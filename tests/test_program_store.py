@@ -18,12 +18,11 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 import jdarts
-from jdarts import program_store
+from jdarts import METHODS, build_method, get_space, make_supernet, program_store
 from jdarts.fingerprint import VERSIONED, NoFingerprint, fingerprint
-from jdarts.methods import METHODS, build_method, make_supernet
 from jdarts.nets.recurrent import Dropout, mixed_recurrent
 from jdarts.program_store import compile_stored, program_key
-from jdarts.spaces import DARTS_RNN, get_space
+from jdarts.spaces import DARTS_RNN
 
 SCALE = 3
 
@@ -374,5 +373,5 @@ def test_only_the_last_used_are_kept(tmp_path, monkeypatch):
     assert [p.stem for p in programs(tmp_path)] == sorted(kept)
 
 
-def test_without_a_folder(monkeypatch):
+def test_without_a_folder():
     assert compile_stored(None, jnp.sin, X).trace_seconds > 0

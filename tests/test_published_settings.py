@@ -8,10 +8,11 @@ import dataclasses
 
 import pytest
 
+from jdarts import METHODS
 from jdarts.cli import parse_search
 from jdarts.config import config_names, load_config
 from jdarts.loops.perturb import PerturbConfig
-from jdarts.methods import METHODS, name_of
+from jdarts.methods import name_of
 from jdarts.methods.optimizers import WeightOptimizer
 from jdarts.train_config import load_recipe, recipe_names
 

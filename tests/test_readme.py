@@ -31,6 +31,7 @@ import pytest
 from helpers import shapes
 from PIL import Image
 
+from jdarts import ZOO, UserError
 from jdarts.accuracy_table import TABLE_DATA
 from jdarts.cli import parse_search
 from jdarts.commands import COMMANDS
@@ -38,8 +39,7 @@ from jdarts.compile import Compiled
 from jdarts.config import SearchConfig, load_config
 from jdarts.data.cifar import CIFAR10
 from jdarts.entry import run_command
-from jdarts.errors import UserError
-from jdarts.spaces import NAS_BENCH_201, ZOO
+from jdarts.spaces import NAS_BENCH_201
 from jdarts.text_train_config import TextTrainConfig
 from jdarts.train_cli import parse_train
 
@@ -229,7 +229,6 @@ def test_runs_after_those_before(command, scratch, monkeypatch, capsys):
     module = importlib.import_module(COMMANDS[kind].module)
     for name in ("search", "train", "compare", "perturb", "export", "latency", "cost"):
         other = importlib.import_module(f"jdarts.{name}")
-        monkeypatch.setattr(other, "enable_cache", lambda: None)
         if hasattr(other, "compile_timed"):
             monkeypatch.setattr(other, "compile_timed", traced)
         if hasattr(other, "median_seconds"):

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
+from jdarts import Arch
 from jdarts.derive import derive_above, derive_every_edge, derive_pairs
 from jdarts.methods.optimizers import linear_by_epoch
 from jdarts.relaxation import concrete, dirichlet, gumbel, sigmoid, uniform
 from jdarts.spaces import NAS_BENCH_201, TOY, CellSpec
-from jdarts.types import Arch, Now
+from jdarts.types import Now
 
 ALPHA = jnp.array([[0.3, -0.7, 1.2], [0.0, 0.0, 0.0], [-2.0, 0.5, 0.1]])
 ARCH = Arch({"normal": ALPHA}, {})

@@ -7,18 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from jdarts import SPACES, Genotype
 from jdarts.cli import run_command
 from jdarts.loops.measures import IMAGES, with_cost, with_table
 from jdarts.loops.search import SearchResult
 from jdarts.search import main, population_summary, summary
-from jdarts.spaces import SPACES, TOY, CellGenotype, Connection, Genotype
+from jdarts.spaces import TOY, CellGenotype, Connection
 from jdarts.spaces.random import random_genotype
-
-
-@pytest.fixture(autouse=True)
-def no_cache(monkeypatch):
-    """These runs must not write the user's compilation cache."""
-    monkeypatch.setattr("jdarts.search.enable_cache", lambda: None)
 
 
 @pytest.fixture

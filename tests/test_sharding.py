@@ -9,8 +9,7 @@ import jax
 import pytest
 
 import jdarts
-from jdarts import sharding
-from jdarts.errors import UserError
+from jdarts import UserError, sharding
 
 CODE = """
 import json, chex, jax, jax.numpy as jnp, numpy as np

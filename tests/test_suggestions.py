@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from jdarts import METHODS, SPACES, ZOO, UserError
 from jdarts.cli import parse_search
 from jdarts.comparisons.arguments import CompareOptions
 from jdarts.config import load_config
 from jdarts.cost import CostOptions
-from jdarts.errors import UserError, nearest, unknown_choice, unknown_option
+from jdarts.errors import nearest, unknown_choice, unknown_option
 from jdarts.export import ExportOptions
 from jdarts.hypergradient import HYPERGRADIENTS
-from jdarts.methods import METHODS
 from jdarts.options import check_options, option_types
-from jdarts.spaces import SPACES, ZOO
 from jdarts.synonyms import ADVICE, FLAGS, VALUES, fold
 from jdarts.train_cli import parse_train
 from jdarts.train_config import load_recipe

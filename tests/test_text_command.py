@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from helpers import assert_close, compiled_once
 
+from jdarts import load_genotype
 from jdarts.cli import parse_search, run_command
 from jdarts.data import TextConfig, load_text
-from jdarts.io import Checkpoints, load_genotype, read_metrics
+from jdarts.io import Checkpoints, read_metrics
 from jdarts.loops import text_train
 from jdarts.loops.programs import abstract
 from jdarts.loops.run import Run
@@ -34,12 +35,6 @@ BASE = (
 PER_EPOCH = 24
 
 
-@pytest.fixture(autouse=True)
-def no_cache(monkeypatch):
-    """These runs must not write the user's compilation cache."""
-    monkeypatch.setattr("jdarts.search.enable_cache", lambda: None)
-
-
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
     """A text of which each next word is a function of the last one or two."""
@@ -55,8 +50,7 @@ def search(text):
     made = {}
 
     def run(folder, *arguments):
-        with compiled_once(made), pytest.MonkeyPatch.context() as patch:
-            patch.setattr("jdarts.search.enable_cache", lambda: None)
+        with compiled_once(made):
             given = [*BASE, "--data.dir", str(text), "--run-dir", str(folder)]
             assert run_command(main, [*given, *arguments]) == 0
         return folder
@@ -82,7 +76,7 @@ def test_metrics(unbroken):
         assert 0 <= row["supernet_accuracy"] <= 1 and "skips_recurrent" not in row
 
 
-def test_results(unbroken, capsys):
+def test_results(unbroken):
     genotype = load_genotype(unbroken)
     cell = genotype.cells["recurrent"]
     assert (
@@ -235,8 +229,7 @@ def train(text):
     made = {}
 
     def run(folder, *arguments, given=TRAIN):
-        with compiled_once(made), pytest.MonkeyPatch.context() as patch:
-            patch.setattr("jdarts.train.enable_cache", lambda: None)
+        with compiled_once(made):
             words = [*given, "--data.dir", str(text), "--run-dir", str(folder)]
             assert run_command(train_main, [*words, *arguments]) == 0
         return folder
@@ -452,7 +445,6 @@ def test_the_weights_that_it_goes_on_with(train, text, tmp_path, monkeypatch):
 @pytest.mark.parametrize("steps", [(3,), (30, 33)])
 def test_a_training_that_cannot_go_on(steps, text, tmp_path, monkeypatch, capsys):
     """In its first epoch, and twice in a row."""
-    monkeypatch.setattr("jdarts.train.enable_cache", lambda: None)
     spoil(monkeypatch, *steps)
     words = [*TRAIN, "--data.dir", str(text), "--run-dir", str(tmp_path / "run")]
     assert run_command(train_main, words) == 1
@@ -483,7 +475,7 @@ def test_help_of_a_recurrent_genotype(capsys):
     assert stop.value.code == 0 and "--deviation" in out and "--layers" not in out
 
 
-def test_a_found_cell(train, unbroken, text, capsys):
+def test_a_found_cell(train, unbroken, text):
     """The search's folder names the text; the recipe has to be told."""
     words = [str(unbroken), *TRAIN[1:]]
     folder = train(unbroken / "t", "--epochs", "1", "--seeds", "0", "1", given=words)
@@ -512,7 +504,6 @@ def test_a_found_cell(train, unbroken, text, capsys):
 )
 def test_refused_trainings(tmp_path, monkeypatch, capsys, arguments, part):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("jdarts.train.enable_cache", lambda: None)
     assert run_command(train_main, arguments.split()) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ") and err.count("\n") == 1, err

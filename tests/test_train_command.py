@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jdarts import ZOO
+from jdarts import ZOO, UserError
 from jdarts.cli import run_command
 from jdarts.config import config_names, from_json
 from jdarts.data import DATASETS, TEXTS, DataConfig
-from jdarts.errors import UserError
 from jdarts.io import GenotypeLog, write_json
 from jdarts.recipes import recipe_of_search
 from jdarts.reports.read import read_run
@@ -25,12 +24,6 @@ from jdarts.train_config import (
 )
 
 RECIPES = sorted(recipe_names())
-
-
-@pytest.fixture(autouse=True)
-def no_cache(monkeypatch):
-    """These runs must not write the user's compilation cache."""
-    monkeypatch.setattr("jdarts.train.enable_cache", lambda: None)
 
 
 @pytest.fixture
@@ -312,7 +305,7 @@ def test_help_lists_the_zoo(capsys):
     assert stop.value.code == 0 and "DARTS_V2" in out and "--average-decay" in out
 
 
-def test_genotypes_from_elsewhere(tmp_path, monkeypatch, refused):
+def test_genotypes_from_elsewhere(tmp_path, refused):
     """Text, a file of several, the log of a search: where each goes; and refused."""
     cells = ZOO["DARTS_V2"].cells
     fields = ", ".join(

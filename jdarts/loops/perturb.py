@@ -108,21 +108,21 @@ def perturb(
     space = get_space(config.space)
     archs = start.seeds.each(found.state.arch)
     mixes = [jax.device_get(start.method.weights(arch)) for arch in archs]
-    _check_mix(space, mixes[0], searched.parent)
-    _check_partial(space, start.network.partial.k, searched.parent)
+    check_mix(space, mixes[0], searched.parent)
+    check_partial(space, start.network.partial.k, searched.parent)
     own = [
         Perturbation(space, mix, seed, options.criterion, start.kinds)
         for seed, mix in zip(config.all_seeds, mixes, strict=True)
     ]
     meta = {"options": dataclasses.asdict(options), "search_step": found.step}
     with Checkpoints(checkpoints) as kept:
-        run = _Rounds(config, options, start, found.state, own, say)
+        run = Rounds(config, options, start, found.state, own, say)
         run.resume(kept, meta)
         run.proceed(kept, meta)
     return own
 
 
-def _check_mix(space: SearchSpace, mix: dict[str, np.ndarray], where: Path) -> None:
+def check_mix(space: SearchSpace, mix: dict[str, np.ndarray], where: Path) -> None:
     """Raises a UserError unless some edge mixes several ops."""
     for kind, spec in space.cells.items():
         columns = spec.op_columns
@@ -135,7 +135,7 @@ def _check_mix(space: SearchSpace, mix: dict[str, np.ndarray], where: Path) -> N
     )
 
 
-def _check_partial(space: SearchSpace, k: int, where: Path) -> None:
+def check_partial(space: SearchSpace, k: int, where: Path) -> None:
     """Raises a UserError where a missing op would take away from passed channels."""
     if k > 1 and any(
         "none" not in s.primitives or s.keep is None for s in space.cells.values()
@@ -147,7 +147,7 @@ def _check_partial(space: SearchSpace, k: int, where: Path) -> None:
         )
 
 
-class _Rounds:
+class Rounds:
     """The rounds; all seeds answer a question at the same time."""
 
     def __init__(

@@ -151,14 +151,14 @@ def _standardise_jvp(primals: tuple, tangents: tuple) -> tuple:
     return (n, r, mean, var), tangent
 
 
-def _standardise_plain(x: Array) -> tuple[Array, Array, Array, Array]:
+def standardise_plain(x: Array) -> tuple[Array, Array, Array, Array]:
     centred, r, mean, var = centre(x)
     return (centred * per_channel(r)).astype(x.dtype), r, mean, var
 
 
 def _standardise_cpu(x: Array) -> tuple[Array, Array, Array, Array]:
     if not native.usable("norm_standardise", x.dtype):
-        return _standardise_plain(x)
+        return standardise_plain(x)
     lead = x.shape[:-4]  # the edges, and what vmap put before them
     wide = jnp.promote_types(x.dtype, jnp.float32)
     small = jax.ShapeDtypeStruct((*lead, x.shape[-1]), wide)
@@ -167,7 +167,7 @@ def _standardise_cpu(x: Array) -> tuple[Array, Array, Array, Array]:
     return tuple(native.call_over("norm_standardise", out, (x,), lead, eps=eps))
 
 
-def _project_plain(t: Array, n: Array, r: Array) -> tuple[Array, Array]:
+def project_plain(t: Array, n: Array, r: Array) -> tuple[Array, Array]:
     """``r (t - <t> - n <n t>)`` and ``<n t>``."""
     projected = (project(t, n) * per_channel(r)).astype(t.dtype)
     return projected, batch_mean(widened(n) * t)
@@ -175,7 +175,7 @@ def _project_plain(t: Array, n: Array, r: Array) -> tuple[Array, Array]:
 
 def _project_cpu(t: Array, n: Array, r: Array) -> tuple[Array, Array]:
     lead = t.shape[:-4]
-    return native.call_or("norm_project", _project_plain, (t, n, r), lead)
+    return native.call_or("norm_project", project_plain, (t, n, r), lead)
 
 
 def _project_jvp(primals: tuple, tangents: tuple) -> tuple[Any, Any]:
@@ -207,7 +207,7 @@ def _project_tangent_plain(
     dt: Array, dn: Array, dr: Array, t: Array, n: Array, r: Array
 ) -> Array:
     """The derivative of what is projected along dt, dn and dr."""
-    return jax.jvp(lambda *a: _project_plain(*a)[0], (t, n, r), (dt, dn, dr))[1]
+    return jax.jvp(lambda *a: project_plain(*a)[0], (t, n, r), (dt, dn, dr))[1]
 
 
 def _project_tangent_cpu(*arrays: Array) -> Array:
@@ -235,9 +235,9 @@ def _project_tangent_transpose(cotangent: Any, *arrays: Any) -> list:
 
 
 _standardise_p = new_primitive(
-    "standardise", _standardise_plain, _standardise_cpu, multiple=True
+    "standardise", standardise_plain, _standardise_cpu, multiple=True
 )
-_project_p = new_primitive("project", _project_plain, _project_cpu, multiple=True)
+_project_p = new_primitive("project", project_plain, _project_cpu, multiple=True)
 ad.primitive_jvps[_project_p] = _project_jvp
 ad.primitive_transposes[_project_p] = _project_transpose
 _project_tangent_p = new_primitive(

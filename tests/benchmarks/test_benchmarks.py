@@ -259,7 +259,7 @@ def test_torch_process(monkeypatch):
         assert process.peak_bytes() > 2**20
 
 
-def test_a_torch_process_that_fails(monkeypatch):
+def test_a_torch_process_that_fails():
     torch_or_skip()
     with harness.torch_process(True) as process, pytest.raises(UserError, match="end"):
         process.make("step")

@@ -15,9 +15,9 @@ import pytest
 import start
 from helpers import torch_or_skip
 
+from jdarts import ZOO
 from jdarts.cli import run_command
 from jdarts.io import write_json
-from jdarts.spaces import ZOO
 
 FOLDER = Path(harness.__file__).parent
 OWN = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("*.py")}

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from jdarts import DartsConfig
 from jdarts.comparisons.plan import make_plan
 from jdarts.comparisons.searches import Search
 from jdarts.config import SearchConfig, to_json
 from jdarts.data import DataConfig
 from jdarts.io import GenotypeLog, write_json
 from jdarts.methods import random_genotype_of
-from jdarts.methods.darts import DartsConfig
 from jdarts.nets.cost import NetworkShape
 from jdarts.spaces import TOY
 from jdarts.spaces.random import random_genotype

@@ -6,8 +6,8 @@ import functools
 import pytest
 from runs import SHAPE, genotype, plan, search
 
+from jdarts import UserError
 from jdarts.comparisons.plan import make_plan
-from jdarts.errors import UserError
 from jdarts.methods.snas import SnasConfig
 from jdarts.nets.cost import Cost, network_cost
 from jdarts.spaces.random import network_of, random_genotype_of_size

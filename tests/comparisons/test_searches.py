@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from runs import genotype, toy_config, write_search, write_seeds
 
+from jdarts import UserError
 from jdarts.comparisons.searches import read_searches
-from jdarts.errors import UserError
 from jdarts.io.data_facts import DataFacts
 from jdarts.methods.fair_darts import FairDartsConfig
 

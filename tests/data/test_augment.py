@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jdarts.data import DataConfig, augment, augment_spec, load, normalise
-from jdarts.data.augment import AugmentSpec
+from jdarts.data import AugmentSpec, DataConfig, augment, augment_spec, load, normalise
 
 OFF = AugmentSpec(0, False, 0, mean=(0.0,) * 3, std=(1 / 255,) * 3)  # pixels unchanged
 CROP = dataclasses.replace(OFF, crop_padding=2)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jdarts import UserError
 from jdarts.data import batch_at, epoch_permutation, random_batch, steps_per_epoch
-from jdarts.errors import UserError
 
 KEY = jax.random.key(5)
 INDICES = jnp.arange(100, 150, dtype=jnp.int32)

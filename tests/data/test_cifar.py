@@ -6,9 +6,9 @@ import struct
 import numpy as np
 import pytest
 
+from jdarts import UserError
 from jdarts.data import DataConfig, load
 from jdarts.data.cifar import CIFAR10, CIFAR100
-from jdarts.errors import UserError
 
 N = 3  # images a batch
 SETS = {"cifar10": CIFAR10, "cifar100": CIFAR100}

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tyro
 
+from jdarts import UserError
 from jdarts.data import DATASETS, DataConfig, Dataset, RawImages, halves, load
 from jdarts.data.base import channel_statistics
-from jdarts.errors import UserError
 
 
 def error(function, *args, **kwargs):
@@ -71,7 +71,7 @@ def test_channel_statistics(channels):
     np.testing.assert_allclose(std, (images / 255).std((0, 1, 2)), rtol=1e-12)
 
 
-def test_channel_statistics_chunks(monkeypatch):
+def test_channel_statistics_chunks():
     """Images larger than a chunk (2**22 pixels) are taken one by one."""
     images = np.zeros((3, 2100, 2000, 1), np.uint8)
     images[2] = 255

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from written import RGB, write_idx, write_parquet, write_svhn
 
+from jdarts import UserError
 from jdarts.data import DataConfig, TextConfig, load, load_text
-from jdarts.errors import UserError
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 9, 8), np.uint8)

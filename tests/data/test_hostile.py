@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from written import write_idx, write_parquet, write_svhn
 
+from jdarts import UserError
 from jdarts.data import DataConfig, TextConfig, load, load_text
 from jdarts.data.safe_pickle import load_pickle
-from jdarts.errors import UserError
 
 GREY = np.zeros((6, 32, 32), np.uint8)
 LABELS = np.array([2, 0, 1, 1, 0, 2])

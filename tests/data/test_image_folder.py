@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jdarts import UserError
 from jdarts.data import DataConfig, base, image_files, load, pictures
-from jdarts.errors import UserError
 
 CLASSES = ("ant", "bee", "cat")
 

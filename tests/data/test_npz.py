@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from jdarts import UserError
 from jdarts.data import DataConfig, load
-from jdarts.errors import UserError
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (6, 9, 8, 3), np.uint8)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
+from jdarts import UserError
 from jdarts.data import Lengths, baselines, columns, segment_at
-from jdarts.errors import UserError
 
 
 def test_columns():

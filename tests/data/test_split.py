@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from jdarts import UserError
 from jdarts.data import train_valid_split
 from jdarts.data.split import BY_CLASS, FILE_ORDER, SPLITS, kept
-from jdarts.errors import UserError
 
 LABELS = np.random.default_rng(0).integers(0, 7, 1000)
 

@@ -5,8 +5,8 @@ import zipfile
 import numpy as np
 import pytest
 
+from jdarts import UserError
 from jdarts.data import TEXTS, TextConfig, load_text
-from jdarts.errors import UserError
 
 PARTS = ("train", "valid", "test")
 

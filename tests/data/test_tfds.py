@@ -10,8 +10,8 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from jdarts import UserError
 from jdarts.data import DataConfig, load
-from jdarts.errors import UserError
 
 RNG = np.random.default_rng(0)
 PIXELS = {part: RNG.integers(0, 256, (n, 6, 5, 3), np.uint8)

@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 
+from jdarts import Genotype, fixed_network
+from jdarts.exports import named_weights
 from jdarts.exports.inference import InferenceNetwork
-from jdarts.exports.weights import named_weights
-from jdarts.nets.fixed import fixed_network
 from jdarts.ops import DRAWING, OPS
-from jdarts.spaces import CellGenotype, Connection, Genotype
+from jdarts.spaces import CellGenotype, Connection
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 

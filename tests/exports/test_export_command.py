@@ -10,17 +10,11 @@ from jax import export
 from trainings import make_training, tiny
 
 import jdarts.export
+from jdarts import Batch
 from jdarts.cli import run_command
 from jdarts.exports import FORMATS, TOLERANCE, named_weights, read_weights
 from jdarts.io import write_json
 from jdarts.training import Scores
-from jdarts.types import Batch
-
-
-@pytest.fixture(autouse=True)
-def no_cache(monkeypatch):
-    """These runs must not write the user's compilation cache."""
-    monkeypatch.setattr("jdarts.export.enable_cache", lambda: None)
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +31,7 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def exported(training, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "a" / "b"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jdarts.export.enable_cache", lambda: None)
-        assert run(training[0], "--out", out) == 0
+    assert run(training[0], "--out", out) == 0
     return out
 
 
@@ -95,7 +87,7 @@ def test_onnx_too(training, tmp_path):
     assert data["files"]["onnx"]["difference"] <= TOLERANCE
 
 
-def test_a_second_export_keeps_the_record_of_the_first(training, tmp_path, capsys):
+def test_a_second_export_keeps_the_record_of_the_first(training, tmp_path):
     out = tmp_path / "o"
     assert run(training[0], "--formats", "npz", "--out", out) == 0
     first = json.loads((out / "export.json").read_text())

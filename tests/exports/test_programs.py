@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from jax import export
 
-from jdarts.errors import UserError
+from jdarts import Genotype, UserError
 from jdarts.exports.inference import EXPORTED, InferenceNetwork
 from jdarts.exports.onnx_file import run_onnx, to_onnx
 from jdarts.exports.stablehlo import PLATFORMS, to_stablehlo
 from jdarts.ops import DRAWING, OPS
-from jdarts.spaces import CellGenotype, Connection, Genotype
+from jdarts.spaces import CellGenotype, Connection
 
 TOLERANCE = 2e-6  # of the largest logit: float32 sums in another order
 

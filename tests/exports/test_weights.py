@@ -6,10 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from jdarts.errors import UserError
+from jdarts import Genotype, UserError, fixed_network
 from jdarts.exports import named_weights, read_weights, trees
-from jdarts.nets.fixed import fixed_network
-from jdarts.spaces import CellGenotype, Connection, Genotype
+from jdarts.spaces import CellGenotype, Connection
 
 
 @functools.cache

@@ -2,11 +2,12 @@
 
 import dataclasses
 
+from jdarts import Genotype
 from jdarts.data import DataConfig
 from jdarts.io import Checkpoints, write_json
 from jdarts.loops.train import train_setup
 from jdarts.loops.train_record import EpochScore, TrainResult
-from jdarts.spaces import CellGenotype, Connection, Genotype
+from jdarts.spaces import CellGenotype, Connection
 from jdarts.train_config import load_recipe, recipe_to_json
 
 
@@ -15,7 +16,7 @@ def tiny(**changes):
     recipe = dataclasses.replace(
         load_recipe("train_digits"),
         channels=2,
-        layers=1,
+        layers=3,
         average_decay=0.9,
         data=DataConfig(name="digits", limit=128),
     )

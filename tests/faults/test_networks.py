@@ -54,14 +54,6 @@ def root(tmp_path_factory):
     return tmp_path_factory.mktemp("networks")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_cache():
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (compare, export, perturb):
-            patch.setattr(module, "enable_cache", lambda: None)
-        yield
-
-
 def save(folder, start):
     """Two checkpoints, of which the older one has another step."""
     older = start.state._replace(step=start.state.step + 1)
@@ -140,7 +132,7 @@ def test_perturb_reads_every_checkpoint(
         seen.append(state)
         raise Reached
 
-    monkeypatch.setattr(rounds, "_Rounds", started)
+    monkeypatch.setattr(rounds, "Rounds", started)
 
     def read(run):
         seen.clear()
@@ -256,8 +248,8 @@ def measured(self, mixes):
 def perturbing(searched, monkeypatch):
     """Arguments of a command that compiles and trains nothing."""
     monkeypatch.setattr(perturb, "setup", lambda config: searched[1])
-    monkeypatch.setattr(rounds._Rounds, "_compile", lambda self: None)
-    monkeypatch.setattr(rounds._Rounds, "_measure", measured)
+    monkeypatch.setattr(rounds.Rounds, "_compile", lambda self: None)
+    monkeypatch.setattr(rounds.Rounds, "_measure", measured)
     monkeypatch.setattr(rounds, "jax", perturbing_jax)
     return ["--epochs-between", "0"]
 
@@ -286,7 +278,7 @@ def test_a_perturbation_that_goes_on(
         seen.append(own.decisions)
         raise Reached
 
-    monkeypatch.setattr(rounds._Rounds, "proceed", goes_on)
+    monkeypatch.setattr(rounds.Rounds, "proceed", goes_on)
     wrong, done, back = [], 0, 0
     for file in files_of(begun / "perturbation" / "checkpoints" / str(newest)):
         for alter in DAMAGES:

@@ -27,7 +27,9 @@ from judging import Reached, begin, ending
 from jdarts import (
     compare,
     cost,
+    derive_genotype,
     export,
+    get_space,
     pareto,
     perturb,
     regret,
@@ -38,12 +40,10 @@ from jdarts import (
 )
 from jdarts.cli import run_command
 from jdarts.config import load_config, to_json
-from jdarts.derive import derive_genotype
 from jdarts.io import GenotypeLog, MetricsLog, RunFolder, write_json
 from jdarts.io.data_facts import DataFacts
 from jdarts.loops.text_result import TextResult, text_results_json
 from jdarts.methods.p_darts import PDartsConfig
-from jdarts.spaces import get_space
 from jdarts.train_config import load_recipe, recipe_to_json
 
 # --- run folders, as small as they can be ---
@@ -184,8 +184,6 @@ COMMANDS = {
 def nothing_is_computed():
     """Commands end where they would load data, compile or count."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("train", "compare", "perturb", "export", "cost"):
-            patch.setattr(f"jdarts.{name}.enable_cache", lambda: None)
         for name in (
             "jdarts.train.train_setup",
             "jdarts.text_training.text_train_setup",

@@ -74,7 +74,6 @@ def command(tmp_path_factory):
     }
     with pytest.MonkeyPatch.context() as patch:
         for module, name in ((jdarts.search, "setup"), (jdarts.train, "train_setup")):
-            patch.setattr(module, "enable_cache", lambda: None)
             patch.setattr(module, name, remembered(getattr(module, name)))
         patch.setattr(loops_run, "compile_stored", fake_program)
         patch.setattr(loops_run, "jax", CompilingOnce())
@@ -238,7 +237,7 @@ def test_the_pins_of_a_checkpoint(whole):
     assert pins["genotype.json"]["rows"] == 3
 
 
-def test_times_never_end_a_run(whole, command, tmp_path, capsys, caplog):
+def test_times_never_end_a_run(whole, command, tmp_path, caplog):
     """Nor does one flipped bit in them end a finished search."""
     for steps in (6, STEPS):
         run = copy_of(whole("search", steps), tmp_path / "run")

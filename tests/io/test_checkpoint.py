@@ -16,7 +16,7 @@ import numpy as np
 import optax
 import pytest
 
-from jdarts.errors import UserError
+from jdarts import UserError
 from jdarts.io import Checkpoints
 
 

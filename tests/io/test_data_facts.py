@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from jdarts import UserError
 from jdarts.data import DataConfig, load
-from jdarts.errors import UserError
 from jdarts.io import RunFolder
 from jdarts.io.data_facts import DataFacts
 

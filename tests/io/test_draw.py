@@ -7,8 +7,9 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from jdarts import ZOO
 from jdarts.io import cell_svg, cell_text
-from jdarts.spaces import ZOO, CellGenotype, Connection
+from jdarts.spaces import CellGenotype, Connection
 
 SVG = "{http://www.w3.org/2000/svg}"
 PRIMITIVES = ("sep_conv_5x5", "max_pool_3x3", "skip_connect", "dil_conv_3x3")

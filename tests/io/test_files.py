@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jdarts.errors import UserError
+from jdarts import Genotype, UserError
 from jdarts.io import (
     GenotypeLog,
     MetricsLog,
@@ -18,7 +18,7 @@ from jdarts.io import (
     write_atomic,
     write_json,
 )
-from jdarts.spaces import CellGenotype, Connection, Genotype
+from jdarts.spaces import CellGenotype, Connection
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 

@@ -5,13 +5,11 @@ import time
 
 import pytest
 
-from jdarts import ZOO, load_genotype
-from jdarts.errors import UserError
+from jdarts import SPACES, ZOO, Genotype, UserError, load_genotype
 from jdarts.io import GenotypeLog, genotype_place, write_json
 from jdarts.io.peers import PEERS
 from jdarts.io.printed import MAX_CHARACTERS, printed_names
 from jdarts.ops import OPS
-from jdarts.spaces import SPACES, Genotype
 
 DARTS = (
     "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), "

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jdarts.errors import UserError
+from jdarts import UserError
 from jdarts.io import RunFolder, read_json, run_folder
 
 CONFIG = {"seed": 1, "weights": {"lr": 0.025, "size": (3, 4)}, "data": {"dir": "a"}}

@@ -13,7 +13,7 @@ from jdarts.loops.search import setup
 
 # Long enough to be caught in the middle; first order is traced and compiled soonest.
 BASE = (
-    "smoke --channels 2 --layers 2 --batch-size 8 --data.limit 512 --log-every 1 "
+    "smoke --channels 2 --layers 3 --batch-size 8 --data.limit 512 --log-every 1 "
     "--epochs 3 --method.hypergradient.name first_order"
 ).split()
 STEPS, PER_EPOCH, EPOCHS = 96, 32, (1, 2, 3)

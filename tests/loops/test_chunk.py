@@ -5,13 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jdarts.compile import jit
+from jdarts import Arch, SearchMethod, SearchState, jit
 from jdarts.data import AugmentSpec
 from jdarts.loops.chunk import MAX_STEPS, DeviceData, make_chunk, make_evaluation
-from jdarts.methods import SearchMethod, SearchState
 from jdarts.problem import Evaluation
 from jdarts.sharding import make_mesh, replicated
-from jdarts.types import Arch
 
 TRAIN, VALID, BATCH, AHEAD = 12, 7, 3, 2
 PER_EPOCH = TRAIN // BATCH

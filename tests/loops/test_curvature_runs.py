@@ -11,10 +11,9 @@ from search_runs import cached_in
 
 import jdarts
 import jdarts.search
-from jdarts import compile
+from jdarts import UserError, compile
 from jdarts.cli import parse_search, run_command
 from jdarts.data import augment_spec, normalise
-from jdarts.errors import UserError
 from jdarts.io import Checkpoints, read_metrics
 from jdarts.loops.setup import setup
 
@@ -152,8 +151,7 @@ def test_seeds_end_as_they_would_alone(run, stopped, tmp_path):
     assert epochs(folder / "seed_7")[0]["curvature"] != row["curvature"]
 
 
-def test_methods_without_a_gradient(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("jdarts.search.enable_cache", lambda: None)
+def test_methods_without_a_gradient(tmp_path, capsys):
     arguments = "smoke --method random --channels 2 --layers 1 --curvature.every 1"
     command = [*arguments.split(), "--run-dir", str(tmp_path / "run")]
     assert run_command(jdarts.search.main, command) == 2

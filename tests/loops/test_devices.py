@@ -10,6 +10,7 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("eight_devices.py")
 HYPERGRADIENTS = ("first_order", "unrolled")
+OTHERS = ("training", "text search", "text training")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def eight(environment):
 @pytest.fixture(scope="module")
 def compared(eight):
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), *HYPERGRADIENTS, "seeds"],
+        [sys.executable, str(SCRIPT), *HYPERGRADIENTS, "seeds", *OTHERS],
         env=eight,
         capture_output=True,
         text=True,
@@ -38,6 +39,14 @@ def test_eight_devices_find_what_one_finds(compared, name):
     assert found["state"] < 1e-10
     assert found["metrics"] < 1e-10
     assert found["evaluation"] < 1e-10
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_trainings_and_texts_find_what_one_device_finds(compared, name):
+    found = compared[name]
+    assert found["steps"] == 3 and found["moved"] > 0.01
+    assert found["all_reduce"] == [False, True]
+    assert max(found[name] for name in ("state", "metrics", "evaluation")) < 1e-10
 
 
 @pytest.mark.parametrize("name", HYPERGRADIENTS)

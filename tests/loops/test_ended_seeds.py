@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from jdarts.errors import RunError, UserError
+from jdarts import RunError, UserError
 from jdarts.loops.run import Run
 
 GOOD, BAD = (

@@ -13,10 +13,10 @@ from helpers import compiled_once
 from search_runs import BASE, OFTEN, PER_EPOCH, STEPS, cached_in, last_checkpoint
 from train_runs import OPTIONS, last_state, write_genotype
 
+from jdarts import METHODS, UserError
 from jdarts.cli import parse_search, run_command
-from jdarts.errors import UserError
 from jdarts.io import read_json, read_metrics, write_json
-from jdarts.methods import METHODS, check_extension
+from jdarts.methods import check_extension
 from jdarts.search import main
 from jdarts.train import main as train_main
 
@@ -203,18 +203,16 @@ def test_a_training(cache, tmp_path, capsys):
             command = [genotype, *OPTIONS, *given, "--run-dir", str(folder)]
             return run_command(train_main, command)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jdarts.train.enable_cache", lambda: None)
-        assert train(tmp_path / "a", 2) == 0
-        by_hand = copy(tmp_path / "a", tmp_path / "b")
-        for file in by_hand.rglob("config.json"):
-            write_json(file, read_json(file) | {"epochs": 3})
-        assert train(tmp_path / "a", 3) == 2
-        assert "--extend goes on with it to 3 epochs" in capsys.readouterr().err
-        assert train(tmp_path / "a", 3, "--extend") == 0
-        out = capsys.readouterr().out
-        assert "extended from 2 to 3 epochs after epoch 2" in out
-        assert train(by_hand, 3) == 0
+    assert train(tmp_path / "a", 2) == 0
+    by_hand = copy(tmp_path / "a", tmp_path / "b")
+    for file in by_hand.rglob("config.json"):
+        write_json(file, read_json(file) | {"epochs": 3})
+    assert train(tmp_path / "a", 3) == 2
+    assert "--extend goes on with it to 3 epochs" in capsys.readouterr().err
+    assert train(tmp_path / "a", 3, "--extend") == 0
+    out = capsys.readouterr().out
+    assert "extended from 2 to 3 epochs after epoch 2" in out
+    assert train(by_hand, 3) == 0
     arguments = [genotype, *OPTIONS, "--seeds", "0", "1"]
     a, b = (last_state(tmp_path / name, arguments) for name in "ab")
     for x, y in zip(leaves(a), leaves(b), strict=True):

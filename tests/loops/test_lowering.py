@@ -7,12 +7,9 @@ import jax.numpy as jnp
 import pytest
 from helpers import feature_groups
 
+from jdarts import DartsConfig, HypergradientConfig, build_method, supernet
 from jdarts.data import AugmentSpec
-from jdarts.hypergradient import HypergradientConfig
 from jdarts.loops.chunk import DeviceData, make_chunk
-from jdarts.methods import build_method
-from jdarts.methods.darts import DartsConfig
-from jdarts.nets.network import supernet
 from jdarts.sharding import make_mesh
 from jdarts.spaces import DARTS_CNN
 

@@ -7,13 +7,9 @@ import jax.numpy as jnp
 import pytest
 from helpers import compile_fusions_as_users_do, kernels_or_skip
 
-from jdarts import compile
+from jdarts import DartsConfig, HypergradientConfig, build_method, compile, supernet
 from jdarts.data import AugmentSpec
-from jdarts.hypergradient import HypergradientConfig
 from jdarts.loops.chunk import DeviceData, make_chunk
-from jdarts.methods import build_method
-from jdarts.methods.darts import DartsConfig
-from jdarts.nets.network import supernet
 from jdarts.spaces import DARTS_CNN
 
 BATCH, SIDE = 4, 8

@@ -1,6 +1,5 @@
 """What a finished run leaves in its folder."""
 
-import dataclasses
 import json
 import math
 from xml.etree import ElementTree
@@ -11,14 +10,11 @@ import numpy as np
 import pytest
 from search_runs import BASE, EPOCHS, PER_EPOCH, STEPS, base_setup, last_checkpoint
 
+from jdarts import Batch, Genotype, derive_genotype, get_space, jit
 from jdarts.cli import parse_search
-from jdarts.compile import jit
 from jdarts.config import load_config
 from jdarts.data import augment_spec, normalise
-from jdarts.derive import derive_genotype
 from jdarts.io import read_metrics
-from jdarts.spaces import Genotype, get_space
-from jdarts.types import Batch
 
 STEP_NUMBERS = {
     "train_loss",
@@ -38,7 +34,8 @@ def rows(unbroken):
 def test_files(unbroken):
     names = {"config.json", "metrics.jsonl", "genotype.json", "checkpoints", ".lock"}
     names |= {"arch.jsonl", "timing.jsonl", "report.html"}
-    names |= {"summary.txt", "cell_reduce.svg", "data.json"}
+    names |= {"summary.txt", "data.json"}
+    names |= {"cell_normal.svg", "cell_reduce.svg"}
     assert {path.name for path in unbroken.iterdir()} == names
     saved = {path.name for path in (unbroken / "checkpoints").iterdir()}
     assert saved == {str(epoch * PER_EPOCH) for epoch in EPOCHS}
@@ -96,7 +93,7 @@ def test_genotypes(unbroken):
     assert [row["epoch"] for row in stored["epochs"]] == list(EPOCHS)
     assert stored["final"] == stored["epochs"][-1]["genotype"]
     state = last_checkpoint(unbroken).state
-    derived = base_setup().method.discretize(state.arch).only({"reduce"})
+    derived = base_setup().method.discretize(state.arch)
     assert Genotype.load(unbroken / "genotype.json") == derived
 
 
@@ -105,9 +102,7 @@ def test_architecture_of_every_epoch(unbroken):
     assert [row["epoch"] for row in rows] == list(EPOCHS)
     assert [row["step"] for row in rows] == [epoch * PER_EPOCH for epoch in EPOCHS]
     epochs = json.loads((unbroken / "genotype.json").read_text())["epochs"]
-    # Of the cells that the network has: both of its cells are reductions.
     space = get_space("toy")
-    space = dataclasses.replace(space, cells={"reduce": space.cells["reduce"]})
     for row, stored in zip(rows, epochs, strict=True):
         for kind in space.cells:
             exponentials = np.exp(np.array(row["alpha"][kind]))
@@ -115,8 +110,9 @@ def test_architecture_of_every_epoch(unbroken):
             np.testing.assert_allclose(row["mix"][kind], shares, rtol=1e-5)
         assert derive_genotype(space, row["mix"]).to_json() == stored["genotype"]
     saved = last_checkpoint(unbroken).state.arch.alpha
-    found = np.float32(rows[-1]["alpha"]["reduce"])
-    np.testing.assert_array_equal(found, saved["reduce"])
+    for kind in space.cells:
+        found = np.float32(rows[-1]["alpha"][kind])
+        np.testing.assert_array_equal(found, saved[kind])
     assert rows[-1]["beta"] == {}
 
 
@@ -144,7 +140,7 @@ def test_summary_names_accuracy_and_baseline(unbroken, rows):
     assert f"(always the most frequent class: {100 * majority:.2f} %)" in text
     assert rows[-1]["majority_accuracy"] == majority
     assert f"{STEPS} steps, seed 2" in text
-    assert "reduce cell" in text and "normal cell" not in text  # it has none
+    assert "reduce cell" in text and "normal cell" in text
 
 
 def test_drawings(unbroken):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from search_runs import OFTEN, PER_EPOCH, STEPS, assert_same_run, last_checkpoint
 
-from jdarts.errors import UserError
+from jdarts import UserError
 from jdarts.io import Checkpoints, read_metrics
 
 

@@ -16,10 +16,10 @@ from helpers import assert_close, compiled_once
 from search_runs import cached_in
 
 import jdarts.search
+from jdarts import Genotype
 from jdarts.cli import parse_search, run_command
 from jdarts.io import Checkpoints, MetricsLog, read_json, read_metrics
 from jdarts.loops.setup import setup
-from jdarts.spaces import Genotype
 
 SEEDS = (5, 0)
 # By class: the halves differ from seed to seed.

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from train_runs import GENOTYPE
 
+from jdarts import ZOO, UserError, get_space
 from jdarts.cli import parse_search
 from jdarts.data import baselines, halves
-from jdarts.errors import UserError
 from jdarts.loops import setup as search_setups
 from jdarts.loops import text_setup as text_setups
 from jdarts.loops import text_train_setup as text_train_setups
@@ -25,7 +25,6 @@ from jdarts.loops.text_setup import text_setup
 from jdarts.loops.text_train_setup import text_train_setup
 from jdarts.loops.train_setup import train_setup
 from jdarts.program_store import program_key
-from jdarts.spaces import ZOO, get_space
 from jdarts.spaces.random import random_genotype
 from jdarts.text_train_config import TextTrainConfig
 from jdarts.train_config import TrainConfig, load_recipe

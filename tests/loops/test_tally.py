@@ -7,12 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jdarts.errors import UserError
+from jdarts import Batch, FixedNetwork, Outputs, UserError
 from jdarts.loops.tally import Tally
-from jdarts.nets.fixed import FixedNetwork, Outputs
 from jdarts.reports.classes import classes
 from jdarts.training import Scores, TrainOptimizer, TrainSettings, make_trainer
-from jdarts.types import Batch
 
 NAMES = ("ant", "bee", "cat")
 MATRIX = np.array([[5, 1, 0], [4, 2, 0], [0, 3, 0]])

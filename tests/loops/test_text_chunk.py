@@ -9,12 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jdarts.compile import jit
+from jdarts import Arch, SearchMethod, SearchState, jit
 from jdarts.data import Lengths
 from jdarts.loops.text_chunk import TextData, make_text_chunk, make_text_evaluation
-from jdarts.methods import SearchMethod, SearchState
 from jdarts.problem import Evaluation
-from jdarts.types import Arch
 
 LENGTHS = Lengths(base=8, halved=0.5)
 PER_EPOCH, AHEAD, COLUMNS, VALID_ROWS = 5, 2, 3, 22

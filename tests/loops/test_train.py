@@ -24,13 +24,12 @@ from train_runs import (
     write_genotype,
 )
 
+from jdarts import UserError, fixed_network, load_genotype
 from jdarts.cli import run_command
-from jdarts.errors import UserError
-from jdarts.io import Checkpoints, load_genotype, read_json, read_metrics
+from jdarts.io import Checkpoints, read_json, read_metrics
 from jdarts.loops.run import Run
 from jdarts.loops.train import evaluate_checkpoint, train_setup
 from jdarts.loops.train_record import TrainResult, read_results
-from jdarts.nets.fixed import fixed_network
 from jdarts.reports import write_report
 from jdarts.train import main
 from jdarts.train_cli import parse_train
@@ -51,13 +50,7 @@ def train(cache, genotype):
     made = {}
 
     def run(folder, *arguments, x64=False):
-        with (
-            jax.enable_x64(x64),
-            cached_in(cache),
-            compiled_once(made),
-            pytest.MonkeyPatch.context() as patch,
-        ):
-            patch.setattr("jdarts.train.enable_cache", lambda: None)
+        with jax.enable_x64(x64), cached_in(cache), compiled_once(made):
             return run_command(main, [genotype, *arguments, "--run-dir", str(folder)])
 
     return run
@@ -228,14 +221,17 @@ def test_means_of_an_epoch(unbroken):
 
 
 def test_parameters_are_counted_by_hand(unbroken):
-    """Grey stem of 6, one reduction cell of width 4: two adapters, a separable op of
-    stride 2, a halving skip; 10 classes."""
+    """Grey stem of 6; a normal cell of width 2 and reductions of 4 and 8, each of two
+    adapters, a separable op and a skip, which has weights where it halves; 10 classes.
+    """
     (result,) = read_results(unbroken)
-    stem = 9 * 6 + 2 * 6
-    adapters = 2 * (6 * 4 + 2 * 4)
-    separable = 2 * (9 * 4 + 4 * 4 + 2 * 4)
-    skip = 4 * 4 + 2 * 4
-    assert result.parameters == stem + adapters + separable + skip + 4 * 10 + 10
+    dense = lambda a, b: a * b + 2 * b  # noqa: E731 (1 x 1, then a normaliser)
+    separable = lambda c: 2 * (9 * c + dense(c, c))  # noqa: E731
+    stem, head = 9 * 6 + 2 * 6, 8 * 10 + 10
+    normal = dense(6, 2) + dense(6, 2) + separable(2)
+    first = dense(6, 4) + dense(2, 4) + separable(4) + dense(4, 4)
+    second = dense(2, 8) + dense(4, 8) + separable(8) + dense(8, 8)
+    assert result.parameters == stem + normal + first + second + head
 
 
 def test_results_that_are_none(unbroken, tmp_path):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jdarts.compile import jit
+from jdarts import jit
 from jdarts.data import AugmentSpec
 from jdarts.loops.train_chunk import TrainData, make_train_chunk, make_train_evaluation
 from jdarts.training import Scores, Trainer, TrainState

@@ -5,9 +5,10 @@ import json
 import jax
 import numpy as np
 
+from jdarts import Genotype
 from jdarts.io import Checkpoints
 from jdarts.loops.train import train_setup
-from jdarts.spaces import CellGenotype, Connection, Genotype
+from jdarts.spaces import CellGenotype, Connection
 from jdarts.train_cli import parse_train
 
 _CELL = CellGenotype(
@@ -16,7 +17,7 @@ _CELL = CellGenotype(
 GENOTYPE = Genotype("toy", {"normal": _CELL, "reduce": _CELL})
 # Long enough to be caught in the middle; everything optional is on.
 OPTIONS = (
-    "train_digits --channels 2 --layers 1 --batch-size 8 --data.limit 256 "
+    "train_digits --channels 2 --layers 3 --batch-size 8 --data.limit 256 "
     "--log-every 1 --epochs 3 --average-decay 0.9 --label-smoothing 0.1 "
     "--drop-path 0.3 --data.cutout 2"
 ).split()

@@ -8,10 +8,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jdarts.methods import METHODS, SearchBatches, build_method
-from jdarts.nets.network import Network
+from jdarts import METHODS, Batch, Network, SearchBatches, build_method
 from jdarts.spaces import TOY
-from jdarts.types import Batch
 
 KEY = jax.random.key(3)
 W = 0.75

@@ -10,13 +10,18 @@ import optax
 import pytest
 from number_network import KEY, W, brightness, image_batches, network, step_of
 
-from jdarts.hypergradient import HypergradientConfig, make_hypergradient
-from jdarts.methods import METHODS, SearchBatches, build_method
+from jdarts import (
+    METHODS,
+    Arch,
+    HypergradientConfig,
+    SearchBatches,
+    build_method,
+    make_hypergradient,
+)
 from jdarts.methods.base import Training, alternating_step, init_state
 from jdarts.problem import BilevelProblem
 from jdarts.relaxation import Relaxation
 from jdarts.spaces import TOY
-from jdarts.types import Arch
 
 A, RATE, VIRTUAL, ARCH_RATE = 0.25, 0.125, 0.5, 0.0625
 TRAIN, VALID = (2.0, 3.0, 5.0), 7.0

@@ -12,21 +12,20 @@ import numpy as np
 import pytest
 from helpers import assert_close, shapes
 
-from jdarts.compile import jit
-from jdarts.errors import UserError
-from jdarts.hypergradient import HypergradientConfig
-from jdarts.methods import (
+from jdarts import (
     METHODS,
+    Batch,
+    DartsConfig,
+    HypergradientConfig,
     SearchBatches,
+    UserError,
     build_method,
-    get_method,
+    get_space,
+    jit,
     make_supernet,
-    method_table,
+    supernet,
 )
-from jdarts.methods.darts import DartsConfig
-from jdarts.nets.network import supernet
-from jdarts.spaces import get_space
-from jdarts.types import Batch
+from jdarts.methods import get_method, method_table
 
 # A cell of each kind.
 SPACE = dataclasses.replace(get_space("toy"), reductions=((1, 2),))

@@ -10,15 +10,20 @@ import numpy as np
 import pytest
 from helpers import assert_close, directional_difference, shapes
 
-from jdarts import tree
+from jdarts import (
+    METHODS,
+    DartsConfig,
+    HypergradientConfig,
+    SearchBatches,
+    UserError,
+    build_method,
+    jit,
+    make_hypergradient,
+    tree,
+)
 from jdarts.cli import parse_search
-from jdarts.compile import jit
 from jdarts.data import Lengths, columns, segment_at
-from jdarts.errors import UserError
-from jdarts.hypergradient import HypergradientConfig, make_hypergradient
 from jdarts.loops.text_setup import text_setup
-from jdarts.methods import METHODS, SearchBatches, build_method
-from jdarts.methods.darts import DartsConfig
 from jdarts.nets.language import language_model
 from jdarts.nets.recurrent import Dropout, Masks, check_recurrent, mixed_recurrent
 from jdarts.problem import Passage, pose

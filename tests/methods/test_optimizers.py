@@ -9,8 +9,7 @@ import optax
 import pytest
 from helpers import assert_close, shapes
 
-from jdarts import tree
-from jdarts.errors import UserError
+from jdarts import UserError, tree
 from jdarts.methods.drop_path import DropPathConfig, drop_rate
 from jdarts.methods.optimizers import (
     ArchOptimizer,

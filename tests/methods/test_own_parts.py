@@ -10,8 +10,8 @@ import pytest
 from helpers import random_like
 from number_network import KEY, W, built, image_batches
 
-from jdarts.hypergradient import HypergradientConfig
-from jdarts.methods import METHODS, gdas, partial_channels, snas
+from jdarts import METHODS, HypergradientConfig
+from jdarts.methods import gdas, partial_channels, snas
 from jdarts.methods.asap import AsapConfig, temperature_at
 from jdarts.methods.dr_nas import DrNasConfig
 from jdarts.methods.drop_path import DropPathConfig, drop_rate

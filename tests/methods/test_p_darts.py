@@ -8,19 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jdarts import Arch, DartsConfig, UserError, supernet
 from jdarts.config import SearchConfig
 from jdarts.curvature import CurvatureConfig
 from jdarts.derive import cap_skips, derive_in_order
-from jdarts.errors import UserError
 from jdarts.loops.stages import first_stage, next_stage, read_stage, write_stage
 from jdarts.methods import stages_of
-from jdarts.methods.darts import DartsConfig
 from jdarts.methods.drop_path import DropPathConfig
 from jdarts.methods.p_darts import PDartsConfig, skip_schedule
-from jdarts.nets.network import supernet
 from jdarts.relaxation import offered_softmax
 from jdarts.spaces import DARTS_CNN, CellSpec
-from jdarts.types import Arch
 
 CONFIG = SearchConfig(layers=5, epochs=75, max_skips=2, method=PDartsConfig())
 

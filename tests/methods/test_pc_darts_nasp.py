@@ -8,20 +8,24 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
-from jdarts.errors import UserError
-from jdarts.hypergradient import HypergradientConfig
-from jdarts.methods import build_method, make_supernet
-from jdarts.methods.darts import DartsConfig
+from jdarts import (
+    SPACES,
+    Arch,
+    DartsConfig,
+    HypergradientConfig,
+    UserError,
+    build_method,
+    make_supernet,
+    supernet,
+)
 from jdarts.methods.dr_nas import DrNasConfig
 from jdarts.methods.fair_darts import FairDartsConfig
 from jdarts.methods.nasp import NaspConfig, burden
 from jdarts.methods.pc_darts import PcDartsConfig
 from jdarts.methods.snas import SnasConfig
-from jdarts.nets.network import supernet
 from jdarts.relaxation import discrete, edge_softmax
 from jdarts.relaxation.discrete import keep_one_op
-from jdarts.spaces import NAS_BENCH_201, NASP_CNN, SPACES, TOY, TOY_RNN, CellSpec
-from jdarts.types import Arch
+from jdarts.spaces import NAS_BENCH_201, NASP_CNN, TOY, TOY_RNN, CellSpec
 
 SPEC = CellSpec(primitives=("skip_connect", "conv_1x1", "conv_3x3"), nodes=2)
 

@@ -9,11 +9,19 @@ import numpy as np
 import pytest
 from helpers import assert_close, shapes
 
-from jdarts.compile import jit
-from jdarts.errors import UserError
-from jdarts.hypergradient import HYPERGRADIENTS, HypergradientConfig
+from jdarts import (
+    SPACES,
+    Arch,
+    Batch,
+    HypergradientConfig,
+    SearchBatches,
+    UserError,
+    build_method,
+    jit,
+    make_supernet,
+)
+from jdarts.hypergradient import HYPERGRADIENTS
 from jdarts.io import Checkpoints
-from jdarts.methods import SearchBatches, build_method, make_supernet
 from jdarts.methods.asap import AsapConfig, pruning, temperature_at
 from jdarts.methods.sgas import (
     SgasConfig,
@@ -24,8 +32,7 @@ from jdarts.methods.sgas import (
 )
 from jdarts.relaxation import Held, pruned_softmax, settle_by_epoch
 from jdarts.relaxation.pruned import kept_softmax
-from jdarts.spaces import NAS_BENCH_201, SPACES, TOY, TOY_RNN
-from jdarts.types import Arch, Batch
+from jdarts.spaces import NAS_BENCH_201, TOY, TOY_RNN
 
 KEY = jax.random.key(0)
 SPEC = SPACES["darts_cnn"].cells["normal"]

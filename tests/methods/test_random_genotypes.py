@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jdarts import METHODS, Arch, build_method, make_supernet
 from jdarts.derive import with_max_skips
-from jdarts.methods import METHODS, build_method, make_supernet, random_genotype_of
+from jdarts.methods import random_genotype_of
 from jdarts.methods.fair_darts import FairDartsConfig
 from jdarts.methods.sgas import decisions
 from jdarts.relaxation import Held, uniform
 from jdarts.spaces import NAS_BENCH_201, TOY
 from jdarts.spaces.random import network_of
-from jdarts.types import Arch
 
 DRAWS = 60
 

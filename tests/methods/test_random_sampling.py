@@ -5,12 +5,9 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
-from jdarts.compile import jit
-from jdarts.errors import UserError
-from jdarts.methods import SearchBatches, build_method, make_supernet
+from jdarts import Batch, SearchBatches, UserError, build_method, jit, make_supernet
 from jdarts.methods.random_sampling import RandomSamplingConfig
 from jdarts.spaces import TOY
-from jdarts.types import Batch
 
 EPOCHS, PER_EPOCH = 2, 7
 # The second epoch scores three cells on two batches each; one step is left over.

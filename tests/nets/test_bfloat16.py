@@ -6,16 +6,21 @@ import numpy as np
 import pytest
 from helpers import shapes
 
-from jdarts.compile import jit
-from jdarts.hypergradient import HYPERGRADIENTS, HypergradientConfig
-from jdarts.methods import SearchBatches, build_method
-from jdarts.methods.darts import DartsConfig
-from jdarts.nets.network import supernet
-from jdarts.ops.norm import BatchNorm, _project_plain, _standardise_plain
+from jdarts import (
+    Batch,
+    DartsConfig,
+    HypergradientConfig,
+    SearchBatches,
+    build_method,
+    get_space,
+    jit,
+    supernet,
+)
+from jdarts.hypergradient import HYPERGRADIENTS
+from jdarts.ops.norm import BatchNorm, project_plain, standardise_plain
 from jdarts.problem import classification
 from jdarts.relaxation import softmax
-from jdarts.spaces import DARTS_CNN, get_space
-from jdarts.types import Batch
+from jdarts.spaces import DARTS_CNN
 
 TOY = get_space("toy")
 CLASSES, SIZE, BATCH = 3, 8, 12
@@ -158,8 +163,8 @@ def test_statistics_are_sums_in_float32():
     x = (1 + jnp.arange(4096.0).reshape(1, 4, 32, 32, 1) / 2**15).astype(jnp.bfloat16)
     exact = np.asarray(x, np.float64)
     axes = (1, 2, 3)
-    for function in (_standardise_plain, BatchNorm().apply):
-        if function is _standardise_plain:
+    for function in (standardise_plain, BatchNorm().apply):
+        if function is standardise_plain:
             n, _, mean, var = function(x)
             np.testing.assert_allclose(mean, exact.mean(axes), rtol=1e-6)
             np.testing.assert_allclose(var, exact.var(axes), rtol=1e-4)
@@ -169,4 +174,4 @@ def test_statistics_are_sums_in_float32():
         expected = (exact - exact.mean()) / np.sqrt(exact.var() + 1e-5)
         np.testing.assert_allclose(np.asarray(n, np.float64), expected, atol=3 * UNIT)
     t, r = jnp.ones_like(x), jnp.ones((1, 1))
-    assert jnp.abs(_project_plain(t, jnp.zeros_like(x), r)[0]).max() == 0
+    assert jnp.abs(project_plain(t, jnp.zeros_like(x), r)[0]).max() == 0

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from helpers import enable_x64
 
-from jdarts.errors import UserError
+from jdarts import ZOO, Genotype, UserError, fixed_network
 from jdarts.nets.cost import Cost, NetworkShape, auxiliary_head, network_cost, parts
-from jdarts.nets.fixed import fixed_network
 from jdarts.ops.count import kept_bytes, multiply_adds
-from jdarts.spaces import DARTS_CNN, ZOO, CellGenotype, Connection, Genotype
+from jdarts.spaces import DARTS_CNN, CellGenotype, Connection
 from jdarts.spaces.random import random_genotype
 
 SMALL = NetworkShape(channels=4, layers=6, classes=5, image=(32, 32, 3))

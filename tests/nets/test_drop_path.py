@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jdarts.compile import jit
+from jdarts import jit
 from jdarts.nets.cell import MixedCell
 from jdarts.nets.partial import ALL_CHANNELS, PartialChannels
 from jdarts.nets.paths import DropRates

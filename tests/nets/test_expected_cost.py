@@ -10,18 +10,11 @@ import numpy as np
 import pytest
 from helpers import directional_difference
 
-from jdarts.errors import UserError
+from jdarts import Genotype, UserError
 from jdarts.nets.cost import NetworkShape, network_cost
 from jdarts.nets.expected_cost import counted
 from jdarts.relaxation import softmax
-from jdarts.spaces import (
-    NAS_BENCH_201,
-    TOY,
-    TOY_RNN,
-    CellGenotype,
-    Connection,
-    Genotype,
-)
+from jdarts.spaces import NAS_BENCH_201, TOY, TOY_RNN, CellGenotype, Connection
 from jdarts.spaces.random import random_genotype
 
 SHAPE = NetworkShape(channels=2, layers=3, classes=3, image=(8, 8, 3))

@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from helpers import assert_close, shapes
 
-from jdarts import ZOO, DropPath, fixed_network, tree
-from jdarts.compile import jit
-from jdarts.errors import UserError
+from jdarts import ZOO, DropPath, Genotype, UserError, fixed_network, jit, tree
 from jdarts.nets.fixed_cell import FixedCell
 from jdarts.nets.paths import path_masks
 from jdarts.ops.init import draw
-from jdarts.spaces import CellGenotype, Connection, Genotype
+from jdarts.spaces import CellGenotype, Connection
 
 KEY = jax.random.key(0)
 IMAGES = jax.random.normal(jax.random.key(1), (3, 8, 8, 3))

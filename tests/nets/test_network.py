@@ -8,13 +8,10 @@ import numpy as np
 import pytest
 from helpers import assert_close, random_like, shapes
 
-from jdarts.compile import jit
-from jdarts.errors import UserError
-from jdarts.nets.network import supernet
+from jdarts import SPACES, Batch, UserError, get_space, jit, supernet
 from jdarts.problem import classification
 from jdarts.relaxation import softmax
-from jdarts.spaces import DARTS_CNN, SPACES, get_space
-from jdarts.types import Batch
+from jdarts.spaces import DARTS_CNN
 
 CHANNELS, LAYERS, CLASSES = 2, 3, 4
 TOY = get_space("toy")

@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
-from jdarts import tree
-from jdarts.compile import jit
-from jdarts.errors import UserError
-from jdarts.nets.network import supernet
+from jdarts import UserError, jit, supernet, tree
 from jdarts.nets.partial import PartialChannels, halve, shuffle
 from jdarts.spaces import TOY
 

@@ -9,8 +9,7 @@ import optax
 import pytest
 from helpers import assert_close
 
-from jdarts import tree
-from jdarts.errors import UserError
+from jdarts import ZOO, Genotype, UserError, tree
 from jdarts.nets.language import language_model
 from jdarts.nets.recurrent import (
     Dropout,
@@ -20,14 +19,7 @@ from jdarts.nets.recurrent import (
     fixed_recurrent,
     mixed_recurrent,
 )
-from jdarts.spaces import (
-    DARTS_RNN,
-    TOY_RNN,
-    ZOO,
-    CellGenotype,
-    Connection,
-    Genotype,
-)
+from jdarts.spaces import DARTS_RNN, TOY_RNN, CellGenotype, Connection
 
 KEY = jax.random.key(0)
 NOTHING = Dropout(0.0, 0.0, 0.0, 0.0, 0.0)

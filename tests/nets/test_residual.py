@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
-from jdarts import tree
-from jdarts.compile import jit
-from jdarts.errors import UserError
+from jdarts import UserError, jit, supernet, tree
 from jdarts.nets.cell import MixedCell
-from jdarts.nets.network import supernet
 from jdarts.nets.residual import ResidualBlock
 from jdarts.ops.init import draw
 from jdarts.spaces import NAS_BENCH_201

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
-from jdarts.compile import jit
-from jdarts.nets.network import supernet
+from jdarts import jit, supernet
 from jdarts.spaces import TOY
 
 IMAGES = jax.random.normal(jax.random.key(1), (3, 8, 8, 3))

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
-from jdarts.compile import jit
+from jdarts import jit, supernet
 from jdarts.nets.cell import MixedSource
 from jdarts.nets.cost import weights_of_op
-from jdarts.nets.network import supernet
 from jdarts.nets.uneven import UnevenSource
 from jdarts.ops.init import draw
 from jdarts.spaces import TOY

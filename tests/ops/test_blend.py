@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 from helpers import assert_close, derivatives, random_like
 
-from jdarts.compile import jit
+from jdarts import jit
 from jdarts.ops.blend import blend
 
 pytestmark = pytest.mark.usefixtures("kernels")

@@ -8,7 +8,7 @@ import pytest
 from helpers import assert_close, random_like
 from jax import lax
 
-from jdarts.compile import jit
+from jdarts import jit
 from jdarts.ops.dense import conv
 
 pytestmark = pytest.mark.usefixtures("x64")

@@ -14,7 +14,7 @@ from helpers import (
 )
 from jax import lax
 
-from jdarts.compile import jit
+from jdarts import jit
 from jdarts.ops.depthwise import depthwise_conv
 from jdarts.ops.fence import fence
 

@@ -9,7 +9,7 @@ from helpers import assert_close, enable_x64, random_like
 from jax.interpreters import partial_eval
 from orders import each_once, every_way
 
-from jdarts.compile import jit
+from jdarts import jit
 from jdarts.ops.mixture import mixture
 
 pytestmark = pytest.mark.usefixtures("kernels")

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jdarts import Genotype, fixed_network
 from jdarts.loops.setup_clock import SetupClock
-from jdarts.nets.fixed import fixed_network
 from jdarts.ops import OPS, native
 from jdarts.ops.native import build
 from jdarts.ops.pack import pack
-from jdarts.spaces import CellGenotype, Connection, Genotype
+from jdarts.spaces import CellGenotype, Connection
 from jdarts.stopwatch import KERNELS, Waited
 
 LIBRARIES = [build.Library(source) for source in ("pack", "norm", "pool", "stage")]

@@ -5,13 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jdarts.compile import jit
-from jdarts.errors import UserError
+from jdarts import Genotype, SearchSpace, UserError, fixed_network, jit, supernet
 from jdarts.exports.inference import EXPORTED
-from jdarts.nets.fixed import fixed_network
-from jdarts.nets.network import supernet
 from jdarts.ops import RNG, make_op
-from jdarts.spaces import CellGenotype, CellSpec, Connection, Genotype, SearchSpace
+from jdarts.spaces import CellGenotype, CellSpec, Connection
 
 KEY, OTHER = jax.random.key(0), jax.random.key(1)
 IMAGES = jnp.ones((4, 8, 8, 3))

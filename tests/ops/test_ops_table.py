@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, directional_difference, random_like
 
-from jdarts import tree
-from jdarts.compile import jit
-from jdarts.errors import UserError
+from jdarts import UserError, jit, tree
 from jdarts.ops import DRAWING, OPS, make_op
 from jdarts.ops.init import draw
 

@@ -11,7 +11,7 @@ from helpers import (
     switch_off_kernels,
 )
 
-from jdarts.compile import jit
+from jdarts import jit
 from jdarts.ops.pool import avg_pool, max_pool
 from jdarts.ops.windows import Window
 

@@ -10,7 +10,7 @@ from jax import lax
 from jax.interpreters import partial_eval
 from orders import each_once, every_way
 
-from jdarts.compile import jit
+from jdarts import jit
 from jdarts.ops.stage import separable_stage
 from jdarts.ops.windows import Window
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import assert_close, derivatives, random_like
 
-from jdarts.compile import jit
+from jdarts import jit
 from jdarts.ops.vocabulary import log_partition
 
 pytestmark = pytest.mark.usefixtures("kernels")

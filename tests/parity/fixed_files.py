@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 from golden import CONV, DENSE, DEPTHWISE, LINEAR, OTHER, SEPARABLE, VECTOR, Place
 
-from jdarts import fixed_network
+from jdarts import Genotype, fixed_network
 from jdarts.ops import OPS, Separable
-from jdarts.spaces import CellGenotype, Connection, Genotype
+from jdarts.spaces import CellGenotype, Connection
 
 _ENDS = {"scale", "shift", "mean", "var"}
 

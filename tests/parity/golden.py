@@ -20,16 +20,16 @@ import numpy as np
 import pytest
 from helpers import absent, assert_close
 
-from jdarts.nets.network import Network, supernet
+from jdarts import Arch, Batch, Network, SearchSpace, get_space, supernet
 from jdarts.nets.partial import PartialChannels
 from jdarts.ops import OPS
 from jdarts.problem import classification
 from jdarts.relaxation import edge_softmax, softmax
-from jdarts.spaces import DARTS_CNN, NASP_CNN, CellSpec, SearchSpace, get_space
-from jdarts.types import Arch, Batch
+from jdarts.spaces import DARTS_CNN, NASP_CNN, CellSpec
 
-_DEFAULT = Path(__file__).resolve().parents[3] / "shared" / "golden"
-FOLDER = Path(os.environ.get("JDARTS_GOLDEN", _DEFAULT))
+OWN = Path(__file__).resolve().parents[1] / "golden"  # a small part of the files
+_ALL = OWN.parents[2] / "shared" / "golden"
+FOLDER = Path(os.environ.get("JDARTS_GOLDEN", _ALL if _ALL.is_dir() else OWN))
 
 
 def files(pattern):

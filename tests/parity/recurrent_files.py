@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdarts import Arch, Genotype
 from jdarts.data import Segment
 from jdarts.nets.language import language_model
 from jdarts.nets.recurrent import Dropout, fixed_recurrent, mixed_recurrent
 from jdarts.problem import Passage, next_token
 from jdarts.relaxation import softmax
-from jdarts.spaces import DARTS_RNN, CellGenotype, Connection, Genotype
-from jdarts.types import Arch
+from jdarts.spaces import DARTS_RNN, CellGenotype, Connection
 
 NOTHING = Dropout(output=0.0, hidden=0.0, input=0.0, embedded=0.0, word=0.0)
 relaxation = softmax()

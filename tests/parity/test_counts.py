@@ -5,8 +5,8 @@ import json
 from fixed_files import OTHER_NAMES
 from golden import files
 
+from jdarts import ZOO
 from jdarts.nets.cost import NetworkShape, auxiliary_head, network_cost
-from jdarts.spaces import ZOO
 
 
 def test_parameter_counts():

@@ -19,11 +19,10 @@ from fixed_files import (
 from golden import cases, check, files, images, load
 from recurrent_files import NOTHING
 
-from jdarts import ZOO, fixed_network, supernet, tree
-from jdarts.compile import jit
+from jdarts import ZOO, fixed_network, get_space, jit, supernet, tree
 from jdarts.nets.partial import PartialChannels
 from jdarts.nets.recurrent import fixed_recurrent, mixed_recurrent
-from jdarts.spaces import DARTS_RNN, get_space
+from jdarts.spaces import DARTS_RNN
 
 FILES = "08_eval_*.npz"
 OUTPUTS, GRADIENTS, STATISTICS = 1e-9, 1e-7, 1e-9

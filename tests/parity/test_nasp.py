@@ -20,14 +20,13 @@ from golden import (
     weights,
 )
 
-from jdarts.methods import SearchBatches, build_method
+from jdarts import Arch, Batch, SearchBatches, build_method
 from jdarts.methods.bilevel import all_ops, single_op
 from jdarts.methods.nasp import NaspConfig, burden
 from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer
 from jdarts.relaxation import discrete
 from jdarts.relaxation.discrete import keep_one_op
 from jdarts.spaces import NASP_CNN
-from jdarts.types import Arch, Batch
 
 OUTPUTS, GRADIENTS, STEPS = 1e-10, 1e-9, 1e-8
 RELAXATION = discrete(NASP_CNN)

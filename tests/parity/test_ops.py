@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from golden import cases, check, files, from_tree, images, load, to_tree
 
-from jdarts.compile import jit
+from jdarts import jit
 from jdarts.ops import OPS, make_op
 from jdarts.ops.pool import max_pool
 from jdarts.ops.windows import Window

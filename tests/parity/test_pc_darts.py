@@ -18,13 +18,11 @@ from golden import (
     weights,
 )
 
-from jdarts.hypergradient import HypergradientConfig
-from jdarts.methods import SearchBatches, build_method
+from jdarts import Batch, HypergradientConfig, SearchBatches, build_method
 from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer
 from jdarts.methods.pc_darts import PcDartsConfig
 from jdarts.nets.cell import MixedSource
 from jdarts.nets.partial import PartialChannels, halve, shuffle
-from jdarts.types import Batch
 
 TOLERANCE, LOSSES = 1e-10, 1e-8
 TAGS = {"first": "first_order", "exact": "unrolled"}

@@ -18,10 +18,8 @@ from golden import (
     weights,
 )
 
-from jdarts import tree
-from jdarts.nets.network import supernet
+from jdarts import get_space, supernet, tree
 from jdarts.nets.partial import PartialChannels
-from jdarts.spaces import get_space
 
 FILES = "02_darts_search_*.npz"
 PARTIAL = "06_pcdarts_search*.npz"

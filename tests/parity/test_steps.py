@@ -22,12 +22,9 @@ from golden import (
     weights,
 )
 
-from jdarts.hypergradient import HypergradientConfig
-from jdarts.methods import SearchBatches, build_method
-from jdarts.methods.darts import DartsConfig
+from jdarts import Batch, DartsConfig, HypergradientConfig, SearchBatches, build_method
 from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer
 from jdarts.ops.pack import unpack
-from jdarts.types import Batch
 
 FILES = "04_darts_steps*.npz"
 LOSSES, GRADIENTS = 1e-8, 1e-8

@@ -5,12 +5,11 @@ import json
 
 import numpy as np
 
+from jdarts import ZOO, derive_genotype, get_space
 from jdarts.config import SearchConfig, load_config, to_json
-from jdarts.derive import derive_genotype
 from jdarts.io import GenotypeLog, MetricsLog, write_json
 from jdarts.loops.text_result import TextResult, text_results_json
 from jdarts.loops.train_record import EpochScore, TrainResult, results_json
-from jdarts.spaces import ZOO, get_space
 from jdarts.train_config import TrainConfig, load_recipe, recipe_to_json
 
 STEPS = 4  # an epoch

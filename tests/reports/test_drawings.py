@@ -7,10 +7,10 @@ import sys
 import pytest
 from folders import config, make_run
 
+from jdarts import Genotype
 from jdarts.cli import run_command
 from jdarts.io import read_metrics
 from jdarts.report import main
-from jdarts.spaces import Genotype
 
 
 @pytest.fixture

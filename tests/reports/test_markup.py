@@ -18,11 +18,11 @@ from folders import (
 )
 from selectolax.lexbor import LexborHTMLParser
 
+from jdarts import ZOO
 from jdarts.io import cell_svg, write_json
 from jdarts.reports import write_report
 from jdarts.reports.pareto import Point, front_page
 from jdarts.reports.regret import Group, regret_page
-from jdarts.spaces import ZOO
 
 TEXT = (
     "<script>alert(1)</script>\"'&amp;&<img src=x onerror=alert(1)>]]>-->"

@@ -9,10 +9,9 @@ import pytest
 from folders import add_columns, config, make_run, make_training, recipe
 from scipy import stats
 
-from jdarts import pareto, regret
+from jdarts import UserError, pareto, regret
 from jdarts.cli import run_command
 from jdarts.data import DataConfig
-from jdarts.errors import UserError
 from jdarts.io import GenotypeLog
 from jdarts.io.data_facts import DataFacts
 from jdarts.methods.nasp import NaspConfig

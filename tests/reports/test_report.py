@@ -11,12 +11,11 @@ from folders import STEPS, config, make_run
 from pages import Page
 from selectolax.lexbor import LexborHTMLParser
 
+from jdarts import Genotype, fixed_network, get_space
 from jdarts.cli import run_command
 from jdarts.io import read_json, read_metrics, write_json
-from jdarts.nets.fixed import fixed_network
 from jdarts.report import main
 from jdarts.reports import write_report
-from jdarts.spaces import Genotype, get_space
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from jdarts import DartsConfig, HypergradientConfig
 from jdarts.cli import parse_search
 from jdarts.config import config_names, load_config
 from jdarts.data import DataConfig
-from jdarts.hypergradient import HypergradientConfig
-from jdarts.methods.darts import DartsConfig
 from jdarts.methods.optimizers import WeightOptimizer
 from jdarts.reports.command import search_command
 

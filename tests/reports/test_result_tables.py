@@ -9,12 +9,11 @@ import pytest
 from folders import make_comparison, recipe
 from pages import Page
 
-from jdarts.io import load_genotype
+from jdarts import ZOO, load_genotype
 from jdarts.loops.tally import Tally
 from jdarts.reports import write_report
 from jdarts.reports.classes import classes
 from jdarts.reports.command import train_command
-from jdarts.spaces import ZOO
 from jdarts.train_cli import parse_train
 
 

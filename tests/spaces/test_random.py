@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jdarts.errors import UserError
+from jdarts import Genotype, UserError, get_space
 from jdarts.spaces import (
     DARTS_CNN,
     DARTS_RNN,
@@ -18,8 +18,6 @@ from jdarts.spaces import (
     CellGenotype,
     CellSpec,
     Connection,
-    Genotype,
-    get_space,
 )
 from jdarts.spaces.random import network_of, random_genotype, random_genotype_of_size
 

@@ -5,17 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from jdarts.derive import derive_genotype
-from jdarts.errors import UserError
+from jdarts import SPACES, Genotype, UserError, derive_genotype, get_space
 from jdarts.ops import OPS
-from jdarts.spaces import (
-    SPACES,
-    CellGenotype,
-    CellSpec,
-    Connection,
-    Genotype,
-    get_space,
-)
+from jdarts.spaces import CellGenotype, CellSpec, Connection
 
 
 def genotype(name, seed):

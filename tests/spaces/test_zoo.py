@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from jdarts import ZOO, load_genotype
-from jdarts.errors import UserError
+from jdarts import ZOO, Genotype, UserError, load_genotype
 from jdarts.io import GenotypeLog
 from jdarts.ops import OPS
-from jdarts.spaces import Genotype, zoo_genotype
+from jdarts.spaces import zoo_genotype
 
 CNN = {name: g for name, g in ZOO.items() if "normal" in g.cells}
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from jdarts.errors import UserError
+from jdarts import UserError
 from jdarts.training import TrainOptimizer, by_epoch
 
 PER_EPOCH = 3

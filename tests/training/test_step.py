@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
-from jdarts import FixedNetwork, Outputs
+from jdarts import Batch, FixedNetwork, Outputs
 from jdarts.training import (
     Scores,
     TrainOptimizer,
@@ -14,7 +14,6 @@ from jdarts.training import (
     make_trainer,
     smoothed_cross_entropy,
 )
-from jdarts.types import Batch
 
 CLASSES, PIXELS, PER_EPOCH, EPOCHS = 3, 4, 2, 4
 KEY = jax.random.key(0)

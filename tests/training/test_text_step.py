@@ -5,12 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 from helpers import assert_close
 
-from jdarts.compile import jit
+from jdarts import ZOO, jit
 from jdarts.data import Lengths, columns, segment_at
 from jdarts.methods.optimizers import WeightOptimizer
 from jdarts.nets.language import language_model
 from jdarts.nets.recurrent import Dropout, fixed_recurrent
-from jdarts.spaces import ZOO
 from jdarts.training.text_step import make_text_trainer
 
 KEY, T = jax.random.key(0), 6
