@@ -39,7 +39,7 @@ from jdarts.methods import (
 )
 from jdarts.methods.drop_path import drop_rate, drop_rates
 from jdarts.nets.cost import NetworkShape
-from jdarts.nets.network import COMPUTE_DTYPES, Network
+from jdarts.nets.network import COMPUTE_DTYPES, Network, check_size
 from jdarts.nets.paths import DropRates
 from jdarts.nets.stems import STEMS
 from jdarts.phase import phased
@@ -202,6 +202,7 @@ def _searched(
 ) -> dict[str, Any]:
     """What a `Setup` has of a stage: its network, method and state."""
     space, layers = stage.space, config.layers + stage.added_layers
+    check_size(images.image_shape[:2], space, layers, config.stem)
     network = make_supernet(
         config.method,
         space,

@@ -22,7 +22,14 @@ from jdarts.ops.init import draw, uniform_fan_in
 from jdarts.spaces import SearchSpace
 from jdarts.types import PyTree
 
-__all__ = ["COMPUTE_DTYPES", "Network", "narrow", "rng_of_ops", "supernet"]
+__all__ = [
+    "COMPUTE_DTYPES",
+    "Network",
+    "check_size",
+    "narrow",
+    "rng_of_ops",
+    "supernet",
+]
 
 _OPS = 2**31  # the part of a network's key that is for ops; smaller ones are of cells
 
@@ -143,10 +150,17 @@ class _Supernet(nn.Module):
         return row.build(width, name="stem")(x, train=train), row.reduces
 
 
-def _check_size(
+def check_size(
     size: tuple[int, ...], space: SearchSpace, layers: int, stem: str
 ) -> None:
-    """Raises a UserError unless the stem and every reduction can halve the images."""
+    """Raises a UserError unless the stem and every reduction can halve the images.
+
+    Args:
+      size: height and width of the images, in pixels.
+      space: the space.
+      layers: the number of cells.
+      stem: a row of STEMS.
+    """
     strides = [space.cells[kind].stride for kind in space.layout(layers)]
     if space.skeleton == "residual":
         strides = [2] * len({layers * n // d for n, d in space.reductions})
@@ -226,7 +240,7 @@ def supernet(
     }
 
     def init(key: jax.Array, images: jax.Array) -> tuple[PyTree, PyTree]:
-        _check_size(images.shape[1:3], space, layers, stem)
+        check_size(images.shape[1:3], space, layers, stem)
         init = functools.partial(module.init, train=False)
         boxed = jax.eval_shape(init, key, images, mix_shape)
         return draw(key, boxed["params"]), draw(key, boxed["batch_stats"])

@@ -120,6 +120,14 @@ def test_no_option_of_a_search(npz, noted):
     assert start.network.price is None  # it is only written down
 
 
+@pytest.mark.parametrize("priced", [[], ["--hardware.cost", "parameters"]])
+def test_images_that_are_too_small(priced):
+    """Are refused before the cost of a network is counted."""
+    config = parse_search(["smoke", "--stem", "imagenet", *priced]).config
+    with pytest.raises(UserError, match="images: 8 x 8 pixels; .*resize 32 32"):
+        setup(config)
+
+
 def test_the_first_half_trains_the_weights(npz):
     _, arrays = npz
     start = setup(search(npz, "--data.valid-fraction", "0.25"))
