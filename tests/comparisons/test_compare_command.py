@@ -89,7 +89,7 @@ def test_trains_both_sides_alike_and_compares(searches, fake, capsys):
     assert fake.trained == [*names, "search_0_epoch_1", "search_1_epoch_1"]
     for config in fake.configs:
         assert config.all_seeds == (0, 1, 2)  # paired: the same on both sides
-        assert (config.channels, config.layers, config.epochs) == (2, 2, 1)
+        assert (config.channels, config.layers, config.epochs) == (2, 3, 1)
         assert (config.data.name, config.data.limit) == ("digits", 96)
     found = json.loads((searches / "two" / "compare" / "compare.json").read_text())
     own, chance = ([fake.accuracy(n, s) for s in range(3)] for n in ("search", "r"))

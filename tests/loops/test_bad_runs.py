@@ -61,7 +61,7 @@ def test_a_loss_that_is_not_finite(start_search, tmp_path):
         f"error: {folder}: not finite at step"
     )
     step = int(err.split("at step ")[1].split()[0])
-    assert "train_loss nan" in err and "valid_loss" in err and "weights.lr" in err
+    assert "gradient_norm nan" in err and "valid_loss" in err and "weights.lr" in err
     rows = read_metrics(folder / "metrics.jsonl")
     assert rows and all(row["step"] < step for row in rows)
     saved = last_checkpoint(folder)
