@@ -52,7 +52,7 @@ def test_table_and_file(toy, capsys, monkeypatch):
     # the last argument of the network is the batch of images
     assert total["seconds"] == {"1": 1e-3, "4": 4e-3}
     assert all(p["seconds"].keys() == {"1", "4"} for p in found["parts"])
-    assert set(total["temp_bytes"]) <= {"1", "4"}
+    assert total["temp_bytes"].keys() == {"1", "4"}
     assert found["device"].startswith("cpu")
     assert found["auxiliary_head"] is None  # 2 x 2 pixels are too few for one
     for part in [*found["parts"], total]:

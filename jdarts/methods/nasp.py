@@ -1,6 +1,7 @@
 """NASP: architectures stay discrete, by proximal steps."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Unpack
 
 import jax
@@ -15,11 +16,11 @@ from jdarts.methods.bilevel import BilevelConfig, Length, build_bilevel, single_
 from jdarts.methods.optimizers import check_value
 from jdarts.nets.cost import weights_of_op
 from jdarts.problem import Networks
-from jdarts.relaxation import discrete
+from jdarts.relaxation import Relaxation, discrete
 from jdarts.spaces import Genotype, SearchSpace
 from jdarts.types import Arch
 
-__all__ = ["NaspConfig", "build", "burden", "derive"]
+__all__ = ["NaspConfig", "build", "burden", "derive", "size_penalty"]
 
 # By name: what ranks the edges and ops of the final genotype. The paper's proximal step
 # ranks by alpha itself, the last lines of the authors' code by its softmax.
@@ -58,6 +59,28 @@ def burden(space: SearchSpace) -> dict[str, jax.Array]:
     return found
 
 
+def size_penalty(
+    eta: float, space: SearchSpace, relaxation: Relaxation
+) -> Callable[[Arch], jax.Array]:
+    """What the regulariser adds to the validation loss: ``penalty(arch) -> scalar``.
+
+    ``eta sum over edges and ops of m^2 burden``, with m the discrete mix.
+
+    Args:
+      eta: its weight, > 0.
+      space: the search space.
+      relaxation: from alpha to the mix; its gradient is that of the proximal step.
+    """
+    shares = burden(space)
+
+    def penalty(arch: Arch) -> jax.Array:
+        mix = relaxation.weights(arch)
+        terms = [jnp.sum(mix[kind] ** 2 * shares[kind]) for kind in shares]
+        return eta * jnp.stack(terms).sum()
+
+    return penalty
+
+
 def derive(config: NaspConfig, space: SearchSpace, mix: MixingWeights) -> Genotype:
     """Never `none`, as in every proximal step, also where every edge is kept."""
     return derive_genotype(space, without_none(space, mix))
@@ -74,8 +97,8 @@ def build(
     check_value("--method.start", config.start, 0 <= config.start <= 1, "0 to 1")
     if config.rank not in _RANKINGS:
         raise unknown_choice("--method.rank", config.rank, _RANKINGS)
-    relaxation, shares = discrete(space, config.start), burden(space)
-    if config.eta and not any(np.any(own) for own in shares.values()):
+    relaxation = discrete(space, config.start)
+    if config.eta and not any(np.any(own) for own in burden(space).values()):
         raise UserError(
             f"--method.eta: {config.eta} has no effect in --space {space.name}, whose "
             "primitives have no weights of their own; expected 0, or another space"
@@ -88,11 +111,6 @@ def build(
             "where every edge is kept; expected softmax, or another space"
         )
 
-    def penalty(arch: Arch) -> jax.Array:
-        mix = relaxation.weights(arch)
-        terms = [jnp.sum(mix[kind] ** 2 * shares[kind]) for kind in shares]
-        return config.eta * jnp.stack(terms).sum()
-
     def discretize(arch: Arch) -> Genotype:
         rank = _RANKINGS[config.rank]
         return derive(config, space, {k: rank(a) for k, a in arch.alpha.items()})
@@ -103,7 +121,7 @@ def build(
         network,
         relaxation,
         mixer=single_op_for_w,
-        penalty=penalty if config.eta else None,
+        penalty=size_penalty(config.eta, space, relaxation) if config.eta else None,
         discretize=discretize,
         **length,
     )

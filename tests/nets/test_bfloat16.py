@@ -138,7 +138,8 @@ def test_gradients_are_close_to_float32():
 
     On the longest way 21 forward and as many backward: image, stem and its normaliser
     (3), an input's product and normaliser (2), then two edges, each of two stages of
-    convolution, product and normaliser, weighted and added (8).
+    convolution, product and normaliser, weighted and added (8). The weights' gradient
+    comes within half of that, the architecture's, a mean over images, far within.
     """
     relaxation, batch = softmax(0.5), easy_batch(0)
     arch = relaxation.init(jax.random.key(1), TOY)
@@ -150,12 +151,12 @@ def test_gradients_are_close_to_float32():
 
     found, expected = gradient(jnp.bfloat16), gradient(None)
     assert shapes(found) == shapes(expected)
-    for a, b in zip(found, expected, strict=True):
+    for a, b, roundings in zip(found, expected, (25, 5), strict=True):
         a, b = (
             jnp.concatenate([x.ravel() for x in jax.tree.leaves(t)]) for t in (a, b)
         )
         error = jnp.linalg.norm(a - b) / jnp.linalg.norm(b)
-        assert UNIT / 2 < error < 42 * UNIT
+        assert UNIT / 2 < error < roundings * UNIT
 
 
 def test_statistics_are_sums_in_float32():

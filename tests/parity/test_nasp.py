@@ -22,7 +22,7 @@ from golden import (
 
 from jdarts import Arch, Batch, SearchBatches, build_method
 from jdarts.methods.bilevel import all_ops, single_op
-from jdarts.methods.nasp import NaspConfig, burden
+from jdarts.methods.nasp import NaspConfig, burden, size_penalty
 from jdarts.methods.optimizers import ArchOptimizer, WeightOptimizer
 from jdarts.relaxation import discrete
 from jdarts.relaxation.discrete import keep_one_op
@@ -67,8 +67,8 @@ def test_both_phases(path):
     shares, eta = burden(NASP_CNN), float(file["l2_coefficient"])
     check(file, shares["normal"], file["l2_burden"], OUTPUTS, "burden")
     assert not shares["reduce"].any()
-    mix = RELAXATION.weights(a)["normal"]
-    moved = gradient.alpha["normal"] + 2 * eta * mix * shares["normal"]
+    added = jax.grad(size_penalty(eta, NASP_CNN, RELAXATION))(a)
+    moved = gradient.alpha["normal"] + added.alpha["normal"]
     check(file, moved, file["alpha_phase_l2.galpha_normal"], GRADIENTS, "penalty")
 
     single = single_op(network, RELAXATION).loss
@@ -133,6 +133,7 @@ def test_steps(path):
     file = load(path)
     end = ".train_loss"
     tags = {name.removesuffix(end) for name in file if name.endswith(end)}
+    assert tags
     for tag in sorted(tags):
         trace, final = run_steps(file, float(tag.removeprefix("steps_lr")))
         for kind in final.arch.alpha:

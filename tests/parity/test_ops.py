@@ -93,6 +93,7 @@ def test_ties_of_the_maximum(path):
     keys = [
         n.removesuffix(".R") for n in file if n.startswith("ties.") and n[-1] == "R"
     ]
+    assert keys
     for key in keys:
         op, stride = key.removeprefix("ties.max_pool_").rsplit(".s", 1)
         window = Window(int(op.split("x")[0]), int(stride))

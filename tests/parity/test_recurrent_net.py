@@ -21,13 +21,14 @@ from recurrent_files import (
 )
 
 from jdarts import tree
-from jdarts.hypergradient import unrolled_forward
+from jdarts.hypergradient import finite_difference, unrolled_forward
 from jdarts.methods.optimizers import clip_by_norm
 from jdarts.nets.recurrent import Masks
 
 SEARCH = "09_rnn_search*.npz"
 DERIVED = "09_rnn_derived_*.npz"
 SECOND = "09_rnn_second_order_*.npz"
+RADIUS = 1e-6  # of our finite difference: no ReLU changes its side on so short a way
 
 
 def read(network, w, statistics, mix, found, train):
@@ -128,17 +129,18 @@ def programs(vocabulary, units):
         """The mixed second derivative of the loss times v."""
         return jax.grad(lambda a: tree.dot(jax.grad(loss)(w, a, passage), v))(arch)
 
-    @jax.jit
-    def exact(w, arch, train, valid, settings):
+    def hypergradient(rule, w, arch, train, valid, settings):
         def step(w, opt, gradient):
             gradient, _ = clip_by_norm(settings["clip"]).update(gradient, opt)
             decayed = tree.add_scaled(gradient, settings["wdecay"], w)
             return tree.add_scaled(w, -settings["eta"], decayed), opt
 
         train = jax.tree.map(lambda x: x[None], train)
-        return unrolled_forward(1)(loss, loss, step, w, (), arch, train, valid)
+        return rule(loss, loss, step, w, (), arch, train, valid)
 
-    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1))), product, exact
+    rules = unrolled_forward(1), finite_difference(RADIUS)
+    second = [jax.jit(functools.partial(hypergradient, rule)) for rule in rules]
+    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1))), product, *second
 
 
 class Case:
@@ -147,7 +149,7 @@ class Case:
     def __init__(self, path):
         self.file = file = load(path)
         self.meta = file.meta
-        self.derivatives, self.product, self.exact = programs(
+        self.derivatives, self.product, self.exact, self.quotient = programs(
             self.meta["ntokens"], self.meta["nhid"]
         )
         self.w, self.arch = to_tree(file.unpack("w")), arch(file)
@@ -226,6 +228,9 @@ def test_exact_second_order(path):
     case.check(value, "textbook.val_loss", 1e-10)
     if case.file["clip_coef_train"] >= 1:
         case.check(gradient.alpha["recurrent"], "textbook.galpha_exact", 1e-8)
+    value, near = case.quotient(case.w, case.arch, case.train, case.valid, settings)
+    case.check(value, "textbook.val_loss", 1e-10)
+    assert_close(near.alpha["recurrent"], gradient.alpha["recurrent"], 1e-6)
     random = np.random.default_rng(0)
     direction = jax.tree.map(lambda a: random.normal(size=a.shape), case.arch)
 

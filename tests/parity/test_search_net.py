@@ -1,6 +1,7 @@
 """The search network: activations, outputs, every gradient."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden import (
@@ -19,6 +20,7 @@ from golden import (
 )
 
 from jdarts import get_space, supernet, tree
+from jdarts.data import DATASETS, AugmentSpec, normalise
 from jdarts.nets.partial import PartialChannels
 
 FILES = "02_darts_search_*.npz"
@@ -56,12 +58,16 @@ def test_logits_loss_and_gradients(path):
 
 @cases(FILES)
 def test_normalised_images(path):
-    """Our normalisation of raw images is the files'."""
+    """By jdarts' mean and deviation of CIFAR-10, which are the files'."""
     file = load(path)
     if "raw_uint8_nhwc" not in file:
         pytest.skip(f"{path.name} holds no raw images")
-    x = (file["raw_uint8_nhwc"] / 255 - file["cifar_mean"]) / file["cifar_std"]
-    np.testing.assert_array_equal(x.astype(np.float32), images(file["x"]))
+    row = DATASETS["cifar10"]
+    np.testing.assert_array_equal(row.mean, file["cifar_mean"])
+    np.testing.assert_array_equal(row.std, file["cifar_std"])
+    spec = AugmentSpec(0, False, 0, row.mean, row.std)
+    x = normalise(jnp.asarray(file["raw_uint8_nhwc"]), spec, jnp.float64)
+    np.testing.assert_array_equal(np.float32(x), images(file["x"]))
 
 
 @pytest.mark.parametrize(
