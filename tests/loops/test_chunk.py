@@ -36,6 +36,7 @@ def init():
         "train": jnp.full((STEPS, AHEAD, BATCH), -1, jnp.int32),
         "valid": jnp.full((STEPS, BATCH), -1, jnp.int32),
         "images": jnp.zeros((STEPS, AHEAD, BATCH, 4, 4, 1)),
+        "valid_images": jnp.zeros((STEPS, BATCH, 4, 4, 1)),
         "key": jnp.zeros((STEPS, 2), jnp.uint32),
     }
     return SearchState(jnp.zeros((), jnp.int32), notes, {}, Arch({}, {}), {}, {})
@@ -46,6 +47,7 @@ def step(key, state, batches):
         "train": batches.train.labels,
         "valid": batches.valid.labels,
         "images": batches.train.images,
+        "valid_images": batches.valid.images,
         "key": jax.random.key_data(jax.random.fold_in(key, state.step)),
     }
     notes = {name: state.w[name].at[state.step].set(noted[name]) for name in noted}
@@ -128,6 +130,21 @@ def test_every_step_augments_anew(two_epochs):
     later = next(i for i in range(PER_EPOCH, STEPS) if image in drawn[i, 0])
     place = list(drawn[later, 0]).index(image)
     assert not np.array_equal(images[0, 0, 0], images[later, 0, place])
+
+
+def test_every_validation_batch_is_augmented_anew(two_epochs):
+    """An image that comes twice at the same place of its batch."""
+    notes = two_epochs[0].w
+    images, drawn = np.asarray(notes["valid_images"]), np.asarray(notes["valid"])
+    pairs = [
+        (images[i, place], images[j, place])
+        for place in range(BATCH)
+        for i in range(STEPS)
+        for j in range(i)
+        if drawn[i, place] == drawn[j, place]
+    ]
+    assert len(pairs) >= BATCH  # 8 draws of 7 images
+    assert any(not np.array_equal(a, b) for a, b in pairs)
 
 
 def test_the_key_is_the_runs_own(chunk, two_epochs):

@@ -225,9 +225,13 @@ def test_hidden_states_go_on():
         step = jnp.int32(1)
 
     State.w, State.arch = w, arch
-    State.model_state = model_state | {"train": model_state["train"] + 0.5}
+    State.model_state = model_state | {
+        "train": model_state["train"] + 0.5,
+        "valid": model_state["valid"] - 0.25,
+    }
     train, valid = problem.prepare(State, *batches(1, 3), None)
     assert_close(train.hidden[0], jnp.full((B, H), 0.5), 0.0)
+    assert_close(valid.hidden, jnp.full((B, H), -0.25), 0.0)
     net, mix = task(0.0).network, softmax().weights(arch)
     for k in range(2):  # virtual step k + 1 goes on where segment k ends
         segment = jax.tree.map(lambda x, k=k: x[k], train.segment)
