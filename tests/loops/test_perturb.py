@@ -104,22 +104,25 @@ def test_first_round_is_measured_as_by_hand(unbroken):
 
 def test_what_is_decided_is_tuned(unbroken, tmp_path, monkeypatch):
     """The tuned weights are those of the mix without what was given up; others than the
-    search's, on its training half."""
+    search's, on its training half, for as many epochs as asked, by keys of their own.
+    """
     folder, tune, seen = tmp_path / "run", Rounds._tune, []
-    make_search(folder)
+    _, start = make_search(folder)
 
     def tuned(self):
         before = jax.device_get(self._state)
+        own, searched = map(jax.random.key_data, (self._key, start.key))
+        assert not np.array_equal(own, searched)
         for kind, mix in self._own[0].mix.items():
             np.testing.assert_array_equal(before.arch.alpha[kind], np.float32(mix))
         tune(self)
         seen.append((before, jax.device_get(self._state)))
 
     monkeypatch.setattr(Rounds, "_tune", tuned)
-    assert run_command(main, [str(folder), *TUNE]) == 0
+    assert run_command(main, [str(folder), "--epochs-between", "2", *TUNE[2:]]) == 0
     assert len(seen) == 5  # between six rounds
     for before, after in seen:
-        assert after.step > before.step
+        assert after.step == before.step + 2 * start.steps_per_epoch
         moved = [not np.array_equal(a, b) for a, b in leaves_of(before.w, after.w)]
         assert all(moved)
         for a, b in leaves_of(before.arch.alpha, after.arch.alpha):
